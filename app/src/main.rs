@@ -1,0 +1,2 @@
+//! The zerollm command.
+fn main() {}

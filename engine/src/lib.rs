@@ -1,0 +1,1 @@
+//! The engine: tape, models, data, training.
