@@ -1,6 +1,7 @@
 //! What the CPU kernels share: the instruction set ([`Isa`]), vectors ([`simd`]), threads ([`pool`]), and the matrix
 //! product.
 
+pub mod gemm;
 pub mod isa;
 pub mod pool;
 pub mod simd;
