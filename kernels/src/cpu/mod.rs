@@ -4,6 +4,7 @@
 pub mod gemm;
 pub mod isa;
 pub mod pool;
+pub mod rows;
 pub mod simd;
 
 pub use isa::Isa;
