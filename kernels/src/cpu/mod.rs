@@ -3,6 +3,7 @@
 
 pub mod isa;
 pub mod pool;
+pub mod rows;
 pub mod simd;
 
 pub use isa::Isa;
