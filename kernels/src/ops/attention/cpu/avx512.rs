@@ -279,11 +279,13 @@ impl Tile for Bf16x32 {
         log2(x)
     }
     #[inline(always)]
-    unsafe fn row<T: Elem<Acc = f32>>(src: *const T, d: usize, _: usize, dst: *mut u32) {
-        // SAFETY: `d`, a multiple of 32, numbers are read and written.
+    unsafe fn row<T: Elem<Acc = f32>>(src: *const T, d: usize, dp: usize, dst: *mut u32) {
+        // SAFETY: `d` numbers are read and `dp` written, both multiples of 32.
         unsafe {
-            for i in (0..d).step_by(32) {
-                let words = if T::DTYPE == Dtype::Bf16 {
+            for i in (0..dp).step_by(32) {
+                let words = if i >= d {
+                    _mm512_setzero_si512()
+                } else if T::DTYPE == Dtype::Bf16 {
                     _mm512_loadu_epi32(src.add(i).cast())
                 } else {
                     neighbours(Avx512::load(src.add(i)), Avx512::load(src.add(i + 16)))

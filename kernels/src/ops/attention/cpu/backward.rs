@@ -222,7 +222,14 @@ impl<T: Elem> Task<'_, T> {
                 for i in (0..PAD).step_by(P::PAIR) {
                     let row = k.wrapping_add((first + i) * ld_k);
                     let have = t.saturating_sub(first + i);
-                    P::interleave(row, ld_k, have, d, dim, buffers.stage.add(i / P::PAIR * dim));
+                    P::interleave(
+                        row,
+                        ld_k,
+                        have,
+                        d,
+                        dim,
+                        buffers.stage.add(i / P::PAIR * dim),
+                    );
                 }
                 let to = buffers.kt.add(first / P::PAIR);
                 P::transpose(buffers.stage, dim, PAD / P::PAIR, dim, to, buffers.ld_kt);
@@ -326,7 +333,14 @@ impl<T: Elem> Task<'_, T> {
                     let add = add || !diagonal;
                     let words = row - skip;
                     let (dv, dk) = (buffers.dv.add(at), buffers.dk.add(at));
-                    product::<P>(words, left(buffers.p_rows), right(buffers.d_o), dv, dim, add);
+                    product::<P>(
+                        words,
+                        left(buffers.p_rows),
+                        right(buffers.d_o),
+                        dv,
+                        dim,
+                        add,
+                    );
                     product::<P>(words, left(buffers.ds_rows), right(buffers.q), dk, dim, add);
                 }
             }
@@ -334,7 +348,10 @@ impl<T: Elem> Task<'_, T> {
             let add = key > min_start / BLOCK * BLOCK;
             for i in (0..d).step_by(ROWS) {
                 let kt = Factor {
-                    at: buffers.kt.add(i * buffers.ld_kt + key / P::PAIR).cast_const(),
+                    at: buffers
+                        .kt
+                        .add(i * buffers.ld_kt + key / P::PAIR)
+                        .cast_const(),
                     ld: buffers.ld_kt,
                 };
                 for p in 0..BLOCK / cols {
@@ -382,7 +399,8 @@ impl<T: Elem> Task<'_, T> {
             let delta = halves(buffers.delta);
             for i in (0..BLOCK).step_by(ROWS) {
                 let at = key + i;
-                if at >= first + cols || at + ROWS <= allowed.min_start {
+                let unseen = at >= first + cols || at + ROWS <= allowed.min_start;
+                if unseen || first >= shape.queries {
                     for j in (0..ROWS).step_by(2) {
                         let zero = [[P::S::zero(); 2]; 2];
                         put(buffers, i + j, p, zero, zero);

@@ -202,7 +202,12 @@ unsafe fn pack_keys<P: Tile, K: Elem<Acc = A<P>>>(
             for i in 0..PAD {
                 let have = first + i < keys;
                 let row = k.wrapping_add((first + i) * ld_k);
-                P::row(row, if have { d } else { 0 }, dp, buffers.k.add((first + i) * words));
+                P::row(
+                    row,
+                    if have { d } else { 0 },
+                    dp,
+                    buffers.k.add((first + i) * words),
+                );
             }
             for i in (0..PAD).step_by(P::PAIR) {
                 let row = v.wrapping_add((first + i) * ld_v);
@@ -240,7 +245,12 @@ impl<Q: Elem, K: Elem<Acc = Q::Acc>> Task<'_, Q, K> {
                 .wrapping_add(query * pass.q.strides.row);
             for i in 0..cols {
                 let row = q.wrapping_add(i * pass.q.strides.row);
-                P::row(row, if i < count { d } else { 0 }, dp, buffers.stage.add(i * words));
+                P::row(
+                    row,
+                    if i < count { d } else { 0 },
+                    dp,
+                    buffers.stage.add(i * words),
+                );
             }
             P::transpose(buffers.stage, words, cols, words, buffers.q, cols);
 
@@ -327,7 +337,13 @@ impl<Q: Elem, K: Elem<Acc = Q::Acc>> Task<'_, Q, K> {
             let out = pass.out.head(self.batch, head);
             for i in 0..count {
                 let to = out.add((query + i) * pass.out.strides.row);
-                deliver::<P, Q>(buffers.stage.cast_const().cast::<Q::Acc>().add(i * dp), one, d, false, to);
+                deliver::<P, Q>(
+                    buffers.stage.cast_const().cast::<Q::Acc>().add(i * dp),
+                    one,
+                    d,
+                    false,
+                    to,
+                );
             }
             if let Some(lse) = &pass.lse {
                 let mut values = [Q::Acc::ZERO; 32];
@@ -376,7 +392,11 @@ unsafe fn softmax<P: Tile>(
         let mut sums = [P::S::zero(); 2];
         for i in (0..keys).step_by(2) {
             let a = P::exp2(P::S::fma(P::S::load(scores.add(i * cols)), scale, minus));
-            let b = P::exp2(P::S::fma(P::S::load(scores.add((i + 1) * cols)), scale, minus));
+            let b = P::exp2(P::S::fma(
+                P::S::load(scores.add((i + 1) * cols)),
+                scale,
+                minus,
+            ));
             sums = [P::S::add(sums[0], a), P::S::add(sums[1], b)];
             P::put_rows(a, b, buffers.p.add(i / P::PAIR * cols + at), cols);
         }

@@ -3,8 +3,8 @@
 //! The passes are written once, over [`Tile`]. [`Plain`] multiplies numbers in any vector type and is the definition;
 //! [`super::avx512`] adds tiles with AVX-512's own instructions, one of which multiplies pairs of bf16 neighbours.
 
-use crate::cpu::simd::{self, Kernel, Lanes, Simd};
-use crate::{Bf16, Elem, Float as _, Isa};
+use crate::cpu::simd::{self, Kernel, Simd};
+use crate::{Bf16, Elem, Float, Isa};
 use std::marker::PhantomData;
 
 /// Rows of every product: they are made eight at a time.
@@ -276,14 +276,14 @@ pub(in crate::ops) trait TileKernel<A> {
 }
 
 /// An element type, and which tile works on it.
-pub(in crate::ops) trait Tiled: Elem<Acc: Lanes> {
+pub(in crate::ops) trait Tiled: Elem {
     /// Runs `kernel` with the best tile for heads of `head_dim` on `isa`.
     fn run<K: TileKernel<Self::Acc>>(isa: Isa, head_dim: usize, kernel: K) -> K::Out;
 }
 
 struct AnyVector<K>(K);
 
-impl<A: Lanes, K: TileKernel<A>> Kernel<A> for AnyVector<K> {
+impl<A: Float, K: TileKernel<A>> Kernel<A> for AnyVector<K> {
     type Out = K::Out;
     #[inline(always)]
     fn run<S: Simd<A = A>>(self) -> K::Out {
