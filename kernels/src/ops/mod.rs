@@ -1,5 +1,6 @@
 //! The operations, one folder each. A new one is a folder and a line of [`OPS`].
 
+pub mod attention;
 pub mod rmsnorm;
 
 use crate::check::Case;
@@ -16,7 +17,7 @@ pub struct Entry {
 }
 
 /// All operations.
-pub static OPS: &[&Entry] = &[&rmsnorm::ENTRY];
+pub static OPS: &[&Entry] = &[&attention::ENTRY, &rmsnorm::ENTRY];
 
 #[cfg(test)]
 mod tests {
