@@ -1,3 +1,5 @@
 //! The engine: tape, models, data, training.
 
 pub mod link;
+pub mod param;
+pub mod tape;
