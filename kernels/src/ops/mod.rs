@@ -1,6 +1,7 @@
 //! The operations, one folder each. A new one is a folder and a line of [`OPS`].
 
 pub mod attention;
+pub mod classifier;
 pub mod rmsnorm;
 
 use crate::check::Case;
@@ -17,7 +18,7 @@ pub struct Entry {
 }
 
 /// All operations.
-pub static OPS: &[&Entry] = &[&attention::ENTRY, &rmsnorm::ENTRY];
+pub static OPS: &[&Entry] = &[&attention::ENTRY, &classifier::ENTRY, &rmsnorm::ENTRY];
 
 #[cfg(test)]
 mod tests {
