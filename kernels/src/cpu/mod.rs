@@ -1,6 +1,8 @@
 //! What the CPU kernels share: the instruction set ([`Isa`]), vectors ([`simd`]), threads ([`pool`]), and the matrix
 //! product.
 
+pub mod angles;
+pub mod elementwise;
 pub mod isa;
 pub mod pool;
 pub mod rows;

@@ -1,6 +1,13 @@
 //! The operations, one folder each. A new one is a folder and a line of [`OPS`].
 
+pub mod act;
+pub mod activation;
+pub mod add;
+pub mod embedding;
+pub mod gated;
 pub mod rmsnorm;
+pub mod rope;
+pub mod sinusoid;
 
 use crate::check::Case;
 
@@ -16,7 +23,15 @@ pub struct Entry {
 }
 
 /// All operations.
-pub static OPS: &[&Entry] = &[&rmsnorm::ENTRY];
+pub static OPS: &[&Entry] = &[
+    &activation::ENTRY,
+    &add::ENTRY,
+    &embedding::ENTRY,
+    &gated::ENTRY,
+    &rmsnorm::ENTRY,
+    &rope::ENTRY,
+    &sinusoid::ENTRY,
+];
 
 #[cfg(test)]
 mod tests {
