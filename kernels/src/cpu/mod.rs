@@ -1,7 +1,12 @@
 //! What the CPU kernels share: the instruction set ([`Isa`]), vectors ([`simd`]), threads ([`pool`]), and the matrix
 //! product.
 
+<<<<<<< HEAD
 pub mod gemm;
+=======
+pub mod angles;
+pub mod elementwise;
+>>>>>>> ops
 pub mod isa;
 pub mod pool;
 pub mod rows;

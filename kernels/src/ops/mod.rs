@@ -1,8 +1,15 @@
 //! The operations, one folder each. A new one is a folder and a line of [`OPS`].
 
+pub mod act;
+pub mod activation;
+pub mod add;
 pub mod attention;
 pub mod classifier;
+pub mod embedding;
+pub mod gated;
 pub mod rmsnorm;
+pub mod rope;
+pub mod sinusoid;
 
 use crate::check::Case;
 
@@ -18,7 +25,17 @@ pub struct Entry {
 }
 
 /// All operations.
-pub static OPS: &[&Entry] = &[&attention::ENTRY, &classifier::ENTRY, &rmsnorm::ENTRY];
+pub static OPS: &[&Entry] = &[
+    &activation::ENTRY,
+    &add::ENTRY,
+    &attention::ENTRY,
+    &classifier::ENTRY,
+    &embedding::ENTRY,
+    &gated::ENTRY,
+    &rmsnorm::ENTRY,
+    &rope::ENTRY,
+    &sinusoid::ENTRY,
+];
 
 #[cfg(test)]
 mod tests {
