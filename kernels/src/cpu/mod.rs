@@ -3,6 +3,7 @@
 
 pub mod gemm;
 pub mod isa;
+pub mod peak;
 pub mod pool;
 pub mod rows;
 pub mod simd;
