@@ -13,10 +13,20 @@
 //! the nats of everything predicted by the bytes of text alone, and its floor is [`Expected::bits_per_byte`]. The floor
 //! holds for a model that sees a story from its beginning; one whose context starts amid a story stays a little above.
 //!
+//! ```
+//! use engine::data::storybook::{Storybook, readable};
+//!
+//! let story = Storybook::new(1).story(2);
+//! assert_eq!(Storybook::derivations(&story.text).len(), 1);
+//! assert_eq!(readable(&story.text).share(), 1.0);
+//! assert!(Storybook::expected().bits_per_byte() < 0.2);
+//! ```
+//!
 //! # Where to go next
 //!
 //! `english.txt` to read the stories' grammar and its notation; `grammar.rs` for drawing and expectations; `notation.rs`
-//! for what a grammar must fulfil; `parser.rs` for [`readable`]; `philox.rs` for the random numbers. Nothing here
+//! for
+//! what a grammar must fulfil; `ambiguity.rs` for the proof that no story has two derivations; `parser.rs` for [`readable`]; `philox.rs` for the random numbers. Nothing here
 //! touches files or other parts of the engine.
 
 mod grammar;

@@ -303,3 +303,53 @@ impl Check<'_> {
         Ok(after)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest grammar around one sentence's text.
+    fn around(sentence: &str) -> String {
+        format!("plot story\n1 {{S}}\nsentence S\n1 {sentence}")
+    }
+
+    #[test]
+    fn faults_are_refused_with_their_line() {
+        let words = "words w: a b\n1 x | p\n1 y | p\n";
+        let cases = [
+            (around("{nobody}"), 4, "neither a rule nor a class"),
+            (around("{"), 4, "without its `}`"),
+            (around("Yes.\n0 No."), 5, "not between 1 and 1000"),
+            (around("Yes.\n1 "), 5, "without text"),
+            (around("{p}\nphrase p\n1 {p}"), 5, "contains itself"),
+            (around("Yes.\nphrase p\n1 x"), 5, "no story reaches"),
+            (around("{T}\nsentence T\n1 No."), 5, "stands in a Sentence"),
+            (around("Yes.\nsentence S\n1 No."), 5, "there already"),
+            (around("Yes.\nverse v\n1 x"), 5, "no keyword"),
+            (around("Yes.\nphrase p"), 5, "no rows"),
+            ("1 x".to_owned(), 1, "before the first"),
+            ("plot tale\n1 x".to_owned(), 1, "no rule `story`"),
+            (
+                words.replace(" | p", "") + &around("Yes."),
+                2,
+                "expected 2 forms",
+            ),
+            (words.to_owned() + &around("Yes."), 1, "no story draws"),
+            (words.to_owned() + &around("{new w}{w.c}"), 7, "no form `c`"),
+            (words.to_owned() + &around("{new w.b}"), 7, "look alike"),
+            (words.to_owned() + &around("{w}{new w}"), 6, "undrawn"),
+            (words.to_owned() + &around("{new w}{new w}"), 6, "again"),
+            (
+                words.to_owned() + &around("{p}{w}\nphrase p\n1 {new w}\n1 z"),
+                6,
+                "undrawn",
+            ),
+        ];
+        for (text, line, what) in cases {
+            let error = Grammar::read(&text).expect_err(&text);
+            assert_eq!(error.line, line, "{error}: {text}");
+            assert!(error.what.contains(what), "{error}: {text}");
+        }
+        assert!(Grammar::read(&(words.to_owned() + &around("{new w}{w.b}"))).is_ok());
+    }
+}
