@@ -96,16 +96,18 @@ pub(super) fn ambiguity(grammar: &Grammar) -> Option<String> {
         stacks: vec![None],
         known: HashMap::new(),
     };
-    // Every point, and every pair of different choices made at one.
-    let mut pairs: Vec<(Pair<'_>, String)> = Vec::new();
-    let mut open: Vec<Point> = (0..grammar.rules[grammar.root].productions.len())
+    let starts: Vec<Point> = (0..grammar.rules[grammar.root].productions.len())
         .map(|p| points.point((grammar.root, p, 0, END)))
         .collect();
-    let mut root: Vec<(&str, Point)> = open.iter().flat_map(|&p| points.next(p)).collect();
+    let mut choices: Vec<(&str, Point)> = starts.iter().flat_map(|&p| points.next(p)).collect();
+    // Every point is visited, and every pair of different choices made at one is noted.
+    let mut pairs: Vec<(Pair<'_>, String)> = Vec::new();
+    let mut open: Vec<Point> = Vec::new();
     let mut seen: HashSet<Point> = HashSet::new();
     loop {
-        for (index, &a) in root.iter().enumerate() {
-            for &b in &root[index + 1..] {
+        for (index, &a) in choices.iter().enumerate() {
+            for &b in &choices[index + 1..] {
+                // One text begins the other, so the greater is the longer.
                 pairs.extend(pair(a, b).map(|pair| (pair, a.0.max(b.0).to_owned())));
             }
             if seen.insert(a.1) {
@@ -113,7 +115,7 @@ pub(super) fn ambiguity(grammar: &Grammar) -> Option<String> {
             }
         }
         let Some(point) = open.pop() else { break };
-        root = points.next(point);
+        choices = points.next(point);
     }
     let mut seen: HashSet<Pair<'_>> = HashSet::new();
     while let Some((both, text)) = pairs.pop() {

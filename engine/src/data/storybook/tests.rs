@@ -67,7 +67,7 @@ fn assert_mean(what: &str, samples: &[f64], expected: f64) {
 
 #[test]
 fn expectations_are_those_of_the_stories() {
-    let told = stories(40_000);
+    let told = stories(20_000);
     let expected = Storybook::expected();
     let of = |value: &dyn Fn(&Story) -> f64| told.iter().map(value).collect::<Vec<f64>>();
     assert_mean("nats", &of(&|s| s.nats), expected.nats);
@@ -135,14 +135,8 @@ fn readable_takes_anything() {
     assert_eq!(count("Lily was very happy. ry happy."), (2, 1));
     assert_eq!(count("Lily was very happy.Tom was very happy."), (2, 2));
     assert_eq!(count("Lily lost his way."), (1, 0));
-    assert_eq!(
-        count("Lily learned to take good care of her things."),
-        (1, 1)
-    );
-    assert_eq!(
-        count("Lily learned to take good care of his things."),
-        (1, 0)
-    );
+    assert_eq!(count("Her mom came and showed her how."), (1, 1));
+    assert_eq!(count("Her mom came and showed him how."), (1, 0));
     assert_eq!(count("Lily was very happy. ... The end."), (5, 2));
     let mut random = Random::new(2, 2);
     let noise: Vec<u8> = (0..100_000).map(|_| random.below(256) as u8).collect();
@@ -154,7 +148,7 @@ fn readable_takes_anything() {
 fn no_choice_has_probability_zero_and_every_one_is_met() {
     for language in Language::ALL {
         let grammar = language.grammar();
-        let told = stories(40_000)
+        let told = stories(20_000)
             .into_iter()
             .filter(|s| s.language == language);
         let text: String = told.map(|s| s.text + "\n").collect();
