@@ -1,13 +1,11 @@
 //! What the CPU kernels share: the instruction set ([`Isa`]), vectors ([`simd`]), threads ([`pool`]), and the matrix
 //! product.
 
-<<<<<<< HEAD
-pub mod gemm;
-=======
 pub mod angles;
 pub mod elementwise;
->>>>>>> ops
+pub mod gemm;
 pub mod isa;
+pub mod peak;
 pub mod pool;
 pub mod rows;
 pub mod simd;

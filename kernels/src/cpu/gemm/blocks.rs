@@ -15,8 +15,10 @@
 //! ```
 
 use super::tile::{self, Block, Finish, Out};
-use super::{Operand, Output, Word, pack, split_off};
+use super::{Operand, Output, OutputData, Word, pack, take};
+use crate::arena::Shared;
 use crate::{Cpu, Isa, Precision};
+use std::ops::Range;
 
 /// Most elements along K in one pass of packing: a longer one would push the resident panels out of the caches.
 const SECTION: usize = 1024;
@@ -170,22 +172,11 @@ struct Product {
     private: Operand,
     c: Output,
     /// Resident panels of a section: for each block of K all panels.
-    resident_panels: Shared<u32>,
+    resident_panels: Shared<f32>,
     /// A private block for each thread.
-    private_panels: Shared<u32>,
+    private_panels: Shared<f32>,
     /// The sums of a chunk, row-major: all its rows and columns.
     sums: Shared<f32>,
-}
-
-/// A pointer into memory that tasks share, each using a part of its own.
-struct Shared<T>(*mut T);
-// SAFETY: as above.
-unsafe impl<T> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    fn at(&self, index: usize) -> *mut T {
-        self.0.wrapping_add(index)
-    }
 }
 
 /// As [`super::gemm`].
@@ -198,19 +189,19 @@ pub(super) fn gemm(
     size: (usize, usize, usize),
     mut workspace: &mut [u8],
 ) {
-    let plan = Plan::new(cpu, precision, size, c.bf16);
-    let resident_panels = split_off(&mut workspace, plan.resident_bytes());
-    let private_panels = split_off(&mut workspace, plan.threads * plan.private_bytes());
-    let sums = split_off(&mut workspace, plan.sums_bytes());
+    let plan = Plan::new(cpu, precision, size, matches!(c.data, OutputData::Bf16(_)));
+    let resident_panels = take(&mut workspace, plan.resident_bytes());
+    let private_panels = take(&mut workspace, plan.threads * plan.private_bytes());
+    let sums = take(&mut workspace, plan.sums_bytes());
     let (resident, private) = if plan.a_resident { (a, b) } else { (b, a) };
     let product = Product {
         plan,
         resident,
         private,
         c,
-        resident_panels: Shared(resident_panels.as_mut_ptr().cast()),
-        private_panels: Shared(private_panels.as_mut_ptr().cast()),
-        sums: Shared(sums.as_mut_ptr().cast()),
+        resident_panels: Shared::new(resident_panels),
+        private_panels: Shared::new(private_panels),
+        sums: Shared::new(sums),
     };
     product.run(cpu);
 }
@@ -262,7 +253,7 @@ impl Product {
     }
 
     /// Packs a share of the resident lanes, all of the section.
-    fn pack_resident(&self, section: &std::ops::Range<usize>, task: usize, tasks: usize) {
+    fn pack_resident(&self, section: &Range<usize>, task: usize, tasks: usize) {
         let plan = &self.plan;
         let (width, lanes) = plan.resident();
         let panels = plan.resident_panels();
@@ -287,29 +278,24 @@ impl Product {
     }
 
     /// Where resident panel `panel` of block `ks` of the section that starts at `section` is.
-    fn resident_at(&self, section: usize, ks: &std::ops::Range<usize>, panel: usize) -> *mut u32 {
+    fn resident_at(&self, section: usize, ks: &Range<usize>, panel: usize) -> *mut u32 {
         let plan = &self.plan;
         let width = plan.resident().0;
         let before = plan.resident_panels() * width * plan.groups(ks.start - section);
-        self.resident_panels
-            .at(before + panel * width * plan.groups(ks.len()))
+        let index = before + panel * width * plan.groups(ks.len());
+        // SAFETY: the workspace has room for all panels of a section.
+        unsafe { self.resident_panels.at(index) }.cast()
     }
 
-    /// One task: the private panels `panels` by all resident ones, over one section of K.
-    fn block(
-        &self,
-        worker: usize,
-        chunk: usize,
-        panels: std::ops::Range<usize>,
-        section: &std::ops::Range<usize>,
-    ) {
+    /// One task: the private panels `panels`, of the chunk that starts with panel `chunk`, by all resident ones, over one
+    /// section of K.
+    fn block(&self, worker: usize, chunk: usize, panels: Range<usize>, section: &Range<usize>) {
         let plan = &self.plan;
-        let k = plan.size.2;
         let (width, lanes) = plan.private();
         let lanes = panels.start * width..lanes.min(panels.end * width);
-        let own = self
-            .private_panels
-            .at(worker * plan.private_bytes() / size_of::<u32>());
+        let own = worker * plan.private_bytes() / size_of::<u32>();
+        // SAFETY: the workspace has a private block for each worker.
+        let own: *mut u32 = unsafe { self.private_panels.at(own) }.cast();
         for start in section.clone().step_by(plan.k_block) {
             let ks = start..section.end.min(start + plan.k_block);
             let resident = self.resident_at(section.start, &ks, 0);
@@ -323,35 +309,7 @@ impl Product {
             } else {
                 (lanes.clone(), 0..plan.size.1)
             };
-            let last = ks.end == k;
-            let at = rows.start * self.c.stride + cols.start;
-            let (sums, sums_stride) = if !plan.sums {
-                (self.c.data.cast::<f32>().wrapping_add(at), self.c.stride)
-            } else if plan.a_resident {
-                // The chunk's columns only.
-                let stride = plan.chunk * width;
-                (self.sums.at(cols.start - chunk * width), stride)
-            } else {
-                let stride = plan.size.1;
-                (self.sums.at((rows.start - chunk * width) * stride), stride)
-            };
-            let bias = if self.c.bias.is_null() {
-                self.c.bias
-            } else {
-                self.c.bias.wrapping_add(cols.start)
-            };
-            let finish = Finish {
-                bias,
-                out: if self.c.bf16 {
-                    Out::Bf16 {
-                        data: self.c.data.cast::<crate::Bf16>().wrapping_add(at),
-                        stride: self.c.stride,
-                        accumulate: self.c.accumulate,
-                    }
-                } else {
-                    Out::Sums
-                },
-            };
+            let (sums, sums_stride) = self.sums_at(chunk * width, rows.start, cols.start);
             let block = Block {
                 groups: plan.groups(ks.len()),
                 a: if plan.a_resident { resident } else { own },
@@ -361,13 +319,52 @@ impl Product {
                 a_outer: plan.a_resident,
                 sums,
                 sums_stride,
-                add: start > 0 || (self.c.accumulate && !self.c.bf16),
-                finish: (last && (self.c.bf16 || !bias.is_null())).then_some(finish),
+                add: start > 0 || (self.c.accumulate && matches!(self.c.data, OutputData::F32(_))),
+                finish: (ks.end == plan.size.2)
+                    .then(|| self.finish(rows.start, cols.start))
+                    .flatten(),
             };
             // SAFETY: the panels were packed above and by the pass before; C (and the sums) of this block belong to this
             // task alone.
             unsafe { tile::run(plan.isa, plan.word == Word::Pair, block) };
         }
+    }
+
+    /// Where the sum of element (row, col) is, and the elements between two rows of sums: in C if that is `f32`, else in
+    /// memory for a chunk of the private lanes, which starts with lane `chunk`.
+    fn sums_at(&self, chunk: usize, row: usize, col: usize) -> (*mut f32, usize) {
+        let plan = &self.plan;
+        let (index, stride) = match self.c.data {
+            OutputData::F32(data) => {
+                let stride = self.c.stride;
+                return (data.wrapping_add(row * stride + col), stride);
+            }
+            // One block of K: the tiles go straight to C.
+            OutputData::Bf16(_) if !plan.sums => (0, 0),
+            OutputData::Bf16(_) if plan.a_resident => (col - chunk, plan.chunk * plan.tile.1),
+            OutputData::Bf16(_) => ((row - chunk) * plan.size.1, plan.size.1),
+        };
+        // SAFETY: the workspace has room for the sums of a chunk.
+        (unsafe { self.sums.at(index) }, stride)
+    }
+
+    /// What remains to be done with the sums of a block that starts at (row, col).
+    fn finish(&self, row: usize, col: usize) -> Option<Finish> {
+        let bias = if self.c.bias.is_null() {
+            self.c.bias
+        } else {
+            self.c.bias.wrapping_add(col)
+        };
+        let out = match self.c.data {
+            OutputData::F32(_) if bias.is_null() => return None,
+            OutputData::F32(_) => Out::Sums,
+            OutputData::Bf16(data) => Out::Bf16 {
+                data: data.wrapping_add(row * self.c.stride + col),
+                stride: self.c.stride,
+                accumulate: self.c.accumulate,
+            },
+        };
+        Some(Finish { bias, out })
     }
 }
 

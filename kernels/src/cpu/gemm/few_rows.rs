@@ -1,7 +1,7 @@
 //! A few rows times weights stored `[N, K]`, as in decoding: each weight is read once, in the order of memory, and nothing
 //! is packed, so that the memory's bandwidth is the limit.
 
-use super::{Operand, Output, split_off};
+use super::{Operand, Output, take};
 use crate::cpu::simd::{self, Kernel, Simd};
 use crate::{Bf16, Cpu, Dtype, Elem, Precision};
 use std::ops::Range;
@@ -34,9 +34,7 @@ pub(super) fn gemm(
     mut workspace: &mut [u8],
 ) {
     let rounds = precision == Precision::Bf16;
-    let rows = split_off(&mut workspace, m * k * size_of::<f32>());
-    // SAFETY: the scratch is aligned and long enough, and any bits are an `f32`.
-    let rows = unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast::<f32>(), m * k) };
+    let rows = &mut take(&mut workspace, m * k * size_of::<f32>())[..m * k];
     for (index, value) in rows.iter_mut().enumerate() {
         let (i, k) = (index / k, index % k);
         // SAFETY: element (i, k) lies in A.

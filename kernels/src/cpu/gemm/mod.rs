@@ -26,7 +26,8 @@ mod tile;
 #[cfg(test)]
 mod tests;
 
-use crate::{Bf16, Cpu, Dtype, Elem, Float, Precision, Slot, SlotMut};
+use crate::arena::scratch_of;
+use crate::{Bf16, Cpu, Dtype, Elem, Float as _, Precision, Slot, SlotMut};
 
 /// A matrix in memory that is read: `rows x cols`, with element (i, j) at `i * stride + j`, or at `j * stride + i` if it
 /// is stored transposed.
@@ -169,11 +170,17 @@ impl Operand {
     }
 }
 
+/// The elements of C.
+#[derive(Clone, Copy)]
+enum OutputData {
+    F32(*mut f32),
+    Bf16(*mut Bf16),
+}
+
 /// C, and what is done on the way to it.
 #[derive(Clone, Copy)]
 struct Output {
-    data: *mut u8,
-    bf16: bool,
+    data: OutputData,
     stride: usize,
     accumulate: bool,
     /// (N), or null.
@@ -199,18 +206,9 @@ impl Output {
             } else {
                 *self.bias.add(j)
             };
-            if self.bf16 {
-                put(
-                    self.data.cast::<Bf16>().add(index),
-                    sum + bias,
-                    self.accumulate,
-                );
-            } else {
-                put(
-                    self.data.cast::<f32>().add(index),
-                    sum + bias,
-                    self.accumulate,
-                );
+            match self.data {
+                OutputData::F32(data) => put(data.add(index), sum + bias, self.accumulate),
+                OutputData::Bf16(data) => put(data.add(index), sum + bias, self.accumulate),
             }
         }
     }
@@ -226,16 +224,13 @@ unsafe fn put<T: Elem>(p: *mut T, value: T::Acc, accumulate: bool) {
     }
 }
 
-/// Splits `bytes` bytes, rounded up to whole cache lines, off the front of `workspace`.
-fn split_off<'a>(workspace: &mut &'a mut [u8], bytes: usize) -> &'a mut [u8] {
+/// Takes `bytes` bytes, rounded up to whole cache lines, off the front of `workspace`, as 32-bit words.
+fn take<'a>(workspace: &mut &'a mut [u8], bytes: usize) -> &'a mut [f32] {
     let bytes = bytes.next_multiple_of(crate::arena::ALIGN);
-    assert!(
-        bytes <= workspace.len(),
-        "a product needs a larger workspace"
-    );
-    let (front, rest) = std::mem::take(workspace).split_at_mut(bytes);
-    *workspace = rest;
-    front
+    let front = workspace
+        .split_off_mut(..bytes)
+        .expect("the workspace has the size that was asked for");
+    scratch_of(front)
 }
 
 /// Bytes of scratch that [`gemm`] needs for an (M, K) by (K, N) product in any layout, with any types.
@@ -288,15 +283,14 @@ pub fn gemm(
         return plain::gemm(cpu, a, b, c, epilogue);
     }
     let output = Output {
-        bf16: c.data.dtype() == Dtype::Bf16,
         stride: c.stride,
         accumulate: epilogue.accumulate,
         bias: epilogue
             .bias
             .map_or(std::ptr::null(), |bias| bias.as_slice::<f32>().as_ptr()),
         data: match c.data.dtype() {
-            Dtype::Bf16 => c.data.into_slice::<Bf16>().as_mut_ptr().cast(),
-            _ => c.data.into_slice::<f32>().as_mut_ptr().cast(),
+            Dtype::Bf16 => OutputData::Bf16(c.data.into_slice().as_mut_ptr()),
+            _ => OutputData::F32(c.data.into_slice().as_mut_ptr()),
         },
     };
     if k == 0 {
