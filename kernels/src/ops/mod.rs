@@ -1,6 +1,7 @@
 //! The operations, one folder each. A new one is a folder and a line of [`OPS`].
 
 pub mod attention;
+pub mod attention_cached;
 pub mod rmsnorm;
 
 use crate::check::Case;
