@@ -7,6 +7,7 @@ pub mod attention;
 pub mod classifier;
 pub mod embedding;
 pub mod gated;
+pub mod attention_cached;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
