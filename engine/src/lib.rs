@@ -1,3 +1,4 @@
 //! The engine: tape, models, data, training.
 
 pub mod link;
+pub mod safetensors;
