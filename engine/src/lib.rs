@@ -4,3 +4,4 @@ pub mod data;
 pub mod link;
 pub mod param;
 pub mod tape;
+pub mod safetensors;
