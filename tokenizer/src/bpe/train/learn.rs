@@ -7,13 +7,17 @@
 //!
 //! Within one merge (a, b) -> c only pairs (x, a), (x, c), (b, y), (c, y) change. Their changes are summed in arrays
 //! indexed by x and y, so that the hash table is asked once a neighbour and not once an occurrence.
+//!
+//! A text becomes one token by one pair only: a stretch whose ends stay token boundaries is cut by its own content
+//! alone, so that equal stretches are equal at every step. Hence a pair's places are all known when its later token
+//! is made, and each pair is queued once. Only a special token may have the text of a merge; the merge then takes
+//! its id, as in the Hugging Face trainer.
 
 use rustc_hash::FxHashMap;
 
 use super::count::PieceCounts;
 use super::queue::{Entry, Queue};
 use super::{InitialTokens, Learned, Ties, TrainProgress};
-use crate::error::TokenizerError;
 
 /// Between two pieces.
 const SEPARATOR: u32 = u32::MAX;
@@ -21,16 +25,6 @@ const SEPARATOR: u32 = u32::MAX;
 const HOLE: u32 = u32::MAX - 1;
 /// Tokens between two progress reports.
 const REPORT_EVERY: usize = 64;
-
-/// What is known of a pair.
-#[derive(Default)]
-struct PairState {
-    /// Occurrences, each times the count of its piece. Under [`Ties::Hf`] the count outlives the pair's own merge, as
-    /// it does in the Hugging Face trainer.
-    count: i64,
-    /// Entries in the queue.
-    waiting: u32,
-}
 
 /// Occurrences beside the merged pair, grouped by the neighbouring token.
 #[derive(Default)]
@@ -56,16 +50,19 @@ impl Neighbours {
         self.events.push((token, position as u32));
     }
 
-    /// Appends the positions of each token to `positions` and returns (token, weight, start, length) for each.
-    fn take_groups(&mut self, positions: &mut Vec<u32>) -> Vec<(u32, i64, usize, usize)> {
+    /// Appends the positions of each token to `positions`; one group for each token.
+    fn take_groups(&mut self, positions: &mut Vec<u32>) -> Vec<Group> {
         let mut start = positions.len();
         let mut groups = Vec::with_capacity(self.touched.len());
         for token in self.touched.drain(..) {
             let at = token as usize;
-            let len = self.slot[at];
-            groups.push((token, self.weight[at], start, len));
-            self.slot[at] = start;
-            self.weight[at] = 0;
+            let len = std::mem::replace(&mut self.slot[at], start);
+            groups.push(Group {
+                token,
+                weight: std::mem::take(&mut self.weight[at]),
+                start,
+                len,
+            });
             start += len;
         }
         positions.resize(start, 0);
@@ -75,10 +72,20 @@ impl Neighbours {
             *slot += 1;
         }
         for group in &groups {
-            self.slot[group.0 as usize] = 0;
+            self.slot[group.token as usize] = 0;
         }
         groups
     }
+}
+
+/// One neighbour of a merge.
+struct Group {
+    token: u32,
+    /// Occurrences, each times the count of its piece.
+    weight: i64,
+    /// Start and length of the occurrences in the list of positions.
+    start: usize,
+    len: usize,
 }
 
 struct Learner {
@@ -86,12 +93,12 @@ struct Learner {
     /// Positions below `.0` (and not below the group before) are in pieces that occur `.1` times.
     weights: Vec<(usize, i64)>,
     tokens: Vec<Box<[u8]>>,
-    pairs: FxHashMap<(u32, u32), PairState>,
+    /// Occurrences of each pair, each times the count of its piece.
+    counts: FxHashMap<(u32, u32), i64>,
     /// Lists of positions, addressed by the queue's entries.
     positions: Vec<u32>,
     left: Neighbours,
     right: Neighbours,
-    ties: Ties,
 }
 
 /// Learns merges until the vocabulary has `vocab_size` tokens or no pair is left.
@@ -101,51 +108,39 @@ pub(super) fn learn(
     vocab_size: usize,
     ties: Ties,
     report: &mut dyn FnMut(TrainProgress),
-) -> Result<Learned, TokenizerError> {
+) -> Learned {
     let InitialTokens {
         tokens,
         byte_ids,
-        mut by_bytes,
+        specials,
     } = initial;
-    let (mut learner, entries) = Learner::new(pieces, tokens, &byte_ids, ties);
+    let (mut learner, entries) = Learner::new(pieces, tokens, &byte_ids);
     let mut queue = Queue::new(entries, ties, &learner.tokens);
-    // A pair may merge twice under `Ties::Hf`; the last time counts.
-    let mut merges: Vec<Option<(u32, u32, u32)>> = Vec::new();
-    let mut merge_of_pair: FxHashMap<(u32, u32), usize> = FxHashMap::default();
-
+    let mut merges = Vec::new();
     while learner.tokens.len() < vocab_size {
         let Some(mut top) = queue.pop(&learner.tokens) else {
             break;
         };
-        let state = learner
-            .pairs
-            .get_mut(&top.pair)
-            .expect("a queued pair is counted");
-        if top.count != state.count {
-            top.count = state.count;
+        // Counts of queued pairs only fall; an entry learns of it when it comes to the top.
+        let count = learner.counts[&top.pair];
+        if top.count != count {
+            top.count = count;
             queue.push(top, &learner.tokens);
             continue;
         }
         if top.count < 1 {
             break;
         }
-        state.waiting -= 1;
-        let places = learner.places(&top, &queue);
         let (a, b) = top.pair;
-        let bytes: Box<[u8]> = [&*learner.tokens[a as usize], &*learner.tokens[b as usize]]
-            .concat()
-            .into();
-        let merged = *by_bytes.entry(bytes).or_insert_with_key(|bytes| {
-            learner.tokens.push(bytes.clone());
+        let bytes = [&*learner.tokens[a as usize], &*learner.tokens[b as usize]].concat();
+        let merged = specials.get(&bytes[..]).copied().unwrap_or_else(|| {
+            learner.tokens.push(bytes.into());
             (learner.tokens.len() - 1) as u32
         });
-        if let Some(earlier) = merge_of_pair.insert(top.pair, merges.len()) {
-            merges[earlier] = None;
-        }
-        merges.push(Some((a, b, merged)));
-        learner.merge(top.pair, merged, &places);
+        merges.push((a, b, merged));
+        learner.merge(&top, merged);
         learner.queue_changes(top.pair, merged, &mut queue);
-        if learner.tokens.len() % REPORT_EVERY == 0 {
+        if learner.tokens.len().is_multiple_of(REPORT_EVERY) {
             report(TrainProgress::Merging {
                 tokens: learner.tokens.len(),
                 vocab_size,
@@ -156,11 +151,11 @@ pub(super) fn learn(
         tokens: learner.tokens.len(),
         vocab_size,
     });
-    Ok(Learned {
+    Learned {
         tokens: learner.tokens,
         byte_ids,
-        merges: merges.into_iter().flatten().collect(),
-    })
+        merges,
+    }
 }
 
 impl Learner {
@@ -169,7 +164,6 @@ impl Learner {
         pieces: &PieceCounts,
         tokens: Vec<Box<[u8]>>,
         byte_ids: &[u32; 256],
-        ties: Ties,
     ) -> (Self, Vec<Entry>) {
         let mut symbols = Vec::with_capacity(pieces.num_bytes() + pieces.len() + 1);
         let mut weights: Vec<(usize, i64)> = Vec::new();
@@ -192,20 +186,14 @@ impl Learner {
             }
         }
 
-        let mut pairs = FxHashMap::default();
+        let mut pair_counts = FxHashMap::default();
         let mut entries = Vec::new();
         let mut start = 0;
         for (pair, slot) in slots.iter_mut().enumerate() {
             let len = *slot;
             if len > 0 {
                 let ids = (byte_ids[pair >> 8], byte_ids[pair & 255]);
-                pairs.insert(
-                    ids,
-                    PairState {
-                        count: counts[pair],
-                        waiting: 1,
-                    },
-                );
+                pair_counts.insert(ids, counts[pair]);
                 entries.push(Entry {
                     count: counts[pair],
                     pair: ids,
@@ -230,52 +218,17 @@ impl Learner {
             symbols,
             weights,
             tokens,
-            pairs,
+            counts: pair_counts,
             positions,
             left: Neighbours::default(),
             right: Neighbours::default(),
-            ties,
         };
         (learner, entries)
     }
 
-    /// Where to look for the pair of `top`, in increasing order.
-    ///
-    /// A pair waits more than once only if its second token came to be more than once, by different pairs of equal
-    /// text. [`Ties::Greatest`] then takes all places at once; the Hugging Face trainer goes piece by piece, and takes
-    /// whatever stands in the pieces of this entry.
-    fn places(&self, top: &Entry, queue: &Queue) -> Vec<u32> {
-        let mut places = self.positions[top.start..top.start + top.len].to_vec();
-        if self.pairs[&top.pair].waiting > 0 {
-            let mut others: Vec<u32> = queue
-                .of_pair(top.pair)
-                .flat_map(|entry| &self.positions[entry.start..entry.start + entry.len])
-                .copied()
-                .collect();
-            if self.ties == Ties::Hf {
-                let mut pieces: Vec<usize> =
-                    places.iter().map(|&at| self.piece_start(at)).collect();
-                pieces.sort_unstable();
-                others.retain(|&at| pieces.binary_search(&self.piece_start(at)).is_ok());
-            }
-            places.extend(others);
-            places.sort_unstable();
-        }
-        places
-    }
-
-    /// Start of the piece around a position.
-    fn piece_start(&self, at: u32) -> usize {
-        let before = &self.symbols[..at as usize];
-        before
-            .iter()
-            .rposition(|&symbol| symbol == SEPARATOR)
-            .expect("the first symbol is a separator")
-            + 1
-    }
-
-    /// Replaces the pair at those of `places` where it still stands, and notes its neighbours.
-    fn merge(&mut self, (a, b): (u32, u32), merged: u32, places: &[u32]) {
+    /// Replaces the pair of `top` where it still stands, left to right, and notes its neighbours.
+    fn merge(&mut self, top: &Entry, merged: u32) {
+        let (a, b) = top.pair;
         for neighbours in [&mut self.left, &mut self.right] {
             neighbours.slot.resize(self.tokens.len(), 0);
             neighbours.weight.resize(self.tokens.len(), 0);
@@ -283,7 +236,7 @@ impl Learner {
         let len = |token: u32| self.tokens[token as usize].len();
         let (len_a, len_b) = (len(a), len(b));
         let mut group = 0;
-        for &place in places {
+        for &place in &self.positions[top.start..top.start + top.len] {
             let start = place as usize;
             let middle = start + len_a;
             if self.symbols[start] != a || self.symbols[middle] != b {
@@ -310,76 +263,43 @@ impl Learner {
 
     /// Applies the noted neighbours to the counts, and queues the pairs that appeared.
     fn queue_changes(&mut self, (a, b): (u32, u32), merged: u32, queue: &mut Queue) {
-        if self.ties == Ties::Greatest {
-            self.pairs
-                .get_mut(&(a, b))
-                .expect("the merged pair is counted")
-                .count = 0;
-        }
         let left = self.left.take_groups(&mut self.positions);
         let right = self.right.take_groups(&mut self.positions);
-        let mut appeared: Vec<Entry> = Vec::with_capacity(left.len() + right.len());
-        for &(x, weight, start, len) in &left {
-            self.pairs.entry((x, merged)).or_default().count += weight;
-            appeared.push(Entry {
-                count: 0,
-                pair: (x, merged),
-                start,
-                len,
-            });
+        let appeared = |group: &Group, pair| Entry {
+            count: group.weight,
+            pair,
+            start: group.start,
+            len: group.len,
+        };
+        let entries: Vec<Entry> = left
+            .iter()
+            .map(|group| appeared(group, (group.token, merged)))
+            .chain(
+                right
+                    .iter()
+                    .map(|group| appeared(group, (merged, group.token))),
+            )
+            .collect();
+        for entry in &entries {
+            self.counts.insert(entry.pair, entry.count);
         }
-        for &(y, weight, start, len) in &right {
-            self.pairs.entry((merged, y)).or_default().count += weight;
-            appeared.push(Entry {
-                count: 0,
-                pair: (merged, y),
-                start,
-                len,
-            });
+        // After the new pairs are in: where occurrences stand side by side, a new pair is gone again already.
+        for (group, pair) in left.iter().map(|group| (group, (group.token, a))) {
+            *self
+                .counts
+                .get_mut(&pair)
+                .expect("pairs that stand are counted") -= group.weight;
         }
-        for &(x, weight, ..) in &left {
-            self.pairs
-                .get_mut(&(x, a))
-                .expect("pairs that stand are counted")
-                .count -= weight;
+        for (group, pair) in right.iter().map(|group| (group, (b, group.token))) {
+            *self
+                .counts
+                .get_mut(&pair)
+                .expect("pairs that stand are counted") -= group.weight;
         }
-        for &(y, weight, ..) in &right {
-            self.pairs
-                .get_mut(&(b, y))
-                .expect("pairs that stand are counted")
-                .count -= weight;
-        }
-        self.join_doubles(&mut appeared, merged);
-        for mut entry in appeared {
-            let state = self.pairs.get_mut(&entry.pair).expect("just counted");
-            if state.count > 0 {
-                entry.count = state.count;
-                state.waiting += 1;
+        for entry in entries {
+            if self.counts[&entry.pair] > 0 {
                 queue.push(entry, &self.tokens);
             }
-        }
-    }
-
-    /// (merged, merged) may have appeared on both sides: one entry with all its places.
-    fn join_doubles(&mut self, appeared: &mut Vec<Entry>, merged: u32) {
-        let doubles: Vec<Entry> = appeared
-            .iter()
-            .filter(|entry| entry.pair == (merged, merged))
-            .copied()
-            .collect();
-        if let [first, second] = doubles[..] {
-            let mut places = self.positions[first.start..first.start + first.len].to_vec();
-            places.extend_from_slice(&self.positions[second.start..second.start + second.len]);
-            places.sort_unstable();
-            appeared.retain(|entry| entry.pair != (merged, merged));
-            let start = self.positions.len();
-            appeared.push(Entry {
-                count: 0,
-                pair: (merged, merged),
-                start,
-                len: places.len(),
-            });
-            self.positions.extend(places);
         }
     }
 }

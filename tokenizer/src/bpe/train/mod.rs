@@ -110,7 +110,7 @@ where
         options.vocab_size,
         options.ties,
         &mut report,
-    )?;
+    );
     drop(pieces);
     build(learned, &options, split)
 }
@@ -120,8 +120,8 @@ struct InitialTokens {
     /// Bytes of each id: special tokens, then the alphabet.
     tokens: Vec<Box<[u8]>>,
     byte_ids: [u32; 256],
-    /// Id of each of them that merging may meet again.
-    by_bytes: FxHashMap<Box<[u8]>, u32>,
+    /// Ids of the special tokens by their bytes: a merge may make the same text.
+    specials: FxHashMap<Box<[u8]>, u32>,
 }
 
 fn initial_tokens(options: &TrainOptions<'_>) -> Result<InitialTokens, TokenizerError> {
@@ -143,20 +143,16 @@ fn initial_tokens(options: &TrainOptions<'_>) -> Result<InitialTokens, Tokenizer
         .iter()
         .map(|token| token.as_bytes().into())
         .collect();
+    let specials = tokens.iter().cloned().zip(0..).collect();
     let mut byte_ids = [0; 256];
     for byte in alphabet::bytes_by_char() {
         byte_ids[byte as usize] = tokens.len() as u32;
         tokens.push([byte].into());
     }
-    let by_bytes = tokens
-        .iter()
-        .zip(0..)
-        .map(|(bytes, id)| (bytes.clone(), id))
-        .collect();
     Ok(InitialTokens {
         tokens,
         byte_ids,
-        by_bytes,
+        specials,
     })
 }
 

@@ -84,9 +84,4 @@ impl Queue {
             at = best;
         }
     }
-
-    /// All entries of `pair` that wait.
-    pub(super) fn of_pair(&self, pair: (u32, u32)) -> impl Iterator<Item = &Entry> {
-        self.heap.iter().filter(move |entry| entry.pair == pair)
-    }
 }
