@@ -3,5 +3,5 @@
 pub mod data;
 pub mod link;
 pub mod param;
-pub mod tape;
 pub mod safetensors;
+pub mod tape;

@@ -4,10 +4,11 @@ pub mod act;
 pub mod activation;
 pub mod add;
 pub mod attention;
+pub mod attention_cached;
 pub mod classifier;
 pub mod embedding;
 pub mod gated;
-pub mod attention_cached;
+pub mod linear;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
@@ -33,6 +34,7 @@ pub static OPS: &[&Entry] = &[
     &classifier::ENTRY,
     &embedding::ENTRY,
     &gated::ENTRY,
+    &linear::ENTRY,
     &rmsnorm::ENTRY,
     &rope::ENTRY,
     &sinusoid::ENTRY,
