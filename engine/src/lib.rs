@@ -1,3 +1,9 @@
 //! The engine: tape, models, data, training.
 
+pub mod config;
+pub mod data;
 pub mod link;
+pub mod model;
+pub mod optim;
+pub mod registry;
+pub mod schedule;
