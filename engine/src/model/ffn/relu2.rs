@@ -1,0 +1,15 @@
+//! The feed-forward network with the square of ReLU.
+//!
+//! `y = W2 max(0, W1 x)^2`.
+//!
+//! Source: So et al., "Primer: searching for efficient transformers for language modeling", arXiv:2109.08668.
+
+use crate::registry::Variant;
+
+/// Its registration.
+pub static VARIANT: Variant = Variant {
+    kind: "relu2",
+    summary: "two projections with the square of ReLU between them",
+    reference: "So et al., arXiv:2109.08668",
+    keys: &[],
+};

@@ -1,0 +1,15 @@
+//! Sinusoidal position embedding.
+//!
+//! `PE(p, 2i) = sin(p / 10000^(2i/C))`, `PE(p, 2i + 1) = cos(p / 10000^(2i/C))`, added to the token's vector of C channels.
+//!
+//! Source: Vaswani et al., "Attention is all you need", arXiv:1706.03762, section 3.5.
+
+use crate::registry::Variant;
+
+/// Its registration.
+pub static VARIANT: Variant = Variant {
+    kind: "sinusoidal",
+    summary: "fixed sines and cosines added to the token's vector",
+    reference: "Vaswani et al., arXiv:1706.03762",
+    keys: &[],
+};
