@@ -7,6 +7,7 @@ pub mod attention;
 pub mod classifier;
 pub mod embedding;
 pub mod gated;
+pub mod layernorm;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
@@ -32,6 +33,7 @@ pub static OPS: &[&Entry] = &[
     &classifier::ENTRY,
     &embedding::ENTRY,
     &gated::ENTRY,
+    &layernorm::ENTRY,
     &rmsnorm::ENTRY,
     &rope::ENTRY,
     &sinusoid::ENTRY,
