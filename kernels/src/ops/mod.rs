@@ -3,6 +3,7 @@
 pub mod act;
 pub mod activation;
 pub mod add;
+pub mod add_norm;
 pub mod attention;
 pub mod classifier;
 pub mod embedding;
@@ -29,6 +30,7 @@ pub struct Entry {
 pub static OPS: &[&Entry] = &[
     &activation::ENTRY,
     &add::ENTRY,
+    &add_norm::ENTRY,
     &attention::ENTRY,
     &classifier::ENTRY,
     &embedding::ENTRY,
