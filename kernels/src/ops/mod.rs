@@ -8,6 +8,7 @@ pub mod attention;
 pub mod classifier;
 pub mod embedding;
 pub mod gated;
+pub mod head_norm;
 pub mod layernorm;
 pub mod rmsnorm;
 pub mod rope;
@@ -35,6 +36,7 @@ pub static OPS: &[&Entry] = &[
     &classifier::ENTRY,
     &embedding::ENTRY,
     &gated::ENTRY,
+    &head_norm::ENTRY,
     &layernorm::ENTRY,
     &rmsnorm::ENTRY,
     &rope::ENTRY,
