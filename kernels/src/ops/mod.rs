@@ -6,6 +6,7 @@ pub mod add;
 pub mod add_norm;
 pub mod attention;
 pub mod classifier;
+pub mod dropout;
 pub mod embedding;
 pub mod gated;
 pub mod head_norm;
@@ -34,6 +35,7 @@ pub static OPS: &[&Entry] = &[
     &add_norm::ENTRY,
     &attention::ENTRY,
     &classifier::ENTRY,
+    &dropout::ENTRY,
     &embedding::ENTRY,
     &gated::ENTRY,
     &head_norm::ENTRY,
