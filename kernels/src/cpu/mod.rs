@@ -5,6 +5,7 @@ pub mod angles;
 pub mod elementwise;
 pub mod gemm;
 pub mod isa;
+pub mod norm;
 pub mod peak;
 pub mod pool;
 pub mod rows;

@@ -3,12 +3,16 @@
 pub mod act;
 pub mod activation;
 pub mod add;
+pub mod add_norm;
 pub mod attention;
 pub mod attention_cached;
 pub mod classifier;
+pub mod dropout;
 pub mod embedding;
 pub mod gated;
 pub mod linear;
+pub mod head_norm;
+pub mod layernorm;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
@@ -30,11 +34,15 @@ pub struct Entry {
 pub static OPS: &[&Entry] = &[
     &activation::ENTRY,
     &add::ENTRY,
+    &add_norm::ENTRY,
     &attention::ENTRY,
     &classifier::ENTRY,
+    &dropout::ENTRY,
     &embedding::ENTRY,
     &gated::ENTRY,
     &linear::ENTRY,
+    &head_norm::ENTRY,
+    &layernorm::ENTRY,
     &rmsnorm::ENTRY,
     &rope::ENTRY,
     &sinusoid::ENTRY,

@@ -15,7 +15,7 @@
 //! # Kept for backward
 //! `x`, `w`, and `r`.
 
-mod cpu;
+pub(super) mod cpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
