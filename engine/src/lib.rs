@@ -11,3 +11,4 @@ pub mod registry;
 pub mod safetensors;
 pub mod schedule;
 pub mod tape;
+pub mod train;
