@@ -6,8 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Bpe;
 use super::pairs::NO_RANK;
+use super::{Bpe, NO_TOKEN};
 
 /// Longest piece, in bytes, that the scan takes.
 const SCAN_LIMIT: usize = 1 << PLACE_BITS;
@@ -82,6 +82,9 @@ impl Bpe {
     /// Appends the tokens of `piece` to `out`.
     #[inline]
     pub(crate) fn encode_piece(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        if !self.complete {
+            return self.encode_known_bytes(piece, scratch, out);
+        }
         if self.merges.is_empty() && self.whole.is_none() {
             out.extend(piece.iter().map(|&byte| self.byte_ids[byte as usize]));
             return;
@@ -105,6 +108,19 @@ impl Bpe {
             return;
         }
         self.encode_and_cache(piece, key, index, scratch, out);
+    }
+
+    /// For a model that lacks bytes: the piece without them.
+    #[inline(never)]
+    fn encode_known_bytes(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let known: Vec<u8> = piece
+            .iter()
+            .copied()
+            .filter(|&byte| self.byte_ids[byte as usize] != NO_TOKEN)
+            .collect();
+        if !known.is_empty() {
+            self.encode_uncached(&known, scratch, out);
+        }
     }
 
     #[inline(never)]
@@ -154,9 +170,21 @@ impl Bpe {
     ///
     /// A pair's rank and place are one number, so that the least number is the lowest rank, leftmost first.
     pub(super) fn merge_by_scan(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
-        let ScanPiece { ids, results, keys, previous, next } = &mut *scratch.scan;
+        let ScanPiece {
+            ids,
+            results,
+            keys,
+            previous,
+            next,
+        } = &mut *scratch.scan;
         let len = piece.len();
-        let key = |rank: i32, at: usize| if rank == NO_RANK { NO_RANK } else { rank << PLACE_BITS | at as i32 };
+        let key = |rank: i32, at: usize| {
+            if rank == NO_RANK {
+                NO_RANK
+            } else {
+                rank << PLACE_BITS | at as i32
+            }
+        };
         for (at, &byte) in piece.iter().enumerate() {
             ids[at] = self.byte_ids[byte as usize];
             next[at] = at as u8 + 1;

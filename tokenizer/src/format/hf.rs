@@ -144,17 +144,17 @@ impl Tokenizer {
 
     /// The tokenizer as the text of a tokenizer.json that Hugging Face's library opens: same tokenizer, same text.
     pub fn to_hf_json(&self) -> String {
-        let names: Vec<Option<String>> = self
+        let mut names: Vec<Option<String>> = self
             .tokens
             .iter()
-            .zip(0..)
-            .map(
-                |(bytes, id)| match self.added.iter().find(|added| added.id == id) {
-                    Some(added) => Some(added.content.clone()),
-                    None => bytes.as_deref().map(alphabet::to_text),
-                },
-            )
+            .map(|bytes| bytes.as_deref().map(alphabet::to_text))
             .collect();
+        for token in &self.added {
+            // A text that would read as other bytes there stays out of the vocabulary.
+            let plain = alphabet::to_bytes(&token.content)
+                .is_none_or(|bytes| bytes == token.content.as_bytes());
+            names[token.id as usize] = plain.then(|| token.content.clone());
+        }
         let name = |id: u32| names[id as usize].as_deref().unwrap_or_default();
         let vocab: Map<String, Value> = names
             .iter()
@@ -451,10 +451,17 @@ fn check_model(model: &Fields<'_>) -> Result<bool, TokenizerError> {
             "byte-level models need none",
         ));
     }
-    // Every byte is in the vocabulary, so that nothing is ever unknown.
     model.flag("fuse_unk", Some(false))?;
     if !model.get("unk_token").is_null() {
+        // With a token for every byte nothing is unknown.
         model.text("unk_token")?;
+        let vocab = model.map("vocab")?;
+        if let Some(byte) =
+            (0..=255).find(|&byte| !vocab.contains_key(&alphabet::char_of(byte).to_string()))
+        {
+            let detail = format!("byte {byte:#04x} has no token, so that it would be needed");
+            return Err(TokenizerError::unsupported("model.unk_token", detail));
+        }
     }
     model.flag("ignore_merges", Some(false))
 }
