@@ -161,7 +161,7 @@ impl Tokenizer {
                 Segment::Text(text) => {
                     split::for_each_piece(self.pipeline.splits(), text, &mut |piece| {
                         self.bpe.encode_piece(piece, scratch, ids);
-                    })
+                    });
                 }
             });
     }
@@ -212,10 +212,7 @@ impl Tokenizer {
     /// another customary name; `None` if there is none of them.
     pub fn end_of_text(&self) -> Option<u32> {
         let special = |name: &&str| self.special_tokens().find(|token| token.content == **name);
-        END_OF_TEXT
-            .iter()
-            .find_map(|name| special(name))
-            .map(|token| token.id)
+        END_OF_TEXT.iter().find_map(special).map(|token| token.id)
     }
 }
 

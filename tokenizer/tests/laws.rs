@@ -1,5 +1,7 @@
 //! What holds for every tokenizer: nothing is lost, streams equal wholes, saved is loaded.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use proptest::prelude::*;
 use tokenizer::{AddedToken, LoadOptions, SpecialMode, Tokenizer, TrainOptions, split, train};
 

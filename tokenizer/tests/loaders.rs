@@ -1,5 +1,8 @@
 //! Files: what is refused, by what name, and that no damage to a file does worse than that.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
@@ -270,7 +273,7 @@ fn tiktoken_file(more: &[&[u8]]) -> String {
                 });
             }
         }
-        text.push_str(&format!(" {rank}\n"));
+        writeln!(text, " {rank}").unwrap();
     }
     text
 }

@@ -1,5 +1,7 @@
 //! Equality with the Hugging Face library: on fixtures always, on real text where Python has the library.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

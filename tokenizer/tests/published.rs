@@ -1,5 +1,7 @@
 //! Published vocabularies and their reference encodings, where the sample data lies beside the repository.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::path::{Path, PathBuf};
 
 use tokenizer::{SpecialMode, Tokenizer};

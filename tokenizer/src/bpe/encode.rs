@@ -373,7 +373,7 @@ mod tests {
     proptest! {
         #[test]
         fn both_loops_and_the_cache_equal_the_definition(merges in random_merges(), pieces in proptest::collection::vec(proptest::collection::vec(0_u8..4, 1..40), 1..20)) {
-            let bpe = Bpe::new(std::array::from_fn(|byte| byte as u32 % 4), merges, None);
+            let bpe = Bpe::new(&std::array::from_fn(|byte| byte as u32 % 4), merges, None);
             let mut scratch = Scratch::new();
             for piece in pieces.iter().chain(&pieces) {
                 let expected = naive(&bpe, piece);
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn long_results_survive_the_cache_being_emptied() {
         let bpe = Bpe::new(
-            std::array::from_fn(|byte| byte as u32),
+            &std::array::from_fn(|byte| byte as u32),
             vec![Merge {
                 left: 0,
                 right: 1,

@@ -43,14 +43,14 @@ pub(crate) struct Bpe {
 impl Bpe {
     /// `merges` in the order of their ranks; a pair that occurs twice counts by its last rank, as Hugging Face reads it.
     pub(crate) fn new(
-        byte_ids: [u32; 256],
+        byte_ids: &[u32; 256],
         merges: Vec<Merge>,
         whole: Option<FxHashMap<Box<[u8]>, u32>>,
     ) -> Self {
         let pairs = PairTable::new(&merges);
         let complete = !byte_ids.contains(&NO_TOKEN);
         Self {
-            byte_ids,
+            byte_ids: *byte_ids,
             complete,
             merges,
             pairs,

@@ -139,7 +139,7 @@ impl VocabFile<'_> {
         });
         Tokenizer::assemble(
             table.into_tokens(),
-            Bpe::new(byte_ids, merges, whole),
+            Bpe::new(&byte_ids, merges, whole),
             self.added,
             self.pipeline,
         )

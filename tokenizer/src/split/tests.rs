@@ -6,7 +6,7 @@ fn pieces<'a>(name: &str, text: &'a str) -> Vec<&'a str> {
     let mut pieces = Vec::new();
     let split = by_name(name).unwrap();
     for_each_piece(&[split], text, &mut |piece| {
-        pieces.push(std::str::from_utf8(piece).unwrap())
+        pieces.push(std::str::from_utf8(piece).unwrap());
     });
     pieces
 }
@@ -85,7 +85,7 @@ fn digits_and_none() {
     let both = [by_name("digits").unwrap(), by_name("gpt2").unwrap()];
     let mut found = Vec::new();
     for_each_piece(&both, "in 2026 or", &mut |piece| {
-        found.push(String::from_utf8(piece.to_vec()).unwrap())
+        found.push(String::from_utf8(piece.to_vec()).unwrap());
     });
     assert_eq!(found, ["in", " ", "2", "0", "2", "6", " or"]);
 }
