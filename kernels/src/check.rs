@@ -148,6 +148,9 @@ pub struct Outcome {
     pub d_inputs: Vec<Vec<f64>>,
 }
 
+/// What gradients are added to in mode `Add`: small, so that rounding to `bf16` does not drown them.
+const BASE: f64 = 0.015625;
+
 /// A case made concrete: precision, shapes, values, upstream gradients.
 #[derive(Debug)]
 pub struct Trial<'a> {
@@ -211,8 +214,8 @@ impl Case {
 }
 
 impl Trial<'_> {
-    /// One forward and one backward. Gradients are delivered in `mode` (for `Add` they are added to ones, which are
-    /// subtracted again). All scratch and all outputs are filled with NaN beforehand.
+    /// One forward and one backward. Gradients are delivered in `mode` (for `Add` they are added to a constant,
+    /// which is subtracted again). All scratch and all outputs are filled with NaN beforehand.
     pub fn run(&self, cpu: &Cpu, mode: GradMode) -> Outcome {
         let op = self.op;
         let inputs: Vec<_> = self
@@ -283,7 +286,9 @@ impl Trial<'_> {
             .map(|(i, meta)| match in_place {
                 _ if !meta.dtype.is_float() => None,
                 Some((input, output)) if input == i => Some(d_outputs[output].clone()),
-                _ if mode == GradMode::Add => Some(Buffer::new(meta.dtype, &vec![1.0; meta.len()])),
+                _ if mode == GradMode::Add => {
+                    Some(Buffer::new(meta.dtype, &vec![BASE; meta.len()]))
+                }
                 _ => Some(nan(meta)),
             })
             .collect();
@@ -323,14 +328,14 @@ impl Trial<'_> {
         } else {
             outputs
         };
-        let one = if mode == GradMode::Add { 1.0 } else { 0.0 };
+        let base = if mode == GradMode::Add { BASE } else { 0.0 };
         Outcome {
             outputs: outputs.iter().map(Buffer::values).collect(),
             d_inputs: d_inputs
                 .iter()
                 .map(|b| {
                     b.as_ref()
-                        .map_or_else(Vec::new, |b| b.values().iter().map(|x| x - one).collect())
+                        .map_or_else(Vec::new, |b| b.values().iter().map(|x| x - base).collect())
                 })
                 .collect(),
         }

@@ -85,6 +85,12 @@ impl Arena {
         unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.layout.size() / 4) }
     }
 
+    /// The whole block as bytes: scratch for one operation.
+    pub fn as_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the block is initialised and as long as its layout says, and `&mut self` makes the view the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.layout.size()) }
+    }
+
     /// Fills the byte range with `value`.
     pub fn fill(&mut self, range: std::ops::Range<usize>, value: u8) {
         assert!(

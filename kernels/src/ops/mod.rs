@@ -1,8 +1,21 @@
 //! The operations, one folder each. A new one is a folder and a line of [`OPS`].
 
+pub mod act;
+pub mod activation;
+pub mod add;
+pub mod add_norm;
 pub mod attention;
 pub mod attention_cached;
+pub mod classifier;
+pub mod dropout;
+pub mod embedding;
+pub mod gated;
+pub mod head_norm;
+pub mod layernorm;
+pub mod linear;
 pub mod rmsnorm;
+pub mod rope;
+pub mod sinusoid;
 
 use crate::check::Case;
 
@@ -18,7 +31,22 @@ pub struct Entry {
 }
 
 /// All operations.
-pub static OPS: &[&Entry] = &[&attention::ENTRY, &rmsnorm::ENTRY];
+pub static OPS: &[&Entry] = &[
+    &activation::ENTRY,
+    &add::ENTRY,
+    &add_norm::ENTRY,
+    &attention::ENTRY,
+    &classifier::ENTRY,
+    &dropout::ENTRY,
+    &embedding::ENTRY,
+    &gated::ENTRY,
+    &linear::ENTRY,
+    &head_norm::ENTRY,
+    &layernorm::ENTRY,
+    &rmsnorm::ENTRY,
+    &rope::ENTRY,
+    &sinusoid::ENTRY,
+];
 
 #[cfg(test)]
 mod tests {

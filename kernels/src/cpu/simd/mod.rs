@@ -206,6 +206,20 @@ impl Block {
         }
     }
 
+    /// `v` with zero in the lanes beyond the row's end.
+    #[inline(always)]
+    pub fn within<S: Simd>(self, v: S::V) -> S::V {
+        if self.len == S::LANES {
+            return v;
+        }
+        let mut lanes = [S::A::ZERO; 16];
+        // SAFETY: `len < LANES <= 16`.
+        unsafe {
+            S::store_part(lanes.as_mut_ptr(), v, self.len);
+            S::load(lanes.as_ptr())
+        }
+    }
+
     /// Writes this part of `row`.
     #[inline(always)]
     pub fn store<S: Simd, T: Elem<Acc = S::A>>(self, row: &mut [T], v: S::V) {

@@ -1,0 +1,2 @@
+//! Data: sources, packing, loading.
+pub mod storybook;
