@@ -37,6 +37,12 @@ pub(in crate::ops) trait Tile: Copy + Send + Sync + 'static {
     fn exp2(x: V<Self>) -> V<Self>;
     /// Logarithm to base 2 of a positive normal number.
     fn log2(x: V<Self>) -> V<Self>;
+    /// Writes `LANES` numbers, rounded to nearest even where `T` is narrower.
+    #[inline(always)]
+    unsafe fn store<T: Elem<Acc = A<Self>>>(p: *mut T, v: V<Self>) {
+        // SAFETY: passed on.
+        unsafe { Self::S::store(p, v) }
+    }
     /// A row of `d` numbers to `dp / PAIR` words, with zeros from `d` on.
     unsafe fn row<T: Elem<Acc = A<Self>>>(src: *const T, d: usize, dp: usize, dst: *mut Self::W);
     /// `PAIR` rows, `ld` apart, of which `have` exist, to `dp` words: neighbours are rows.
