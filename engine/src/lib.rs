@@ -1,4 +1,6 @@
 //! The engine: tape, models, data, training.
 
+pub mod checkpoint;
+pub mod hf;
 pub mod link;
 pub mod safetensors;
