@@ -3,6 +3,8 @@
 pub mod config;
 pub mod data;
 pub mod infer;
+pub mod checkpoint;
+pub mod hf;
 pub mod link;
 pub mod model;
 pub mod optim;
