@@ -14,6 +14,8 @@ pub mod layernorm;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
+#[cfg(test)]
+pub(crate) mod torch_fixture;
 
 use crate::check::Case;
 
