@@ -5,12 +5,14 @@ pub mod activation;
 pub mod add;
 pub mod add_norm;
 pub mod attention;
+pub mod attention_cached;
 pub mod classifier;
 pub mod dropout;
 pub mod embedding;
 pub mod gated;
 pub mod head_norm;
 pub mod layernorm;
+pub mod linear;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
@@ -40,6 +42,7 @@ pub static OPS: &[&Entry] = &[
     &dropout::ENTRY,
     &embedding::ENTRY,
     &gated::ENTRY,
+    &linear::ENTRY,
     &head_norm::ENTRY,
     &layernorm::ENTRY,
     &rmsnorm::ENTRY,

@@ -135,14 +135,10 @@ fn readable_takes_anything() {
     assert_eq!(count("Lily was very happy. ry happy."), (2, 1));
     assert_eq!(count("Lily was very happy.Tom was very happy."), (2, 2));
     assert_eq!(count("Lily lost his way."), (1, 0));
-    assert_eq!(
-        count("The end. There once was a little boy named Tom."),
-        (2, 2)
-    );
-    assert_eq!(
-        count("The end. There once was a little boy named Mia."),
-        (2, 1)
-    );
+    assert_eq!(count("There once was an honest child named Tom."), (1, 1));
+    assert_eq!(count("There once was a honest child named Tom."), (1, 0));
+    assert_eq!(count("她有一只风筝。"), (1, 1));
+    assert_eq!(count("她有一个风筝。"), (1, 0));
     assert_eq!(count("Lily was very happy. ... The end."), (5, 2));
     let mut random = Random::new(2, 2);
     let noise: Vec<u8> = (0..100_000).map(|_| random.below(256) as u8).collect();

@@ -2,12 +2,13 @@
 
 #![expect(unsafe_code, reason = "rows of a chunk are shared among threads")]
 
-use super::{chunk_rows, product};
+use super::chunk_rows;
 use crate::arena::{Shared, scratch_of};
 use crate::cpu::gemm::{Epilogue, Mat, MatMut, gemm};
 use crate::cpu::rows::parallel;
 use crate::cpu::simd::{Kernel, Simd, blocks, run};
 use crate::op::{Backward, Forward, GradMode};
+use crate::ops::linear::product;
 use crate::{Cpu, Elem, Float as _, Slot, SlotMut};
 
 /// The parts of the scratch.

@@ -21,6 +21,7 @@
 mod cpu;
 
 use super::Entry;
+use super::linear::product;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::gemm;
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
@@ -41,14 +42,6 @@ pub struct Classifier;
 /// vocabulary alone, so that results do not depend on the machine.
 pub(crate) fn chunk_rows(vocab: usize) -> usize {
     ((32 << 20) / (4 * vocab.max(1))).clamp(256, 1024)
-}
-
-fn product(dtype: Dtype) -> Precision {
-    match dtype {
-        Dtype::Bf16 => Precision::Bf16,
-        Dtype::F64 => Precision::F64,
-        _ => Precision::F32,
-    }
 }
 
 impl Op for Classifier {
