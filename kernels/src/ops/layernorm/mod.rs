@@ -154,6 +154,25 @@ mod tests {
     }
 
     #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check(
+            "layernorm",
+            LayerNorm {
+                eps: 1e-5,
+                bias: true,
+            },
+        );
+        check(
+            "layernorm_without_bias",
+            LayerNorm {
+                eps: 1e-5,
+                bias: false,
+            },
+        );
+    }
+
+    #[test]
     fn a_large_mean_costs_no_digits() {
         let case = &cases()[4];
         let mut trial = case.trial(Precision::F32, 2);

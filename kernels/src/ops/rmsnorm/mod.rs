@@ -153,6 +153,25 @@ mod tests {
     }
 
     #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check(
+            "rmsnorm",
+            RmsNorm {
+                eps: 1e-5,
+                zero_centered: false,
+            },
+        );
+        check(
+            "rmsnorm_zero_centered",
+            RmsNorm {
+                eps: 1e-6,
+                zero_centered: true,
+            },
+        );
+    }
+
+    #[test]
     fn scale_invariance() {
         let case = Case::new(
             RmsNorm {
