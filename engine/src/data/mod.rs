@@ -1,1 +1,2 @@
 //! Data: sources, packing, loading.
+pub mod storybook;
