@@ -1,2 +1,5 @@
 //! The zerollm command.
+mod chart;
+mod text;
+
 fn main() {}
