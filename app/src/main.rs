@@ -1,5 +1,7 @@
 //! The zerollm command.
 mod chart;
+mod terminal;
 mod text;
+mod theme;
 
 fn main() {}

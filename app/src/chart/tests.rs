@@ -299,8 +299,5 @@ fn numbers_are_short_and_right() {
         ["0", "20k", "40k", "60k"]
     );
     assert_eq!(labels(0.5, 2000.0, Scale::Log, 4), ["1", "10", "100", "1k"]);
-    assert_eq!(
-        labels(2.1, 11.0, Scale::Log, 4),
-        ["4", "6", "8", "10"]
-    );
+    assert_eq!(labels(2.1, 11.0, Scale::Log, 4), ["4", "6", "8", "10"]);
 }
