@@ -1,1 +1,3 @@
 //! The engine: tape, models, data, training.
+
+pub mod link;

@@ -1,0 +1,144 @@
+//! AVX-512: sixteen `f32` lanes.
+
+use super::{Elem, Kernel, Simd};
+use crate::Dtype;
+use std::arch::x86_64::*;
+
+/// Sixteen `f32` in a `zmm` register.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512;
+
+/// Compiles `kernel` with AVX-512 and runs it.
+///
+/// # Safety
+/// The machine has AVX-512 F, BW, DQ and VL.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn run<K: Kernel<f32>>(kernel: K) -> K::Out {
+    kernel.run::<Avx512>()
+}
+
+// SAFETY of the blocks below: the functions are inlined into `run`, which is only called where the instructions exist.
+impl Simd for Avx512 {
+    type A = f32;
+    type V = __m512;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    fn splat(x: f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load<T: Elem<Acc = f32>>(p: *const T) -> __m512 {
+        // SAFETY: see above; the caller vouches for `p`.
+        unsafe {
+            if T::DTYPE == Dtype::Bf16 {
+                let half = _mm256_loadu_si256(p.cast());
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
+            } else {
+                _mm512_loadu_ps(p.cast())
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store<T: Elem<Acc = f32>>(p: *mut T, v: __m512) {
+        // SAFETY: see above; the caller vouches for `p`.
+        unsafe {
+            if T::DTYPE == Dtype::Bf16 {
+                let bits = _mm512_castps_si512(v);
+                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(
+                    bits,
+                    _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)),
+                ));
+                let quiet = _mm512_or_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(0x40));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                let half = _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet));
+                _mm256_storeu_si256(p.cast(), half);
+            } else {
+                _mm512_storeu_ps(p.cast(), v);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_part<T: Elem<Acc = f32>>(p: *const T, n: usize) -> __m512 {
+        let mask = ((1u32 << n) - 1) as u16;
+        // SAFETY: see above; masked lanes are not read.
+        unsafe {
+            if T::DTYPE == Dtype::Bf16 {
+                let half = _mm256_maskz_loadu_epi16(mask, p.cast());
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
+            } else {
+                _mm512_maskz_loadu_ps(mask, p.cast())
+            }
+        }
+    }
+    #[inline(always)]
+    fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn min(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sqrt(a: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_sqrt_ps(a) }
+    }
+    #[inline(always)]
+    fn round(a: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+    #[inline(always)]
+    fn pow2(n: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+    #[inline(always)]
+    fn select_gt(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x) }
+    }
+    #[inline(always)]
+    fn sum(a: __m512) -> f32 {
+        // SAFETY: see above.
+        unsafe { _mm512_reduce_add_ps(a) }
+    }
+    #[inline(always)]
+    fn max_lane(a: __m512) -> f32 {
+        // SAFETY: see above.
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+}

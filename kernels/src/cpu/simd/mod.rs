@@ -1,0 +1,189 @@
+//! One vector trait over plain Rust, AVX2, AVX-512 and NEON, so that a kernel is written once.
+//!
+//! A kernel is a struct with its arguments and one `#[inline(always)]` method generic over [`Simd`] ([`Kernel`]);
+//! [`run`] compiles it for every instruction set and calls the one that the device uses. In `f64` (gradient checks) only
+//! [`Scalar64`] exists, so that the finite differences check the very code that training runs.
+
+#![expect(
+    unsafe_code,
+    reason = "vector loads and stores through pointers, and instruction sets chosen at run time"
+)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+pub use scalar::{Scalar32, Scalar64};
+
+use crate::{Elem, Float, Isa};
+
+/// `LANES` numbers at once. All functions are elementwise unless they say otherwise.
+///
+/// # Safety
+/// The functions may only run on a machine that has the instruction set; [`run`] sees to it.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// What a lane holds: `f32` or `f64`.
+    type A: Float;
+    /// A vector.
+    type V: Copy;
+    /// Lanes of a vector.
+    const LANES: usize;
+
+    /// All lanes `x`.
+    fn splat(x: Self::A) -> Self::V;
+    /// Reads `LANES` elements.
+    ///
+    /// # Safety
+    /// `p` points to `LANES` readable elements (no alignment needed).
+    unsafe fn load<T: Elem<Acc = Self::A>>(p: *const T) -> Self::V;
+    /// Writes `LANES` elements, rounded to nearest even where `T` is narrower.
+    ///
+    /// # Safety
+    /// `p` points to `LANES` writable elements (no alignment needed).
+    unsafe fn store<T: Elem<Acc = Self::A>>(p: *mut T, v: Self::V);
+    /// `a + b`.
+    fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
+    fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`.
+    fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once.
+    fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger.
+    fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller.
+    fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// Square root.
+    fn sqrt(a: Self::V) -> Self::V;
+    /// Nearest integer, ties to even.
+    fn round(a: Self::V) -> Self::V;
+    /// `2^n` for an integral `n` in the exponent range of normal numbers.
+    fn pow2(n: Self::V) -> Self::V;
+    /// `a > b ? x : y`.
+    fn select_gt(a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Sum of the lanes, in an order that depends only on the instruction set.
+    fn sum(a: Self::V) -> Self::A;
+    /// Largest lane.
+    fn max_lane(a: Self::V) -> Self::A;
+
+    /// Zero in all lanes.
+    #[inline(always)]
+    fn zero() -> Self::V {
+        Self::splat(Self::A::ZERO)
+    }
+    /// `-a`.
+    #[inline(always)]
+    fn neg(a: Self::V) -> Self::V {
+        Self::sub(Self::zero(), a)
+    }
+    /// A constant in all lanes.
+    #[inline(always)]
+    fn c(x: f64) -> Self::V {
+        Self::splat(Self::A::from_f64(x))
+    }
+    /// Reads `n < LANES` elements; the other lanes are zero.
+    ///
+    /// # Safety
+    /// `p` points to `n` readable elements.
+    #[inline(always)]
+    unsafe fn load_part<T: Elem<Acc = Self::A>>(p: *const T, n: usize) -> Self::V {
+        let mut buffer = [T::default(); 16];
+        // SAFETY: `n < LANES <= 16`, and the caller vouches for `p`.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, buffer.as_mut_ptr(), n);
+            Self::load(buffer.as_ptr())
+        }
+    }
+    /// Writes the first `n < LANES` elements.
+    ///
+    /// # Safety
+    /// `p` points to `n` writable elements.
+    #[inline(always)]
+    unsafe fn store_part<T: Elem<Acc = Self::A>>(p: *mut T, v: Self::V, n: usize) {
+        let mut buffer = [T::default(); 16];
+        // SAFETY: as in `load_part`.
+        unsafe {
+            Self::store(buffer.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(buffer.as_ptr(), p, n);
+        }
+    }
+    /// `e^a`. Relative error below 2e-7 in `f32`; 0 below the normal range, infinity above it.
+    #[inline(always)]
+    fn exp(a: Self::V) -> Self::V {
+        math::exp::<Self>(a)
+    }
+    /// Logistic function `1 / (1 + e^-a)`.
+    #[inline(always)]
+    fn sigmoid(a: Self::V) -> Self::V {
+        let one = Self::splat(Self::A::ONE);
+        Self::div(one, Self::add(one, Self::exp(Self::neg(a))))
+    }
+    /// Hyperbolic tangent; absolute error below 2e-7 in `f32`.
+    #[inline(always)]
+    fn tanh(a: Self::V) -> Self::V {
+        math::tanh::<Self>(a)
+    }
+    /// Error function; absolute error below 3e-7 in `f32`.
+    #[inline(always)]
+    fn erf(a: Self::V) -> Self::V {
+        math::erf::<Self>(a)
+    }
+}
+
+/// A kernel: arguments, and the code for any instruction set.
+pub trait Kernel<A: Float> {
+    /// What it returns.
+    type Out;
+    /// The code. Mark it `#[inline(always)]`, and everything it calls too, or it is compiled without the instruction set.
+    fn run<S: Simd<A = A>>(self) -> Self::Out;
+}
+
+/// Runs a kernel with the instruction set `isa` (`f64` always runs [`Scalar64`]).
+pub fn run<A: Float + Lanes, K: Kernel<A>>(isa: Isa, kernel: K) -> K::Out {
+    A::run(isa, kernel)
+}
+
+/// A computing type, and how a kernel over it is dispatched.
+pub trait Lanes: Float {
+    /// Runs `kernel` with the instruction set `isa`.
+    fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Out;
+}
+
+impl Lanes for f64 {
+    fn run<K: Kernel<Self>>(_: Isa, kernel: K) -> K::Out {
+        kernel.run::<Scalar64>()
+    }
+}
+
+impl Lanes for f32 {
+    fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Out {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Isa` is only made for a machine that has it.
+            Isa::Avx2 => unsafe { avx2::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx512 | Isa::Avx512Bf16 => unsafe { avx512::run(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Isa::Neon => unsafe { neon::run(kernel) },
+            _ => kernel.run::<Scalar32>(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Optimizer updates: one fused pass over flat buffers each, one folder each.
