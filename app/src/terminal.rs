@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use ratatui::crossterm::terminal::{
-    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
-    disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::crossterm::{cursor, execute, queue};
 use ratatui::{Frame, Terminal};
@@ -45,7 +45,6 @@ impl Screen {
         let mut terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout()?))?;
         enter(terminal.backend_mut())?;
         OWNS_SCREEN.set(true);
-        terminal.clear()?;
         Ok(Self { terminal })
     }
 
@@ -76,8 +75,10 @@ impl Screen {
     /// # Errors
     /// If the terminal does not take what is written.
     pub fn reclaim(&mut self) -> io::Result<()> {
-        enter(self.terminal.backend_mut())?;
-        self.terminal.clear()
+        // A new Terminal remembers nothing of the old screen. Its own `clear` would ask the terminal for the cursor's
+        // position, and the answer would go to whoever reads keys.
+        self.terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout()?))?;
+        enter(self.terminal.backend_mut())
     }
 }
 
@@ -123,7 +124,7 @@ pub fn restore() {
 /// False once the terminal is gone: hung up, or its other end closed.
 pub fn is_alive() -> bool {
     #[cfg(unix)]
-    return rustix::termios::tcgetattr(io::stdin()).is_ok();
+    return rustix::termios::tcgetattr(io::stdout()).is_ok();
     #[cfg(not(unix))]
     return true;
 }
@@ -164,8 +165,8 @@ pub fn take_panics() -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Collects what is written until it is flushed. Unlike `BufWriter` it drops the rest when it is dropped, so that half a
-/// frame never lands on a terminal that was already given back.
+/// Collects what is written until it is flushed, and drops it instead once the terminal is given back: a panic in the
+/// middle of a frame leaves half of it here, and `Terminal` flushes when it is dropped.
 struct FrameWriter {
     out: File,
     pending: Vec<u8>,
@@ -192,7 +193,11 @@ impl Write for FrameWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let sent = self.out.write_all(&self.pending);
+        let sent = if CLAIMED.load(Ordering::SeqCst) {
+            self.out.write_all(&self.pending)
+        } else {
+            Ok(())
+        };
         self.pending.clear();
         sent
     }
@@ -203,34 +208,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_a_frame_is_dropped_not_written() {
+    fn frames_reach_a_claimed_terminal_only_and_a_lost_one_is_an_error() {
         let path = tempfile::NamedTempFile::new().unwrap();
-        let mut writer = FrameWriter {
-            out: path.reopen().unwrap(),
+        let writer = |out| FrameWriter {
+            out,
             pending: Vec::new(),
         };
-        writer.write_all(b"whole").unwrap();
-        writer.flush().unwrap();
-        writer.write_all(b"half").unwrap();
-        drop(writer);
-        assert_eq!(std::fs::read(path.path()).unwrap(), b"whole");
-    }
-
-    #[test]
-    fn a_lost_terminal_is_an_error_not_a_panic() {
-        let path = tempfile::NamedTempFile::new().unwrap();
-        let mut writer = FrameWriter {
-            out: File::open(path.path()).unwrap(),
-            pending: Vec::new(),
-        };
-        writer.write_all(b"frame").unwrap();
-        assert!(writer.flush().is_err());
-    }
-
-    #[test]
-    fn restoring_what_is_not_claimed_does_nothing() {
-        restore();
-        assert!(!CLAIMED.load(Ordering::SeqCst));
+        let mut open = writer(path.reopen().unwrap());
+        let mut lost = writer(File::open(path.path()).unwrap());
         assert!(take_panics().is_empty());
+        restore();
+        open.write_all(b"half a frame").unwrap();
+        open.flush().unwrap();
+        assert_eq!(std::fs::read(path.path()).unwrap(), b"");
+        CLAIMED.store(true, Ordering::SeqCst);
+        open.write_all(b"frame").unwrap();
+        open.flush().unwrap();
+        lost.write_all(b"frame").unwrap();
+        let error = lost.flush();
+        // Not `restore`: it would write to the terminal that runs this test.
+        CLAIMED.store(false, Ordering::SeqCst);
+        assert_eq!(std::fs::read(path.path()).unwrap(), b"frame");
+        assert!(error.is_err());
     }
 }
