@@ -129,8 +129,7 @@ pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
     if let Some(left) = &left {
         groups.push(vec![("  ETA ", theme.dim), (left, theme.text)]);
     }
-    let tokens = state.last.as_ref().map_or(0, |l| l.tokens);
-    let tokens = text::number(tokens as f64, 3);
+    let tokens = text::number(state.tokens() as f64, 3);
     groups.push(vec![
         ("  ", theme.text),
         (&tokens, theme.text),
@@ -259,8 +258,10 @@ pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer
             (" ", theme.text),
         ]
     };
+    let over = scene.state.status.is_over();
     let bound = keymap::footer();
-    let (run, look): (Vec<_>, Vec<_>) = bound.iter().partition(|b| b.footer <= RUN_KEYS);
+    let bound = bound.iter().filter(|b| !over || b.footer > ENGINE_KEYS);
+    let (run, look): (Vec<_>, Vec<_>) = bound.partition(|b| b.footer <= RUN_KEYS);
     let of = |b: &&keymap::Binding| hint(b.keys[0], b.action.label.get(lang));
     let mut groups: Vec<Group<'_>> = run.into_iter().map(of).collect();
     groups.extend(
@@ -273,5 +274,7 @@ pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer
     paint::line(buf, area, 0, &fitting(&groups, area.width));
 }
 
-/// Bindings up to this place in the footer concern the run.
+/// Bindings up to this place in the footer ask the engine for something; a run that is over takes nothing.
+const ENGINE_KEYS: u8 = 4;
+/// Bindings up to this place stand before the panel's own.
 const RUN_KEYS: u8 = 6;

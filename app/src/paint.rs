@@ -102,12 +102,18 @@ pub fn frame(
         ..area
     };
     for (row, pieces) in [(0, title), (area.height - 1, notes)] {
-        let end = line(buf, within, row, pieces);
-        if end > within.x {
-            buf[(left + 1, top + row)].set_char(' ');
-            if end < right {
-                buf[(end, top + row)].set_char(' ');
-            }
+        let mut end = line(buf, within, row, pieces);
+        if end == within.x {
+            continue;
+        }
+        // Space behind the last word belongs to the edge.
+        while end > within.x && buf[(end - 1, top + row)].symbol() == " " {
+            end -= 1;
+            buf[(end, top + row)].set_char(across).set_style(style);
+        }
+        buf[(left + 1, top + row)].set_char(' ');
+        if end < right {
+            buf[(end, top + row)].set_char(' ');
         }
     }
     Rect {

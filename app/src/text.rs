@@ -5,7 +5,7 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-pub use crate::chart::axis::number;
+pub use crate::chart::axis::{figure, number};
 
 /// Makes control characters visible: newline as `\n`, escape as `\x1b`, and so on. Also the characters that reorder or
 /// hide text (bidirectional controls, zero-width marks) and the private escape introducers of C1.

@@ -13,7 +13,7 @@ use crate::state::State;
 use crate::theme::Theme;
 
 /// Decays of the smoothed line, in the order in which the key walks through them.
-pub const SMOOTHINGS: [f64; 6] = [0.95, 0.98, 0.99, 0.0, 0.5, 0.9];
+pub const SMOOTHINGS: [f64; 6] = [0.9, 0.95, 0.98, 0.99, 0.0, 0.5];
 
 /// How the run is looked at.
 #[derive(Clone, Debug)]

@@ -219,6 +219,22 @@ fn parse(label: &str) -> Option<f64> {
 
 /// A number in at most `digits` significant digits and few columns: `0.25`, `12`, `1.2k`, `3.1e-4`, `NaN`.
 pub fn number(value: f64, digits: usize) -> String {
+    write(value, digits, true)
+}
+
+/// Like [`number`] with exactly `digits` significant digits, for columns of figures: `0.250`, `12.0`, `1.20k`.
+pub fn figure(value: f64, digits: usize) -> String {
+    write(value, digits, false)
+}
+
+fn write(value: f64, digits: usize, short: bool) -> String {
+    let trim = |text: &str| {
+        if short {
+            trim(text).to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     if value == 0.0 {
         return "0".into();
     }
@@ -232,7 +248,7 @@ pub fn number(value: f64, digits: usize) -> String {
     // Rounding first: 999.96 in four digits is 1.0k, not 1000.
     let rounded: f64 = format!("{value:.*e}", digits - 1).parse().unwrap_or(value);
     let magnitude = rounded.abs();
-    if !(1e-3..1e15).contains(&magnitude) {
+    if !(1e-2..1e15).contains(&magnitude) {
         let text = format!("{rounded:.*e}", digits - 1);
         return match text.split_once('e') {
             Some((mantissa, exponent)) => format!("{}e{exponent}", trim(mantissa)),

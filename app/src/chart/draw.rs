@@ -143,7 +143,8 @@ impl Chart<'_> {
             self.axes(&parts(area, 0), None, rules, buf);
             return;
         };
-        let most = usize::from(area.height / 3).clamp(2, 9);
+        // A label every other row at most.
+        let most = usize::from(area.height.saturating_sub(1) / 2).clamp(2, 9);
         let ticks = axis.ticks(most);
         let gutter = ticks
             .iter()

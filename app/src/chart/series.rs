@@ -231,6 +231,11 @@ impl Track {
         &self.steps
     }
 
+    /// The tokens seen up to each row.
+    pub fn tokens(&self) -> &[u64] {
+        &self.tokens
+    }
+
     /// Appends one row: its step, the tokens seen so far and the training seconds so far.
     pub fn push(&mut self, step: u64, tokens: u64, seconds: f64) {
         self.steps.push(step);

@@ -1,7 +1,7 @@
 //! A strip of bars without axes: one glance at the course of a metric.
 //!
-//! Each column is as high as the greatest row in it, so a spike of one step stays visible here too. For axes and values
-//! see [`super::draw`].
+//! Each column is as high as the extreme row in it that matters ([`Shows`]), so one step's spike or dip stays visible.
+//! For axes and values see [`super::draw`].
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -10,13 +10,22 @@ use ratatui::style::Style;
 use super::glyph::GlyphSet;
 use super::series::{Series, Track, XUnit};
 
-/// Draws the window of a series as bars over the whole of `area`. Bars stand on zero when `from_zero`, else on the least
-/// visible value. Columns without rows repeat the row before them.
+/// Which of a column's rows stands for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// The greatest: where spikes matter.
+    Greatest,
+    /// The least: where dips matter.
+    Least,
+}
+
+/// Draws the window of a series as bars, standing on zero, over the whole of `area`. Columns without rows repeat the row
+/// before them.
 pub fn render(
     track: &Track,
     series: &Series,
     (unit, window): (XUnit, (f64, f64)),
-    from_zero: bool,
+    shows: Shows,
     (glyphs, style): (GlyphSet, Style),
     area: Rect,
     buf: &mut Buffer,
@@ -31,7 +40,11 @@ pub fn render(
         .into_iter()
         .map(|rows| {
             if !rows.is_empty() {
-                previous = series.query(rows).extremes().map(|e| e.1);
+                let extremes = series.query(rows).extremes();
+                previous = extremes.map(|(least, greatest)| match shows {
+                    Shows::Greatest => greatest,
+                    Shows::Least => least,
+                });
             }
             previous
         })
@@ -40,7 +53,7 @@ pub fn render(
     let (Some(least), Some(most)) = (shown().reduce(f32::min), shown().reduce(f32::max)) else {
         return;
     };
-    let base = if from_zero { least.min(0.0) } else { least };
+    let base = least.min(0.0);
     let bars = glyphs.bars();
     let levels = bars.len() - 1;
     let total = usize::from(area.height) * levels;

@@ -162,7 +162,7 @@ fn draw_map(
         let name = text::fit(&text::escape(&layers.names()[layer]), name_width);
         let value = layers.value(quantity, layer, snapshot);
         let value = f64::from(value.unwrap_or(f32::NAN));
-        let figure = format!("{} ", text::fit_right(&text::number(value, 3), 7));
+        let figure = format!("{} ", text::fit_right(&text::figure(value, 3), 7));
         let flag = flag(layers, quantity, layer, snapshot, view);
         let chosen = selected == Some(layer);
         let name_style = if chosen { theme.key } else { theme.text };
@@ -335,7 +335,7 @@ fn draw_course(scene: &Scene<'_>, layer: usize, area: Rect, buf: &mut Buffer) {
     for (row, quantity) in Quantity::ALL.into_iter().enumerate() {
         let row = row as u16;
         let value = layers.value(quantity, layer, snapshot).unwrap_or(f32::NAN);
-        let figure = text::fit_right(&text::number(f64::from(value), 3), 8);
+        let figure = text::fit_right(&text::figure(f64::from(value), 3), 8);
         let label = text::fit(quantity.name(), 15);
         let end = paint::line(
             buf,

@@ -91,20 +91,35 @@ impl Panel for Log {
             return;
         }
         let foot = u16::from(self.typing.is_some()).min(inner.height);
+        let selected = self.place.row(rows.len());
+        // The chosen line stands below in full where the list has to cut it.
+        let whole = rows.get(selected).map_or_else(Vec::new, |l| {
+            text::wrap(&l.text, usize::from(inner.width.saturating_sub(2)))
+        });
+        let room = usize::from(inner.width.saturating_sub(PREFIX + 1));
+        let cut = rows
+            .get(selected)
+            .is_some_and(|l| text::width(&l.text) > room);
+        let cut = cut && usize::from(inner.height) > whole.len() + 6;
+        let detail = if cut { whole.len() as u16 + 1 } else { 0 };
         let list = Rect {
-            height: inner.height - foot,
+            height: inner.height.saturating_sub(foot + detail),
             ..inner
         };
-        let selected = self.place.row(rows.len());
         for (row, index) in self
             .place
             .visible(rows.len(), usize::from(list.height))
             .enumerate()
         {
-            draw(rows[index], view, list, row as u16, buf);
+            let text = [text::truncate(&rows[index].text, room)];
+            draw(rows[index], &text, view, list, row as u16, buf);
             if index == selected {
                 paint::highlight(buf, list, row as u16, theme.selected);
             }
+        }
+        for (row, text) in whole.iter().enumerate().filter(|_| cut) {
+            let row = list.height + 1 + row as u16;
+            paint::line(buf, inner, row, &[(" ", theme.text), (text, theme.strong)]);
         }
         if let Some(field) = &self.typing {
             let at = Rect {
@@ -117,7 +132,20 @@ impl Panel for Log {
     }
 }
 
-fn draw(line: &LogLine, view: &View, area: Rect, row: u16, buf: &mut Buffer) {
+/// Cells before a line's text.
+const PREFIX: u16 = 28;
+
+/// Rows that a line takes: warnings and errors are shown whole, the rest is cut.
+fn wrapped(line: &LogLine, width: u16) -> Vec<String> {
+    let room = usize::from(width.saturating_sub(PREFIX + 1));
+    if line.level >= Level::Warn && room >= 12 {
+        text::wrap(&line.text, room)
+    } else {
+        vec![text::truncate(&line.text, room)]
+    }
+}
+
+fn draw(line: &LogLine, rows: &[String], view: &View, area: Rect, first: u16, buf: &mut Buffer) {
     let theme = &view.theme;
     let style = match line.level {
         Level::Info => theme.text,
@@ -126,30 +154,46 @@ fn draw(line: &LogLine, view: &View, area: Rect, row: u16, buf: &mut Buffer) {
         Level::Bad => theme.bad,
     };
     let step = text::fit_right(&text::count(line.step), 8);
-    let pieces = [
+    let head = [
         (" ", theme.text),
         (&*line.clock, theme.dim),
         (&*step, theme.dim),
         ("  ", theme.text),
-        (&*text::fit(line.tag, 8), style),
-        (
-            &*line.text,
-            if line.level >= Level::Warn {
-                style
-            } else {
-                theme.text
-            },
-        ),
+        (&*text::fit(line.tag, 9), style),
     ];
-    paint::line(buf, area, row, &pieces);
+    paint::line(buf, area, first, &head);
+    let body = Rect {
+        x: area.x + PREFIX.min(area.width),
+        width: area.width.saturating_sub(PREFIX),
+        ..area
+    };
+    let style = if line.level >= Level::Warn {
+        style
+    } else {
+        theme.text
+    };
+    for (row, text) in rows.iter().enumerate() {
+        paint::line(buf, body, first + row as u16, &[(text, style)]);
+    }
 }
 
 /// The last lines without a frame, for other screens.
 pub fn lines(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
-    let log = &scene.state.log;
-    let first = log.len().saturating_sub(usize::from(area.height));
-    for (row, line) in log.range(first..).enumerate() {
-        draw(line, scene.view, area, row as u16, buf);
+    // From the last line upwards, as far as there is room.
+    let mut shown: Vec<(&LogLine, Vec<String>)> = Vec::new();
+    let mut left = area.height;
+    for line in scene.state.log.iter().rev() {
+        let rows = wrapped(line, area.width);
+        let Some(rest) = left.checked_sub(rows.len() as u16) else {
+            break;
+        };
+        left = rest;
+        shown.push((line, rows));
+    }
+    let mut row = 0;
+    for (line, rows) in shown.into_iter().rev() {
+        draw(line, &rows, scene.view, area, row, buf);
+        row += rows.len() as u16;
     }
 }
 

@@ -8,7 +8,7 @@ use crate::bars::{Group, fitting};
 use crate::chart::axis::Scale;
 use crate::chart::draw::{Chart, ChartStyle, Curve, Marker};
 use crate::chart::series::XUnit;
-use crate::chart::spark;
+use crate::chart::spark::{self, Shows};
 use crate::lang;
 use crate::paint;
 use crate::state::{Mark, Metric};
@@ -116,7 +116,17 @@ pub fn loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         paint::centred(buf, inner, lang::NO_STEPS.get(view.lang), theme.dim);
         return;
     }
-    bare_loss(scene, inner, buf);
+    bare_loss(scene, indented(inner), buf);
+}
+
+/// One column less at the left, so that labels and frame do not touch.
+fn indented(area: Rect) -> Rect {
+    let indent = u16::from(area.width > 40);
+    Rect {
+        x: area.x + indent,
+        width: area.width - indent,
+        ..area
+    }
 }
 
 /// How the axes are set, and what the letters mean.
@@ -132,19 +142,24 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
         Scale::Linear => "linear",
         Scale::Log => "log",
     };
-    let note = |name: &str, value: String| -> Owned {
+    let note = |name: &str, value: String, key: &str| -> Owned {
         vec![
             (format!("{name} "), theme.dim),
-            (format!("{value}  "), theme.text),
+            (value, theme.text),
+            (format!(" ({key})  "), theme.dim),
         ]
     };
     let mut notes = vec![
-        note("x", unit.to_owned()),
-        note("y", scale.to_owned()),
-        note("smooth", format!("{}", view.beta())),
+        note("x", unit.to_owned(), "t"),
+        note("y", scale.to_owned(), "y"),
+        note("smooth", format!("{}", view.beta()), "S"),
     ];
     if view.zoom > 0 {
-        notes.push(note("zoom", format!("{}x", 1u64 << view.zoom.min(40))));
+        notes.push(note(
+            "zoom",
+            format!("{}x", 1u64 << view.zoom.min(40)),
+            "z/Z",
+        ));
     }
     let kinds = Mark::ALL.iter().rev();
     for mark in kinds.filter(|m| state.marks.iter().any(|have| have.1 == **m)) {
@@ -298,15 +313,20 @@ pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) {
     }
     let metric = which.metric(scene);
     if inner.height >= 5 {
-        chart(scene, metric, which != Which::Lr).render(inner, buf);
+        chart(scene, metric, which != Which::Lr).render(indented(inner), buf);
     } else {
         let window = (view.unit, view.window(&state.track));
         let looks = (view.glyphs, theme.line);
+        let shows = if which == Which::Speed {
+            Shows::Least
+        } else {
+            Shows::Greatest
+        };
         spark::render(
             &state.track,
             &metric.series,
             window,
-            true,
+            shows,
             looks,
             inner,
             buf,
