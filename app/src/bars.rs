@@ -104,11 +104,20 @@ pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
         .last()
         .map(|p| lang::pending(p.command.word()).get(lang));
     let silence = silence(scene);
-    let leave = lang::LEAVE_NOW.get(lang);
+    let reason = match &state.status {
+        Status::Paused(Some(reason)) => text::escape(reason),
+        _ => String::new(),
+    };
+    let gap = ("  ", theme.text);
     if let Some(pending) = pending {
-        groups.push(vec![("  ", theme.text), (pending, theme.warn)]);
+        groups.push(vec![gap, (pending, theme.warn)]);
     } else if state.status.is_over() {
-        groups.push(vec![("  ", theme.text), (leave, theme.dim)]);
+        groups.push(vec![gap, (lang::LEAVE_NOW.get(lang), theme.dim)]);
+    } else if let Status::Paused(_) = state.status {
+        groups.push(vec![gap, (lang::GO_ON.get(lang), theme.dim)]);
+        if !reason.is_empty() {
+            groups.push(vec![gap, (&reason, theme.warn)]);
+        }
     }
     if frozen {
         groups.push(vec![

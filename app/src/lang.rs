@@ -94,6 +94,9 @@ pub const NO_LOG: Text = Text::new("nothing has happened yet", "尚无事件");
 /// A run that ended keeps its screen.
 pub const LEAVE_NOW: Text = Text::new("q leaves", "按 q 退出");
 
+/// A paused run waits.
+pub const GO_ON: Text = Text::new("p goes on", "按 p 继续");
+
 /// What a command that the engine has not yet confirmed is doing.
 pub fn pending(word: &str) -> Text {
     match word {

@@ -70,7 +70,7 @@ impl Leave {
     }
 
     /// Draws the dialog over the middle of `area`.
-    pub fn render(&self, state: &State, view: &View, area: Rect, buf: &mut Buffer) {
+    pub fn render(self, state: &State, view: &View, area: Rect, buf: &mut Buffer) {
         let width = area.width.min(58);
         let height = area.height.min(CHOICES.len() as u16 + 2);
         let at = Rect {

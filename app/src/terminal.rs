@@ -95,6 +95,7 @@ fn enter(out: &mut impl Write) -> io::Result<()> {
     let entered = execute!(
         out,
         EnterAlternateScreen,
+        Clear(ClearType::All),
         EnableBracketedPaste,
         cursor::Hide
     );

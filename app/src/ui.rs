@@ -239,7 +239,7 @@ fn send(client: &Client, bench: &mut Workbench) {
 struct Keys {
     inputs: Receiver<Input>,
     wanted: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl Keys {
@@ -253,7 +253,7 @@ impl Keys {
         Ok(Self {
             inputs,
             wanted,
-            thread: Some(thread),
+            thread,
         })
     }
 }
@@ -261,8 +261,10 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         self.wanted.store(false, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        // Half an escape sequence keeps the thread in a read until the next key; it is not worth waiting for.
+        let begin = Instant::now();
+        while !self.thread.is_finished() && begin.elapsed() < 3 * KEY_WAIT {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }

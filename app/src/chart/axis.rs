@@ -69,17 +69,6 @@ impl Axis {
         fraction.is_finite().then_some(fraction)
     }
 
-    /// The value at a fraction of the axis; the inverse of [`Axis::fraction`].
-    pub fn value(&self, fraction: f64) -> f64 {
-        match self.scale {
-            Scale::Linear => self.lo + (self.hi - self.lo) * fraction,
-            Scale::Log => {
-                let (lo, hi) = (self.lo.log10(), self.hi.log10());
-                10f64.powf(lo + (hi - lo) * fraction)
-            }
-        }
-    }
-
     /// At most `most` round values within the window, in rising order, each with its label.
     pub fn ticks(&self, most: usize) -> Vec<Tick> {
         if most == 0 || !(self.lo.is_finite() && self.hi.is_finite() && self.lo < self.hi) {

@@ -13,17 +13,28 @@ use super::ema::Ema;
 use super::glyph::{GlyphSet, Grid};
 use super::series::{Series, Track, XUnit};
 
+/// The bright line of a curve.
+#[derive(Clone, Copy, Debug)]
+pub enum Line<'a> {
+    /// A moving average over all rows.
+    Ema(&'a Ema),
+    /// The mean of each column's rows.
+    Mean,
+    /// None: the band is all there is.
+    None,
+}
+
 /// One metric in a chart.
 #[derive(Clone, Copy, Debug)]
 pub struct Curve<'a> {
     /// The rows, drawn as a band from least to greatest.
     pub series: &'a Series,
-    /// The smoothed line, where there is one.
-    pub ema: Option<&'a Ema>,
+    /// The line on the band.
+    pub line: Line<'a>,
     /// Colour of the band.
-    pub band: Style,
-    /// Colour of the smoothed line.
-    pub line: Style,
+    pub band_style: Style,
+    /// Colour of the line.
+    pub line_style: Style,
 }
 
 /// The colours of everything but the curves.
@@ -173,7 +184,7 @@ impl Chart<'_> {
         if let Some((min, max)) = bin.extremes() {
             values.extend([f64::from(min), f64::from(max)]);
         }
-        if let Some(ema) = self.curve.ema {
+        if let Line::Ema(ema) = self.curve.line {
             let row = ema.values().get(first..last.min(ema.values().len()));
             if let Some([edge, ..]) = row {
                 values.push(f64::from(*edge));
@@ -364,16 +375,20 @@ impl Chart<'_> {
                     self.style.alert,
                 );
             }
-            let smooth = self.curve.ema.and_then(|e| e.values().get(rows.end - 1));
-            let here = smooth.and_then(|&v| place(v)).map(|y| (x, y));
+            let smooth = match self.curve.line {
+                Line::Ema(ema) => ema.values().get(rows.end - 1).copied(),
+                Line::Mean => bin.mean().map(|mean| mean as f32),
+                Line::None => None,
+            };
+            let here = smooth.and_then(place).map(|y| (x, y));
             let here = here.filter(|_| bin.num_finite > 0);
             if let Some(to) = here {
                 line.line(open_line.unwrap_or(to), to);
             }
             open_line = here;
         }
-        paint(&band, plot, self.curve.band, false, buf);
-        paint(&line, plot, self.curve.line, true, buf);
+        paint(&band, plot, self.curve.band_style, false, buf);
+        paint(&line, plot, self.curve.line_style, true, buf);
     }
 
     fn validation(&self, parts: &Parts, axis: &Axis, rules: &Rules, buf: &mut Buffer) {

@@ -31,16 +31,6 @@ impl GlyphSet {
         }
     }
 
-    /// Its name in the footer of a chart.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Braille => "braille",
-            Self::Octant => "octant",
-            Self::Block => "block",
-            Self::Ascii => "ascii",
-        }
-    }
-
     /// Dots a cell has: across and down.
     pub fn dots(self) -> (usize, usize) {
         match self {

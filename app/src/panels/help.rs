@@ -29,7 +29,7 @@ impl Default for Help {
 }
 
 /// Cells of the column of keys.
-const KEY_WIDTH: usize = 18;
+const KEY_WIDTH: usize = 19;
 
 /// What the signs of charts mean.
 const SIGNS: [(&str, Text); 6] = [

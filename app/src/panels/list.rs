@@ -7,7 +7,7 @@ use crate::paint;
 /// The keys of every list.
 pub const KEYS: PanelKey = PanelKey {
     keys: &[
-        "j", "k", "down", "up", "pgdn", "pgup", "ctrl-d", "ctrl-u", "g", "G", "home", "end",
+        "j", "k", "pgdn", "pgup", "g", "G", "down", "up", "ctrl-d", "ctrl-u", "home", "end",
     ],
     label: Text::new("move", "移动"),
     help: Text::new(

@@ -110,13 +110,12 @@ fn share(sample: &Sample) -> String {
 /// The newest sample in a frame, for other screens.
 pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let view = scene.view;
-    match scene.state.samples.back() {
-        Some(sample) => draw(sample, &[], view, area, buf),
-        None => {
-            let inner = paint::frame(buf, area, view, &[("sample", view.theme.title)], &[]);
-            paint::centred(buf, inner, lang::NO_SAMPLES.get(view.lang), view.theme.dim);
-        }
+    if let Some(sample) = scene.state.samples.back() {
+        draw(sample, &[], view, area, buf);
+        return;
     }
+    let inner = paint::frame(buf, area, view, &[("sample", view.theme.title)], &[]);
+    paint::centred(buf, inner, lang::NO_SAMPLES.get(view.lang), view.theme.dim);
 }
 
 /// One sample with its prompt, then earlier ones of the same prompt as far as there is room.

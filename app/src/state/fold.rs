@@ -151,12 +151,12 @@ impl State {
             }
             Body::Nonfinite {
                 step,
-                r#where,
+                r#where: place,
                 action,
             } => {
                 self.num_nonfinite += 1;
                 self.mark(*step, Mark::Nonfinite);
-                let line = format!("{} is not finite at step {step}: {action}", r#where);
+                let line = format!("{place} is not finite at step {step}: {action}");
                 self.log(time, *step, Level::Bad, "nonfin", &line);
             }
             Body::Warning { step, message } => self.log(time, *step, Level::Warn, "warn", message),
@@ -192,7 +192,7 @@ impl State {
     fn start(&mut self, head: &Started, time: &str) {
         self.rewind(head.step);
         self.status = Status::Running;
-        self.config = head.config.clone();
+        self.config.clone_from(&head.config);
         self.config_version = head.config_version;
         self.layers.name(&head.layers);
         let line = format!(
@@ -237,7 +237,8 @@ impl State {
             text::value(eval.perplexity, 2)
         );
         if let Some(bits) = eval.bits_per_byte {
-            line += &format!("  bits/byte {}", text::value(bits, 3));
+            line.push_str("  bits/byte ");
+            line.push_str(&text::value(bits, 3));
         }
         if eval.best {
             line += "  best";

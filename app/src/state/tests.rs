@@ -8,7 +8,9 @@ use crate::workbench::fixture::{event, events, started, step};
 
 fn state(events: &[Event]) -> State {
     let mut state = State::new(0.9);
-    events.iter().for_each(|e| state.apply(e));
+    for event in events {
+        state.apply(event);
+    }
     state
 }
 

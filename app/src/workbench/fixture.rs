@@ -255,7 +255,9 @@ pub fn bench() -> Workbench {
 }
 
 pub fn hear_all(bench: &mut Workbench, events: &[Event]) {
-    events.iter().for_each(|e| bench.hear(e));
+    for event in events {
+        bench.hear(event);
+    }
 }
 
 /// The states whose screens are tested, by name.

@@ -66,21 +66,20 @@ fn screens_look_as_they_should() {
 
 #[test]
 fn no_size_breaks_any_screen() {
-    for (name, mut bench) in states() {
+    for (_, mut bench) in states() {
         for panel in 0..bench.panels.len() {
             bench.show(panel);
             bench.dialog = (panel == 0).then(Default::default);
             bench.view.glyphs = bench.view.glyphs.next();
             // Odd strides meet every breakpoint from both sides somewhere.
             for width in (0..=200)
-                .step_by(7)
+                .step_by(11)
                 .chain([1, 2, 3, 39, 40, 59, 60, 69, 136, 200])
             {
-                for height in (0..=60).step_by(5).chain([1, 2, 3, 4, 6, 14, 16, 22, 36]) {
+                for height in (0..=60).step_by(7).chain([1, 2, 3, 4, 6, 14, 16, 22, 36]) {
                     let area = Rect::new(0, 0, width, height);
                     let mut buffer = Buffer::empty(area);
                     bench.render(area, &mut buffer);
-                    assert!(!name.is_empty());
                 }
             }
         }
@@ -330,7 +329,7 @@ fn an_engine_that_falls_silent_is_noticed() {
             0,
         )],
     );
-    bench.now = Duration::from_secs(4200);
+    bench.now = Duration::from_mins(70);
     assert!(!text(&bench, 120, 24).contains("silent"));
 }
 

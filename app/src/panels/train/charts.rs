@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use crate::bars::{Group, fitting};
 use crate::chart::axis::Scale;
-use crate::chart::draw::{Chart, ChartStyle, Curve, Marker};
+use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Marker};
 use crate::chart::series::XUnit;
 use crate::chart::spark::{self, Shows};
 use crate::lang;
@@ -224,14 +224,13 @@ fn chart<'a>(scene: &Scene<'a>, metric: &'a Metric, smooth: bool) -> Chart<'a> {
         track: &state.track,
         curve: Curve {
             series: &metric.series,
-            // Without smoothing the rows themselves are the line.
-            ema: (smooth && view.beta() > 0.0).then_some(&metric.ema),
-            band: if smooth && view.beta() > 0.0 {
-                theme.band
-            } else {
-                theme.line
+            line: match smooth {
+                true if view.beta() > 0.0 => Line::Ema(&metric.ema),
+                true => Line::Mean,
+                false => Line::None,
             },
-            line: theme.line,
+            band_style: if smooth { theme.band } else { theme.line },
+            line_style: theme.line,
         },
         unit: view.unit,
         window: view.window(&state.track),
