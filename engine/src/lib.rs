@@ -1,10 +1,10 @@
 //! The engine: tape, models, data, training.
 
+pub mod checkpoint;
 pub mod config;
 pub mod data;
-pub mod infer;
-pub mod checkpoint;
 pub mod hf;
+pub mod infer;
 pub mod link;
 pub mod model;
 pub mod optim;
