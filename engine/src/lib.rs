@@ -3,4 +3,5 @@
 pub mod checkpoint;
 pub mod hf;
 pub mod link;
+pub mod run_folder;
 pub mod safetensors;
