@@ -1,7 +1,17 @@
 //! The engine: tape, models, data, training.
 
+pub mod config;
+pub mod data;
+pub mod infer;
 pub mod checkpoint;
 pub mod hf;
 pub mod link;
 pub mod run_folder;
+pub mod model;
+pub mod optim;
+pub mod param;
+pub mod registry;
 pub mod safetensors;
+pub mod schedule;
+pub mod tape;
+pub mod train;

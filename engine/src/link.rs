@@ -523,7 +523,7 @@ impl EngineLink {
 
 /// Non-finite numbers as strings: JSON has none.
 pub mod number {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
 
     /// Writes a number, or "NaN", "inf", "-inf".
     ///
@@ -584,7 +584,7 @@ pub mod number {
 pub mod numbers {
     use super::number::{Either, text};
     use serde::ser::SerializeSeq as _;
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize as _, Deserializer, Serializer};
 
     /// Writes each as [`super::number`] does.
     ///

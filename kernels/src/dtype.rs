@@ -1,5 +1,7 @@
 //! Element types: what is in memory ([`Elem`]) and what it is computed in ([`Float`]).
 
+use crate::Isa;
+use crate::cpu::simd::{self, Kernel};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
@@ -98,6 +100,8 @@ pub trait Float:
     fn exp(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// Compiles and runs a kernel for the instruction set `isa` (see [`crate::cpu::simd`]).
+    fn run_kernel<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Out;
     /// The larger of two values; `self` where they are not comparable.
     fn max(self, other: Self) -> Self {
         if other > self { other } else { self }
@@ -105,7 +109,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($t:ty) => {
+    ($t:ty, $run:path) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -125,11 +129,14 @@ macro_rules! float {
             fn ln(self) -> Self {
                 self.ln()
             }
+            fn run_kernel<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Out {
+                $run(isa, kernel)
+            }
         }
     };
 }
-float!(f32);
-float!(f64);
+float!(f32, simd::run_f32);
+float!(f64, simd::run_f64);
 
 /// What a tensor in memory consists of. Arithmetic happens in [`Elem::Acc`], after [`Elem::get`] and before [`Elem::put`].
 pub trait Elem: Copy + Send + Sync + Default + PartialEq + Debug + 'static {
@@ -212,6 +219,42 @@ macro_rules! with_elem {
             $crate::Dtype::I32 => unreachable!("an index tensor where a float tensor belongs"),
         }
     };
+}
+
+/// As [`with_elem`] for two tensors that meet in one kernel: both `f64`, or any mix of `f32` and `bf16`.
+#[macro_export]
+macro_rules! with_elems {
+    ($a:expr, $A:ident, $b:expr, $B:ident => $body:expr) => {{
+        use $crate::Dtype::{Bf16 as Half, F32 as Single, F64 as Double};
+        match ($a, $b) {
+            (Single, Single) => {
+                type $A = f32;
+                type $B = f32;
+                $body
+            }
+            (Single, Half) => {
+                type $A = f32;
+                type $B = $crate::Bf16;
+                $body
+            }
+            (Half, Single) => {
+                type $A = $crate::Bf16;
+                type $B = f32;
+                $body
+            }
+            (Half, Half) => {
+                type $A = $crate::Bf16;
+                type $B = $crate::Bf16;
+                $body
+            }
+            (Double, Double) => {
+                type $A = f64;
+                type $B = f64;
+                $body
+            }
+            (a, b) => unreachable!("tensors of types {a:?} and {b:?} do not meet in one kernel"),
+        }
+    }};
 }
 
 #[cfg(test)]

@@ -17,8 +17,10 @@
 //! | attention probabilities, logits (never whole in memory) | f32 | f32, rounded to bf16 as factors of a product | f64 |
 
 pub mod arena;
+pub mod check;
 pub mod cpu;
 pub mod dtype;
+pub mod file_map;
 pub mod op;
 pub mod ops;
 pub mod philox;

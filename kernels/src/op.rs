@@ -5,6 +5,7 @@
 //! it keeps, does not compile. The tape owns all memory; an operation receives views ([`Forward`], [`Backward`]).
 
 use crate::{Cpu, Dtype, Elem, Precision, Slot, SlotMut};
+use std::any::Any;
 use std::fmt::{self, Debug};
 
 /// Shape (outermost dimension first) and element type of a tensor. Always contiguous.
@@ -293,7 +294,7 @@ impl<'a> Backward<'a> {
 }
 
 /// One differentiable operation. See the folder of [`crate::ops`] that implements it for its mathematics.
-pub trait Op: Debug + Send + Sync {
+pub trait Op: Any + Debug + Send + Sync {
     /// The field's name for it, as profiles, errors and docs show it.
     fn name(&self) -> &'static str;
 
@@ -327,7 +328,7 @@ pub trait Op: Debug + Send + Sync {
 
 /// An operation without a gradient (attention over a key-value cache, for decoding). The tape refuses it on a path from a
 /// parameter to the loss.
-pub trait InferOp: Debug + Send + Sync {
+pub trait InferOp: Any + Debug + Send + Sync {
     /// The field's name for it.
     fn name(&self) -> &'static str;
 

@@ -85,6 +85,12 @@ impl Arena {
         unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.layout.size() / 4) }
     }
 
+    /// The whole block as bytes: scratch for one operation.
+    pub fn as_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the block is initialised and as long as its layout says, and `&mut self` makes the view the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.layout.size()) }
+    }
+
     /// Fills the byte range with `value`.
     pub fn fill(&mut self, range: std::ops::Range<usize>, value: u8) {
         assert!(
@@ -104,5 +110,57 @@ impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout in `new`.
         unsafe { dealloc(self.start, self.layout) };
+    }
+}
+
+/// The bytes of a slice of words.
+pub fn bytes_of(words: &mut [u64]) -> &mut [u8] {
+    // SAFETY: any bits are valid bytes, and the borrow is passed on.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 8) }
+}
+
+/// A scratch buffer as a slice of `T`: its whole elements. Panics if it is not aligned, which a workspace always is.
+pub fn scratch_of<T: crate::Elem>(bytes: &mut [u8]) -> &mut [T] {
+    assert!(
+        bytes.as_ptr().addr().is_multiple_of(align_of::<T>()),
+        "scratch is not aligned"
+    );
+    // SAFETY: aligned, as long as the bytes it is made of, and any bits are a valid number.
+    unsafe {
+        std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size_of::<T>())
+    }
+}
+
+/// A base pointer that tasks of a kernel share, each writing elements of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<T>(*mut T);
+
+// SAFETY: see `Shared::slice`: whoever uses it promises that ranges do not overlap.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// Shares a slice among tasks.
+    pub fn new(slice: &mut [T]) -> Self {
+        Self(slice.as_mut_ptr())
+    }
+
+    /// Elements `start..start + len`.
+    ///
+    /// # Safety
+    /// They lie inside the slice, the slice is still borrowed, and no other task touches them meanwhile.
+    pub unsafe fn slice<'a>(&self, start: usize, len: usize) -> &'a mut [T] {
+        // SAFETY: promised by the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
+    }
+
+    /// The address of element `start`.
+    ///
+    /// # Safety
+    /// It lies inside the slice (or one past its end).
+    pub unsafe fn at(&self, start: usize) -> *mut T {
+        // SAFETY: promised by the caller.
+        unsafe { self.0.add(start) }
     }
 }

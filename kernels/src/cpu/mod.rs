@@ -1,8 +1,14 @@
 //! What the CPU kernels share: the instruction set ([`Isa`]), vectors ([`simd`]), threads ([`pool`]), and the matrix
 //! product.
 
+pub mod angles;
+pub mod elementwise;
+pub mod gemm;
 pub mod isa;
+pub mod norm;
+pub mod peak;
 pub mod pool;
+pub mod rows;
 pub mod simd;
 
 pub use isa::Isa;

@@ -111,8 +111,11 @@ impl Pool {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let task: &Task<'_> = &task;
         // SAFETY: only the lifetime changes; the wait below outlasts every use.
-        let task = unsafe { std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task) };
-        let job = Job { task, count };
+        let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
+        let job = Job {
+            task: std::ptr::from_ref(task),
+            count,
+        };
         *lock(&self.shared.job) = Some(job);
         self.shared.next.store(0, Ordering::Relaxed);
         self.shared

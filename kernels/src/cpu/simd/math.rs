@@ -28,13 +28,12 @@ pub(super) fn exp<S: Simd>(x: S::V) -> S::V {
     let half = S::round(S::mul(n, S::c(0.5)));
     let y = S::mul(S::mul(p, S::pow2(half)), S::pow2(S::sub(n, half)));
     let y = S::select_gt(S::c(-87.336_54), x, S::zero(), y);
-    let y = S::select_gt(
+    S::select_gt(
         x,
         S::c(88.722_83),
         S::splat(S::A::from_f64(f64::INFINITY)),
         y,
-    );
-    y
+    )
 }
 
 /// `tanh x = sign(x) (1 - 2 / (e^(2|x|) + 1))`.

@@ -26,7 +26,7 @@ pub use avx512::Avx512;
 pub use neon::Neon;
 pub use scalar::{Scalar32, Scalar64};
 
-use crate::{Elem, Float, Isa};
+use crate::{Bf16, Elem, Float, Isa};
 
 /// `LANES` numbers at once. All functions are elementwise unless they say otherwise.
 ///
@@ -72,6 +72,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn round(a: Self::V) -> Self::V;
     /// `2^n` for an integral `n` in the exponent range of normal numbers.
     fn pow2(n: Self::V) -> Self::V;
+    /// Each lane rounded to `bf16`, to nearest, ties to even. Only for `f32` lanes.
+    #[inline(always)]
+    fn round_bf16(a: Self::V) -> Self::V
+    where
+        Self: Simd<A = f32>,
+    {
+        let mut buffer = [Bf16::default(); 16];
+        // SAFETY: the buffer has room for the lanes of any set.
+        unsafe {
+            Self::store(buffer.as_mut_ptr(), a);
+            Self::load(buffer.as_ptr())
+        }
+    }
     /// `a > b ? x : y`.
     fn select_gt(a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// Sum of the lanes, in an order that depends only on the instruction set.
@@ -152,35 +165,85 @@ pub trait Kernel<A: Float> {
 }
 
 /// Runs a kernel with the instruction set `isa` (`f64` always runs [`Scalar64`]).
-pub fn run<A: Float + Lanes, K: Kernel<A>>(isa: Isa, kernel: K) -> K::Out {
-    A::run(isa, kernel)
+pub fn run<A: Float, K: Kernel<A>>(isa: Isa, kernel: K) -> K::Out {
+    A::run_kernel(isa, kernel)
 }
 
-/// A computing type, and how a kernel over it is dispatched.
-pub trait Lanes: Float {
-    /// Runs `kernel` with the instruction set `isa`.
-    fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Out;
+pub(crate) fn run_f64<K: Kernel<f64>>(_: Isa, kernel: K) -> K::Out {
+    kernel.run::<Scalar64>()
 }
 
-impl Lanes for f64 {
-    fn run<K: Kernel<Self>>(_: Isa, kernel: K) -> K::Out {
-        kernel.run::<Scalar64>()
+pub(crate) fn run_f32<K: Kernel<f32>>(isa: Isa, kernel: K) -> K::Out {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` is only made for a machine that has it.
+        Isa::Avx2 => unsafe { avx2::run(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512 | Isa::Avx512Bf16 => unsafe { avx512::run(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Isa::Neon => unsafe { neon::run(kernel) },
+        _ => kernel.run::<Scalar32>(),
     }
 }
 
-impl Lanes for f32 {
-    fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Out {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: an `Isa` is only made for a machine that has it.
-            Isa::Avx2 => unsafe { avx2::run(kernel) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
-            Isa::Avx512 | Isa::Avx512Bf16 => unsafe { avx512::run(kernel) },
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: as above.
-            Isa::Neon => unsafe { neon::run(kernel) },
-            _ => kernel.run::<Scalar32>(),
+/// A vector's place in a row: `at..at + len`, where `len` is smaller than a full vector only at the row's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    at: usize,
+    len: usize,
+}
+
+/// The vectors that cover a row of `cols` elements.
+#[inline(always)]
+pub fn blocks<S: Simd>(cols: usize) -> impl Iterator<Item = Block> {
+    (0..cols).step_by(S::LANES).map(move |at| Block {
+        at,
+        len: S::LANES.min(cols - at),
+    })
+}
+
+impl Block {
+    /// Reads this part of `row`; lanes beyond the row's end are zero.
+    #[inline(always)]
+    pub fn load<S: Simd, T: Elem<Acc = S::A>>(self, row: &[T]) -> S::V {
+        let part = &row[self.at..self.at + self.len];
+        // SAFETY: the slice has `len` elements.
+        unsafe {
+            if self.len == S::LANES {
+                S::load(part.as_ptr())
+            } else {
+                S::load_part(part.as_ptr(), self.len)
+            }
+        }
+    }
+
+    /// `v` with zero in the lanes beyond the row's end.
+    #[inline(always)]
+    pub fn within<S: Simd>(self, v: S::V) -> S::V {
+        if self.len == S::LANES {
+            return v;
+        }
+        let mut lanes = [S::A::ZERO; 16];
+        // SAFETY: `len < LANES <= 16`.
+        unsafe {
+            S::store_part(lanes.as_mut_ptr(), v, self.len);
+            S::load(lanes.as_ptr())
+        }
+    }
+
+    /// Writes this part of `row`.
+    #[inline(always)]
+    pub fn store<S: Simd, T: Elem<Acc = S::A>>(self, row: &mut [T], v: S::V) {
+        let part = &mut row[self.at..self.at + self.len];
+        // SAFETY: the slice has `len` elements.
+        unsafe {
+            if self.len == S::LANES {
+                S::store(part.as_mut_ptr(), v)
+            } else {
+                S::store_part(part.as_mut_ptr(), v, self.len)
+            }
         }
     }
 }

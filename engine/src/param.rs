@@ -1,0 +1,373 @@
+//! Named parameters in flat buffers: one allocation for all values, one with the same layout for all gradients.
+//!
+//! Clipping, the optimizer, statistics and checkpoints are then single passes. Parameters of one [`Group`] lie together, so
+//! that an optimizer treats a group as one range.
+
+use kernels::arena::Arena;
+use kernels::philox::Stream;
+use kernels::{Dtype, Precision};
+use std::ops::Range;
+
+/// Which rule an optimizer applies to a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// A weight of a linear map inside a block: decayed.
+    Matrix,
+    /// A table of token or position vectors: not decayed.
+    Embedding,
+    /// An output head of its own: decayed.
+    Head,
+    /// A gain or a bias: not decayed.
+    Vector,
+}
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+}
+
+/// A parameter before it has memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// Dotted name, such as `blocks.3.mixer.qkv.weight`.
+    pub name: String,
+    /// Shape; linear weights are `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Its group.
+    pub group: Group,
+    /// Its start.
+    pub init: Init,
+}
+
+/// A parameter's number: its place in the order of registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(pub u32);
+
+/// Parameters as a model registers them, before any memory is given.
+#[derive(Clone, Debug, Default)]
+pub struct ParamSpecs {
+    specs: Vec<ParamSpec>,
+}
+
+impl ParamSpecs {
+    /// Registers a parameter. Names are unique: a second one is a bug in the model.
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        group: Group,
+        init: Init,
+    ) -> ParamId {
+        let name = name.into();
+        assert!(
+            self.specs.iter().all(|spec| spec.name != name),
+            "two parameters are called {name}"
+        );
+        self.specs.push(ParamSpec {
+            name,
+            shape: shape.to_vec(),
+            group,
+            init,
+        });
+        ParamId(self.specs.len() as u32 - 1)
+    }
+
+    /// What is registered, in order.
+    pub fn all(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    /// The description of one parameter.
+    pub fn get(&self, id: ParamId) -> &ParamSpec {
+        &self.specs[id.0 as usize]
+    }
+
+    /// Trained numbers.
+    pub fn count(&self) -> u64 {
+        self.specs
+            .iter()
+            .map(|spec| spec.shape.iter().product::<usize>() as u64)
+            .sum()
+    }
+}
+
+/// Elements that each parameter's place is rounded up to: a cache line of `f32`. What is between stays zero for ever.
+const PAD: usize = 16;
+
+/// Parameters with memory.
+#[derive(Debug)]
+pub struct Params {
+    specs: ParamSpecs,
+    starts: Vec<usize>,
+    len: usize,
+    groups: Vec<(Group, Range<usize>)>,
+    dtype: Dtype,
+    values: Arena,
+    gradients: Arena,
+}
+
+impl Params {
+    /// Memory for all of `specs`; everything is zero. Without `gradients` (evaluation, generation) their buffer is empty.
+    pub fn new(specs: ParamSpecs, precision: Precision, gradients: bool) -> Self {
+        let mut order: Vec<usize> = (0..specs.specs.len()).collect();
+        order.sort_by_key(|&i| (specs.specs[i].group, i));
+        let mut starts = vec![0; order.len()];
+        let mut groups: Vec<(Group, Range<usize>)> = Vec::new();
+        let mut len = 0;
+        for i in order {
+            let spec = &specs.specs[i];
+            starts[i] = len;
+            len += spec.shape.iter().product::<usize>().next_multiple_of(PAD);
+            match groups.last_mut() {
+                Some((group, range)) if *group == spec.group => range.end = len,
+                _ => groups.push((spec.group, starts[i]..len)),
+            }
+        }
+        let dtype = precision.wide();
+        let bytes = len * dtype.size();
+        let gradients = Arena::new(if gradients { bytes } else { 0 });
+        Self {
+            specs,
+            starts,
+            len,
+            groups,
+            dtype,
+            values: Arena::new(bytes),
+            gradients,
+        }
+    }
+
+    /// The parameters' descriptions.
+    pub fn specs(&self) -> &ParamSpecs {
+        &self.specs
+    }
+
+    /// Length of the flat buffers, padding included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no parameter.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of one flat buffer.
+    pub fn bytes(&self) -> usize {
+        self.len * self.dtype.size()
+    }
+
+    /// Type of the numbers: `f32`, or `f64` in gradient checks.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The groups and their ranges in the flat buffers.
+    pub fn groups(&self) -> &[(Group, Range<usize>)] {
+        &self.groups
+    }
+
+    /// Where a parameter lies in the flat buffers.
+    pub fn range(&self, id: ParamId) -> Range<usize> {
+        let start = self.starts[id.0 as usize];
+        start..start + self.specs.get(id).shape.iter().product::<usize>()
+    }
+
+    /// All ids with their names.
+    pub fn ids(&self) -> impl Iterator<Item = (ParamId, &str)> {
+        self.specs
+            .specs
+            .iter()
+            .enumerate()
+            .map(|(i, spec)| (ParamId(i as u32), spec.name.as_str()))
+    }
+
+    /// The id of a name.
+    pub fn id(&self, name: &str) -> Option<ParamId> {
+        self.ids()
+            .find(|(_, other)| *other == name)
+            .map(|(id, _)| id)
+    }
+
+    /// All values. Panics in `f64`.
+    pub fn values(&self) -> &[f32] {
+        assert_eq!(
+            self.dtype,
+            Dtype::F32,
+            "only f32 parameters are read as f32"
+        );
+        &self.values.as_f32()[..self.len]
+    }
+
+    /// All values, to be changed.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        assert_eq!(
+            self.dtype,
+            Dtype::F32,
+            "only f32 parameters are read as f32"
+        );
+        &mut self.values.as_f32_mut()[..self.len]
+    }
+
+    /// All gradients.
+    pub fn gradients(&self) -> &[f32] {
+        assert_eq!(
+            self.dtype,
+            Dtype::F32,
+            "only f32 parameters are read as f32"
+        );
+        &self.gradients.as_f32()[..self.len]
+    }
+
+    /// Values to be changed and gradients to be changed, at once: what an optimizer works on.
+    pub fn both_mut(&mut self) -> (&mut [f32], &mut [f32]) {
+        (
+            &mut self.values.as_f32_mut()[..self.len],
+            &mut self.gradients.as_f32_mut()[..self.len],
+        )
+    }
+
+    /// One parameter's values.
+    pub fn value(&self, id: ParamId) -> &[f32] {
+        &self.values()[self.range(id)]
+    }
+
+    /// One parameter's gradient.
+    pub fn gradient(&self, id: ParamId) -> &[f32] {
+        &self.gradients()[self.range(id)]
+    }
+
+    /// Raw memory of the values, for the tape.
+    pub(crate) fn value_arena(&self) -> &Arena {
+        &self.values
+    }
+
+    /// Raw memory of the gradients, for the tape.
+    pub(crate) fn gradient_arena(&self) -> &Arena {
+        &self.gradients
+    }
+
+    /// Byte offset of a parameter in either arena.
+    pub(crate) fn offset(&self, id: ParamId) -> usize {
+        self.starts[id.0 as usize] * self.dtype.size()
+    }
+
+    /// Draws every parameter anew. Each has a random stream of its own, keyed by the seed and a hash of its name, so that
+    /// adding one does not change the others.
+    pub fn init(&mut self, seed: u64) {
+        for i in 0..self.specs.specs.len() {
+            let spec = self.specs.specs[i].clone();
+            let mut stream = Stream::new(seed, fnv(&spec.name));
+            let range = self.range(ParamId(i as u32));
+            self.values_mut()[range].iter_mut().for_each(|x| {
+                *x = match spec.init {
+                    Init::Normal(std) => (stream.normal() * std) as f32,
+                    Init::Zeros => 0.0,
+                    Init::Ones => 1.0,
+                };
+            });
+        }
+    }
+
+    /// Values of parameters of another precision, rounded (gradient checks copy `f32` values into `f64`).
+    pub fn copy_from(&mut self, other: &Self) {
+        assert_eq!(self.starts, other.starts, "parameters of another model");
+        if self.dtype == Dtype::F32 {
+            let values = other.values().to_vec();
+            self.values_mut().copy_from_slice(&values);
+        } else {
+            for (i, x) in other.values().iter().enumerate() {
+                self.set_f64(i, f64::from(*x));
+            }
+        }
+    }
+
+    /// One value of the flat buffer, as `f64`.
+    pub fn get_f64(&self, index: usize) -> f64 {
+        match self.dtype {
+            Dtype::F64 => f64::from_bits(u64_at(self.values.as_f32(), index)),
+            _ => f64::from(self.values()[index]),
+        }
+    }
+
+    /// Sets one value of the flat buffer.
+    pub fn set_f64(&mut self, index: usize, x: f64) {
+        match self.dtype {
+            Dtype::F64 => {
+                let bits = x.to_bits();
+                let words = self.values.as_f32_mut();
+                words[2 * index] = f32::from_bits(bits as u32);
+                words[2 * index + 1] = f32::from_bits((bits >> 32) as u32);
+            }
+            _ => self.values_mut()[index] = x as f32,
+        }
+    }
+
+    /// One gradient of the flat buffer, as `f64`.
+    pub fn gradient_f64(&self, index: usize) -> f64 {
+        match self.dtype {
+            Dtype::F64 => f64::from_bits(u64_at(self.gradients.as_f32(), index)),
+            _ => f64::from(self.gradients()[index]),
+        }
+    }
+}
+
+/// Word `index` of a buffer of little-endian `u64` seen as pairs of `f32`.
+fn u64_at(words: &[f32], index: usize) -> u64 {
+    u64::from(words[2 * index].to_bits()) | u64::from(words[2 * index + 1].to_bits()) << 32
+}
+
+/// FNV-1a, 64 bits.
+pub(crate) fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layout_and_init() {
+        let mut specs = ParamSpecs::default();
+        let gain = specs.add("norm.weight", &[5], Group::Vector, Init::Ones);
+        let w = specs.add("w", &[40, 30], Group::Matrix, Init::Normal(0.5));
+        let e = specs.add("e", &[7, 3], Group::Embedding, Init::Zeros);
+        assert_eq!(specs.count(), 5 + 1200 + 21);
+        let mut params = Params::new(specs.clone(), Precision::F32, true);
+        params.init(3);
+        assert_eq!(
+            params.groups().iter().map(|g| g.0).collect::<Vec<_>>(),
+            [Group::Matrix, Group::Embedding, Group::Vector]
+        );
+        assert!(
+            params.value(gain).iter().all(|x| *x == 1.0)
+                && params.value(e).iter().all(|x| *x == 0.0)
+        );
+        let std = (params.value(w).iter().map(|x| x * x).sum::<f32>() / 1200.0).sqrt();
+        assert!((std - 0.5).abs() < 0.04, "{std}");
+        let mut other = ParamSpecs::default();
+        other.add("first", &[100], Group::Matrix, Init::Normal(1.0));
+        let same = other.add("w", &[40, 30], Group::Matrix, Init::Normal(0.5));
+        let mut more = Params::new(other, Precision::F32, false);
+        more.init(3);
+        assert_eq!(
+            more.value(same),
+            params.value(w),
+            "another parameter changed this one's start"
+        );
+        let mut wide = Params::new(specs, Precision::F64, true);
+        wide.copy_from(&params);
+        let at = params.range(w).start + 7;
+        assert_eq!(wide.get_f64(at), f64::from(params.values()[at]));
+        wide.set_f64(at, 0.1);
+        assert_eq!(wide.get_f64(at), 0.1);
+    }
+}

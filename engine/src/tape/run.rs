@@ -1,0 +1,482 @@
+//! Replaying a plan: one loop over its steps, forward and then backward.
+
+#![expect(
+    unsafe_code,
+    reason = "hands operations disjoint views of one arena, as the plan laid them out"
+)]
+
+use super::plan::{Delivery, Kind, Options, Phase, Place, Plan, Step, Target};
+use super::{NodeOp, Tape, Var};
+use crate::param::Params;
+use kernels::arena::Arena;
+use kernels::{Backward, Cpu, Dtype, Forward, Grad, GradMode, Scalars, Slot, SlotMut};
+use std::time::Instant;
+
+/// A recording with its plan and its state, ready to be replayed.
+#[derive(Debug)]
+pub struct Program {
+    tape: Tape,
+    plan: Plan,
+    loss: Option<Var>,
+    states: Vec<Vec<Vec<f32>>>,
+}
+
+/// What varies from one replay to the next.
+#[derive(Debug, Default)]
+pub struct Replay<'a> {
+    /// Live scalars.
+    pub scalars: Scalars,
+    /// Whether gradients of parameters are added to (later micro-batches of a step) or set (the first).
+    pub accumulate: bool,
+    /// Where to put the root mean squares of the observed values, if they are wanted.
+    pub statistics: Option<&'a mut Vec<f64>>,
+    /// Where to add up the time of each operation, if it is wanted.
+    pub profile: Option<&'a mut Profile>,
+    /// Fills every byte whose life has ended with NaN: a test of the plan.
+    pub poison: bool,
+}
+
+/// Time spent in each operation.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    /// Name of the operation, phase, seconds, calls, floating-point operations, bytes read and written.
+    pub rows: Vec<ProfileRow>,
+}
+
+/// One line of a [`Profile`].
+#[derive(Clone, Debug)]
+pub struct ProfileRow {
+    /// Operation.
+    pub name: &'static str,
+    /// Forward, recompute or backward.
+    pub phase: Phase,
+    /// Time in all.
+    pub seconds: f64,
+    /// Calls.
+    pub calls: u64,
+    /// Floating-point operations in all.
+    pub flops: u64,
+    /// Bytes of the tensors touched, each once a call.
+    pub bytes: u64,
+}
+
+impl Profile {
+    fn add(&mut self, name: &'static str, phase: Phase, seconds: f64, flops: u64, bytes: u64) {
+        let known = self
+            .rows
+            .iter()
+            .position(|row| row.name == name && row.phase == phase);
+        let index = known.unwrap_or_else(|| {
+            self.rows.push(ProfileRow {
+                name,
+                phase,
+                seconds: 0.0,
+                calls: 0,
+                flops: 0,
+                bytes: 0,
+            });
+            self.rows.len() - 1
+        });
+        let row = &mut self.rows[index];
+        row.seconds += seconds;
+        row.calls += 1;
+        row.flops += flops;
+        row.bytes += bytes;
+    }
+}
+
+impl Program {
+    /// Plans a recording: a training step for `loss`, or without it a forward of the kept values.
+    pub fn new(tape: Tape, loss: Option<Var>, cpu: &Cpu, options: Options) -> Self {
+        let plan = Plan::new(&tape, loss, cpu, options);
+        let states = tape
+            .states()
+            .iter()
+            .map(|sizes| sizes.iter().map(|n| vec![0.0; *n]).collect())
+            .collect();
+        Self {
+            tape,
+            plan,
+            loss,
+            states,
+        }
+    }
+
+    /// The plan: schedule and memory.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The recording.
+    pub fn tape(&self) -> &Tape {
+        &self.tape
+    }
+
+    /// Bytes of state kept between replays (key-value caches).
+    pub fn state_bytes(&self) -> usize {
+        self.states.iter().flatten().map(|s| s.len() * 4).sum()
+    }
+
+    /// Writes an input before a replay.
+    pub fn write(&self, arena: &mut Arena, input: Var, values: &[i32]) {
+        let buffer =
+            &self.plan.buffers[self.plan.places[input.index()].expect("an input has a place")];
+        assert!(
+            buffer.kind == Kind::Input && buffer.len == values.len(),
+            "an input of {} values",
+            buffer.len
+        );
+        // SAFETY: the plan's offsets lie inside the arena (`replay` checks its size, `Arena::at` the offset), the buffer
+        // holds `len` values of four bytes, and `&mut Arena` means that nobody else looks at it.
+        unsafe {
+            assert!(
+                buffer.offset + buffer.bytes() <= arena.size(),
+                "the arena is smaller than the plan"
+            );
+            std::ptr::copy_nonoverlapping(
+                values.as_ptr(),
+                arena.at(buffer.offset).cast(),
+                values.len(),
+            );
+        }
+    }
+
+    /// A kept value, or the loss, after a replay.
+    pub fn read<'a>(&self, arena: &'a Arena, var: Var) -> Slot<'a> {
+        let buffer =
+            &self.plan.buffers[self.plan.places[var.index()].expect("a kept value has a place")];
+        assert!(
+            buffer.last + 1 == self.plan.steps.len(),
+            "only kept values can be read after a replay"
+        );
+        assert!(
+            buffer.offset + buffer.bytes() <= arena.size(),
+            "the arena is smaller than the plan"
+        );
+        // SAFETY: inside the arena, aligned by the plan, written by the replay, and borrowed from the arena.
+        unsafe { Slot::from_raw(arena.at(buffer.offset), buffer.len, buffer.dtype) }
+    }
+
+    /// The loss after a replay: the sum over the valid targets of this micro-batch, in nats.
+    pub fn loss(&self, arena: &Arena) -> f64 {
+        self.read(arena, self.loss.expect("a training program has a loss"))
+            .to_f64()[0]
+    }
+
+    /// Replays the plan on `arena`, which holds at least [`Plan::bytes`].
+    pub fn replay(
+        &mut self,
+        arena: &mut Arena,
+        params: &mut Params,
+        cpu: &Cpu,
+        replay: &mut Replay<'_>,
+    ) {
+        assert!(
+            arena.size() >= self.plan.bytes(),
+            "the arena is smaller than the plan"
+        );
+        if let Some(statistics) = &mut replay.statistics {
+            statistics.clear();
+            statistics.resize(self.tape.observed.len(), f64::NAN);
+        }
+        if let Some(seed) = self.plan.seed {
+            let memory = Memory {
+                plan: &self.plan,
+                arena,
+                params,
+            };
+            // SAFETY: nothing else is borrowed from the arena here.
+            let slot = unsafe { memory.write(seed) };
+            match slot.dtype() {
+                Dtype::F64 => slot.into_slice::<f64>().fill(1.0),
+                _ => slot.into_slice::<f32>().fill(1.0),
+            }
+        }
+        let mut poisoner = replay.poison.then(|| Poisoner::new(&self.plan));
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            let memory = Memory {
+                plan: &self.plan,
+                arena,
+                params,
+            };
+            let start = replay.profile.is_some().then(Instant::now);
+            match step.phase {
+                Phase::Forward | Phase::Recompute => {
+                    forward(
+                        &self.tape,
+                        step,
+                        &memory,
+                        cpu,
+                        replay,
+                        &mut self.states,
+                        self.loss.is_some(),
+                    );
+                }
+                Phase::Backward => backward(&self.tape, step, &memory, cpu, replay),
+            }
+            if let Some(start) = start {
+                self.record(step, start.elapsed().as_secs_f64(), replay);
+            }
+            if let Some(statistics) = &mut replay.statistics {
+                for (number, buffer) in &step.observed {
+                    // SAFETY: written by this step; nothing writes it until the next.
+                    statistics[*number] = root_mean_square(unsafe { memory.read(*buffer) });
+                }
+            }
+            if let Some(poisoner) = &mut poisoner {
+                poisoner.poison(&self.plan, arena, at);
+            }
+        }
+    }
+
+    fn record(&self, step: &Step, seconds: f64, replay: &mut Replay<'_>) {
+        let node = &self.tape.nodes[step.node];
+        let forward = match &node.op {
+            NodeOp::Op(op) => op.flops(&step.metas),
+            NodeOp::Infer(op, _) => op.flops(&step.metas),
+        };
+        let bytes = |vars: &[Var]| {
+            vars.iter()
+                .map(|v| self.tape.meta(*v).bytes() as u64)
+                .sum::<u64>()
+        };
+        let once = bytes(&node.inputs) + bytes(&node.outputs);
+        let (flops, bytes) = if step.phase == Phase::Backward {
+            (2 * forward, 2 * once)
+        } else {
+            (forward, once)
+        };
+        if let Some(profile) = &mut replay.profile {
+            profile.add(node.op.name(), step.phase, seconds, flops, bytes);
+        }
+    }
+}
+
+/// The memory of a replay, and the plan that divides it.
+struct Memory<'a> {
+    plan: &'a Plan,
+    arena: &'a Arena,
+    params: &'a Params,
+}
+
+impl<'a> Memory<'a> {
+    /// # Safety
+    /// The buffer is live at the current step and nothing writes it meanwhile.
+    unsafe fn read(&self, buffer: usize) -> Slot<'a> {
+        let buffer = &self.plan.buffers[buffer];
+        // SAFETY: inside the arena by the check in `replay`; the caller vouches for the rest.
+        unsafe { Slot::from_raw(self.arena.at(buffer.offset), buffer.len, buffer.dtype) }
+    }
+
+    /// # Safety
+    /// The buffer is live at the current step and nothing else reads or writes it meanwhile.
+    unsafe fn write(&self, buffer: usize) -> SlotMut<'a> {
+        let buffer = &self.plan.buffers[buffer];
+        // SAFETY: as in `read`.
+        unsafe { SlotMut::from_raw(self.arena.at(buffer.offset), buffer.len, buffer.dtype) }
+    }
+
+    /// # Safety
+    /// As for `read`.
+    unsafe fn input(&self, place: Place) -> Option<Slot<'a>> {
+        match place {
+            // SAFETY: passed on.
+            Place::Buffer(id) => Some(unsafe { self.read(id) }),
+            Place::Param(id) => {
+                let (offset, len) = (self.params.offset(id), self.params.range(id).len());
+                // SAFETY: inside the values' arena; nothing writes parameters during a replay.
+                Some(unsafe {
+                    Slot::from_raw(
+                        self.params.value_arena().at(offset),
+                        len,
+                        self.params.dtype(),
+                    )
+                })
+            }
+            Place::Absent => None,
+        }
+    }
+
+    /// # Safety
+    /// As for `write`; a parameter's gradient is delivered once a step of the plan.
+    unsafe fn target(&self, target: Target) -> SlotMut<'a> {
+        match target {
+            // SAFETY: passed on.
+            Target::Buffer(id) => unsafe { self.write(id) },
+            Target::Param(id) => {
+                let (offset, len) = (self.params.offset(id), self.params.range(id).len());
+                let arena = self.params.gradient_arena();
+                assert!(
+                    arena.size() >= self.params.bytes(),
+                    "training needs parameters with gradients"
+                );
+                // SAFETY: inside the gradients' arena, checked above; the caller vouches for the rest.
+                unsafe { SlotMut::from_raw(arena.at(offset), len, self.params.dtype()) }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `write`.
+    unsafe fn workspace(&self, buffer: Option<usize>) -> &'a mut [u8] {
+        let Some(buffer) = buffer else { return &mut [] };
+        let buffer = &self.plan.buffers[buffer];
+        // SAFETY: inside the arena; only this step uses it.
+        unsafe { std::slice::from_raw_parts_mut(self.arena.at(buffer.offset), buffer.bytes()) }
+    }
+}
+
+fn forward(
+    tape: &Tape,
+    step: &Step,
+    memory: &Memory<'_>,
+    cpu: &Cpu,
+    replay: &Replay<'_>,
+    states: &mut [Vec<Vec<f32>>],
+    training: bool,
+) {
+    // SAFETY: the plan gives every buffer that a step touches bytes of its own (`Plan::overlap` is empty), so inputs,
+    // outputs, saved tensors and scratch are disjoint; an output is never an input of the same step.
+    unsafe {
+        let inputs: Vec<_> = step
+            .inputs
+            .iter()
+            .map(|place| memory.input(*place).expect("a forward reads all inputs"))
+            .collect();
+        let mut cx = Forward {
+            cpu,
+            scalars: &replay.scalars,
+            training,
+            metas: &step.metas,
+            inputs: &inputs,
+            outputs: step
+                .outputs
+                .iter()
+                .map(|id| id.map(|id| memory.write(id)))
+                .collect(),
+            saved: step
+                .saved
+                .iter()
+                .map(|id| Some(memory.write(*id)))
+                .collect(),
+            workspace: memory.workspace(step.workspace),
+        };
+        match &tape.nodes[step.node].op {
+            NodeOp::Op(op) => op.forward_cpu(&mut cx),
+            NodeOp::Infer(op, state) => op.forward_cpu(&mut cx, &mut states[*state]),
+        }
+    }
+}
+
+fn backward(tape: &Tape, step: &Step, memory: &Memory<'_>, cpu: &Cpu, replay: &Replay<'_>) {
+    let NodeOp::Op(op) = &tape.nodes[step.node].op else {
+        unreachable!("the planner refuses it")
+    };
+    let mode = |delivery: Delivery| match delivery {
+        Delivery {
+            to: Target::Param(_),
+            mode: GradMode::Set,
+        } if replay.accumulate => GradMode::Add,
+        delivery => delivery.mode,
+    };
+    // SAFETY: as in `forward`. A gradient that is made in place is given out once, for writing (`d_outputs` is `None`
+    // there); a value that is twice an input has its second gradient in a buffer aside; a parameter's gradient is given
+    // out once, for the same reason.
+    unsafe {
+        let inputs: Vec<_> = step
+            .inputs
+            .iter()
+            .map(|place| memory.input(*place))
+            .collect();
+        let outputs: Vec<_> = step
+            .outputs
+            .iter()
+            .map(|id| id.map(|id| memory.read(id)))
+            .collect();
+        let d_outputs: Vec<_> = step
+            .d_outputs
+            .iter()
+            .map(|id| id.map(|id| memory.read(id)))
+            .collect();
+        let saved: Vec<_> = step.saved.iter().map(|id| memory.read(*id)).collect();
+        let d_inputs = step
+            .d_inputs
+            .iter()
+            .map(|d| {
+                d.map(|d| Grad {
+                    slot: memory.target(d.to),
+                    mode: mode(d),
+                })
+            })
+            .collect();
+        op.backward_cpu(&mut Backward {
+            cpu,
+            scalars: &replay.scalars,
+            metas: &step.metas,
+            inputs: &inputs,
+            outputs: &outputs,
+            late_outputs: step
+                .late_outputs
+                .iter()
+                .map(|id| Some(memory.write(*id)))
+                .collect(),
+            d_outputs: &d_outputs,
+            d_inputs,
+            saved: &saved,
+            workspace: memory.workspace(step.workspace),
+        });
+        for (aside, delivery) in &step.after {
+            add(memory.target(delivery.to), memory.read(*aside));
+        }
+    }
+}
+
+/// `to += from`, for the rare value that is twice an input of one operation.
+fn add(to: SlotMut<'_>, from: Slot<'_>) {
+    use kernels::Elem as _;
+    kernels::with_elem!(from.dtype(), T => {
+        for (to, from) in to.into_slice::<T>().iter_mut().zip(from.as_slice::<T>()) {
+            *to = T::put(to.get() + from.get());
+        }
+    });
+}
+
+fn root_mean_square(slot: Slot<'_>) -> f64 {
+    use kernels::{Elem as _, Float as _};
+    let sum: f64 = kernels::with_elem!(slot.dtype(), T => {
+        slot.as_slice::<T>().iter().map(|x| { let x = T::get(*x).to_f64(); x * x }).sum()
+    });
+    (sum / slot.len().max(1) as f64).sqrt()
+}
+
+/// Knows which bytes belong to nobody after each step.
+struct Poisoner {
+    /// Buffers by the last step of their life.
+    dying: Vec<(usize, usize)>,
+    next: usize,
+}
+
+impl Poisoner {
+    fn new(plan: &Plan) -> Self {
+        let mut dying: Vec<_> = plan
+            .buffers
+            .iter()
+            .enumerate()
+            .map(|(i, b)| (b.last, i))
+            .collect();
+        dying.sort_unstable();
+        Self { dying, next: 0 }
+    }
+
+    fn poison(&mut self, plan: &Plan, arena: &mut Arena, at: usize) {
+        while let Some((last, id)) = self.dying.get(self.next).copied() {
+            if last > at || at + 1 == plan.steps.len() {
+                return;
+            }
+            let buffer = &plan.buffers[id];
+            // All ones is a NaN in every float type.
+            arena.fill(buffer.offset..buffer.offset + buffer.bytes(), 0xff);
+            self.next += 1;
+        }
+    }
+}

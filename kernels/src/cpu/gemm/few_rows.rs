@@ -1,0 +1,191 @@
+//! A few rows times weights stored `[N, K]`, as in decoding: each weight is read once, in the order of memory, and nothing
+//! is packed, so that the memory's bandwidth is the limit.
+
+use super::{Operand, Output, take};
+use crate::cpu::simd::{self, Kernel, Simd};
+use crate::{Bf16, Cpu, Dtype, Elem, Precision};
+use std::ops::Range;
+
+/// Most rows of A that go this way.
+pub(super) const MOST: usize = 4;
+
+/// Weights of one task: some hundreds of kilobytes, enough to outweigh the start of a task.
+const TASK: usize = 1 << 16;
+
+/// Below this many weights one thread does it all: starting the others would take as long.
+const SERIAL: usize = 1 << 16;
+
+/// Scratch: A in `f32`.
+pub(super) fn workspace_bytes(m: usize, k: usize) -> usize {
+    if m > MOST {
+        return 0;
+    }
+    (m * k * size_of::<f32>()).next_multiple_of(crate::arena::ALIGN)
+}
+
+/// As [`super::gemm`], for at most [`MOST`] rows and a B that is stored transposed.
+pub(super) fn gemm(
+    cpu: &Cpu,
+    precision: Precision,
+    a: Operand,
+    b: Operand,
+    c: Output,
+    (m, n, k): (usize, usize, usize),
+    workspace: &mut [u8],
+) {
+    let rounds = precision == Precision::Bf16;
+    let (rows, _) = take(workspace, m * k * size_of::<f32>());
+    let rows = &mut rows[..m * k];
+    for (index, value) in rows.iter_mut().enumerate() {
+        let (i, k) = (index / k, index % k);
+        // SAFETY: element (i, k) lies in A.
+        let x = unsafe {
+            if a.bf16 {
+                (*a.at::<Bf16>(i, k)).get()
+            } else {
+                *a.at::<f32>(i, k)
+            }
+        };
+        *value = if rounds { Bf16::put(x).get() } else { x };
+    }
+    let rows = &*rows;
+    let step = if n * k <= SERIAL {
+        n
+    } else {
+        (TASK / k).max(4).next_multiple_of(4)
+    };
+    cpu.pool.run(n.div_ceil(step), |task| {
+        let columns = task * step..n.min((task + 1) * step);
+        let work = Dots {
+            rows,
+            b,
+            c,
+            columns,
+            k,
+        };
+        match (b.bf16, rounds) {
+            (true, _) => simd::run(
+                cpu.isa,
+                Typed::<Bf16, false>(work, std::marker::PhantomData),
+            ),
+            (false, true) => simd::run(cpu.isa, Typed::<f32, true>(work, std::marker::PhantomData)),
+            (false, false) => {
+                simd::run(cpu.isa, Typed::<f32, false>(work, std::marker::PhantomData))
+            }
+        }
+    });
+}
+
+/// Some columns of C.
+struct Dots<'a> {
+    /// (M, K)
+    rows: &'a [f32],
+    b: Operand,
+    c: Output,
+    columns: Range<usize>,
+    k: usize,
+}
+
+/// Weights of type `T`, rounded to `bf16` if `ROUND`.
+struct Typed<'a, T, const ROUND: bool>(Dots<'a>, std::marker::PhantomData<T>);
+
+impl<T: Elem<Acc = f32>, const ROUND: bool> Kernel<f32> for Typed<'_, T, ROUND> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd<A = f32>>(self) {
+        let work = self.0;
+        let mut j = work.columns.start;
+        // SAFETY: the columns lie in B and C, and no other task has them.
+        unsafe {
+            while j + 4 <= work.columns.end {
+                work.dots::<S, T, ROUND, 4>(j);
+                j += 4;
+            }
+            while j < work.columns.end {
+                work.dots::<S, T, ROUND, 1>(j);
+                j += 1;
+            }
+        }
+    }
+}
+
+impl Dots<'_> {
+    /// All rows by columns j to j + J. The sum of an element does not depend on J.
+    #[inline(always)]
+    unsafe fn dots<S: Simd<A = f32>, T: Elem<Acc = f32>, const ROUND: bool, const J: usize>(
+        &self,
+        j: usize,
+    ) {
+        for (i, row) in self.rows.chunks_exact(self.k).enumerate() {
+            let mut sums = [[S::zero(); 2]; J];
+            let mut k = 0;
+            // SAFETY: promised by the caller.
+            unsafe {
+                while k + 2 * S::LANES <= self.k {
+                    for half in 0..2 {
+                        let at = k + half * S::LANES;
+                        let x = S::load(row.as_ptr().add(at));
+                        for q in 0..J {
+                            let p = self.b.at::<T>(j + q, at);
+                            if S::LANES == 16 {
+                                prefetch(p.cast::<u8>().wrapping_add(AHEAD));
+                            }
+                            sums[q][half] = S::fma(x, weights::<S, T, ROUND>(p), sums[q][half]);
+                        }
+                    }
+                    k += 2 * S::LANES;
+                }
+                while k < self.k {
+                    let n = S::LANES.min(self.k - k);
+                    for q in 0..J {
+                        let p = self.b.at::<T>(j + q, k);
+                        let (x, w) = if n == S::LANES {
+                            (S::load(row.as_ptr().add(k)), weights::<S, T, ROUND>(p))
+                        } else {
+                            let mut part = [T::default(); 16];
+                            std::ptr::copy_nonoverlapping(p, part.as_mut_ptr(), n);
+                            (
+                                S::load_part(row.as_ptr().add(k), n),
+                                weights::<S, T, ROUND>(part.as_ptr()),
+                            )
+                        };
+                        sums[q][0] = S::fma(x, w, sums[q][0]);
+                    }
+                    k += n;
+                }
+                for q in 0..J {
+                    let sum = S::sum(S::add(sums[q][0], sums[q][1]));
+                    self.c.put(i, j + q, sum);
+                }
+            }
+        }
+    }
+}
+
+/// How far ahead of their use weights are asked for, in bytes.
+const AHEAD: usize = 2048;
+
+#[inline(always)]
+fn prefetch(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing and never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+/// A vector of weights.
+#[inline(always)]
+unsafe fn weights<S: Simd<A = f32>, T: Elem<Acc = f32>, const ROUND: bool>(p: *const T) -> S::V {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let v = S::load(p);
+        if ROUND && T::DTYPE != Dtype::Bf16 {
+            S::round_bf16(v)
+        } else {
+            v
+        }
+    }
+}

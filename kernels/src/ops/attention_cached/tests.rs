@@ -1,0 +1,120 @@
+use super::*;
+use crate::arena::bytes_of;
+use crate::check::{Buffer, Case, Fill, Input, Role, normalised_error};
+use crate::{Isa, Scalars};
+
+/// Outputs of new tokens `from..to` of `qkv` (row after row), which are appended to the state.
+fn step(
+    op: &AttentionCached,
+    cpu: &Cpu,
+    precision: Precision,
+    qkv: &[f64],
+    (from, to): (usize, usize),
+    state: &mut [Vec<f32>],
+) -> Vec<f64> {
+    let cols = (op.heads + 2 * op.kv_heads) * op.head_dim;
+    let metas = [Meta::new([1, to - from, cols], precision.compute())];
+    let input = Buffer::new(precision.compute(), &qkv[from * cols..to * cols]);
+    let outputs = op.outputs(&metas, precision).unwrap();
+    let mut out = Buffer::new(outputs[0].dtype, &vec![f64::NAN; outputs[0].len()]);
+    let mut memory = vec![u64::MAX; op.workspace(&metas, cpu).div_ceil(8) + 8];
+    let skip = memory.as_ptr().align_offset(crate::arena::ALIGN);
+    op.forward_cpu(
+        &mut Forward {
+            cpu,
+            scalars: &Scalars {
+                cache_len: from,
+                ..Scalars::default()
+            },
+            training: false,
+            metas: &metas,
+            inputs: &[input.slot()],
+            outputs: vec![Some(out.slot_mut())],
+            saved: Vec::new(),
+            workspace: bytes_of(&mut memory[skip..]),
+        },
+        state,
+    );
+    out.values()
+}
+
+/// A cache full of NaN: nothing may be read before it is written.
+fn empty(op: &AttentionCached) -> Vec<Vec<f32>> {
+    op.state().iter().map(|len| vec![f32::NAN; *len]).collect()
+}
+
+#[test]
+fn decoding_equals_the_whole_forward() {
+    for (heads, kv_heads, dim, t) in [(4, 2, 32, 300), (3, 1, 20, 150), (2, 2, 64, 139)] {
+        let whole = Attention::new(heads, kv_heads, dim);
+        let op = whole.cached(t + 3);
+        let case = Case::new(
+            whole.clone(),
+            vec![
+                Input::new([1, t, whole.qkv_cols()], Role::Compute, Fill::Normal(1.0)),
+                Input::new([1, t], Role::Index, Fill::Documents(t, t)),
+            ],
+        );
+        for (precision, limit) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2)] {
+            let trial = case.trial(precision, 6);
+            for isa in Isa::available() {
+                let cpu = Cpu::with_isa(2, isa);
+                let want = trial.infer(&cpu).remove(0);
+                // Prefill in parts (of which one ends within a block), then token by token.
+                for parts in [vec![0, 1], vec![0, 77, 133]] {
+                    let mut state = empty(&op);
+                    let mut ends = parts.clone();
+                    ends.extend(parts[parts.len() - 1] + 1..=t);
+                    let mut got = Vec::new();
+                    for pair in ends.windows(2) {
+                        let part = (pair[0], pair[1]);
+                        let out = step(&op, &cpu, precision, &trial.inputs[0], part, &mut state);
+                        got.extend(out);
+                    }
+                    let error = normalised_error(&got, &want);
+                    assert!(error < limit, "{op:?} {isa:?} {precision:?}: {error:e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let op = AttentionCached::new(6, 2, 32, 700);
+    let cols = 10 * 32;
+    let mut stream = crate::philox::Stream::new(1, 1);
+    let qkv: Vec<f64> = (0..700 * cols).map(|_| stream.normal()).collect();
+    let run = |threads: usize| {
+        let cpu = Cpu::new(threads);
+        let mut state = empty(&op);
+        let mut got = step(&op, &cpu, Precision::F32, &qkv, (0, 690), &mut state);
+        for i in 690..700 {
+            got.extend(step(
+                &op,
+                &cpu,
+                Precision::F32,
+                &qkv,
+                (i, i + 1),
+                &mut state,
+            ));
+        }
+        got
+    };
+    let one = run(1);
+    assert!(one.iter().all(|x| x.is_finite()));
+    assert!(run(2) == one && run(3) == one);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let op = AttentionCached::new(2, 1, 4, 8);
+    let error = |shape: [usize; 3], dtype, precision| {
+        let outcome = op.outputs(&[Meta::new(shape, dtype)], precision);
+        outcome.unwrap_err().to_string()
+    };
+    assert!(error([1, 9, 16], Dtype::F32, Precision::F32).contains("at most 8"));
+    assert!(error([2, 1, 16], Dtype::F32, Precision::F32).contains("one sequence"));
+    assert!(error([1, 1, 15], Dtype::F32, Precision::F32).contains("16"));
+    assert!(error([1, 1, 16], Dtype::F64, Precision::F64).contains("f64"));
+}

@@ -1,0 +1,259 @@
+//! The classifier on the CPU: three products and one pass over the logits of each chunk.
+
+#![expect(unsafe_code, reason = "rows of a chunk are shared among threads")]
+
+use super::chunk_rows;
+use crate::arena::{Shared, scratch_of};
+use crate::cpu::gemm::{Epilogue, Mat, MatMut, gemm};
+use crate::cpu::rows::parallel;
+use crate::cpu::simd::{Kernel, Simd, blocks, run};
+use crate::op::{Backward, Forward, GradMode};
+use crate::ops::linear::product;
+use crate::{Cpu, Elem, Float as _, Slot, SlotMut};
+
+/// The parts of the scratch.
+struct Scratch<'a, A> {
+    /// (rows of a chunk, V)
+    logits: &'a mut [A],
+    /// (N): loss of each row.
+    losses: &'a mut [A],
+    products: &'a mut [u8],
+}
+
+fn split<A: Elem>(workspace: &mut [u8], logits: usize, losses: usize) -> Scratch<'_, A> {
+    let (first, rest) = workspace.split_at_mut((logits * size_of::<A>()).next_multiple_of(64));
+    let (second, products) = rest.split_at_mut((losses * size_of::<A>()).next_multiple_of(64));
+    Scratch {
+        logits: &mut scratch_of(first)[..logits],
+        losses: &mut scratch_of(second)[..losses],
+        products,
+    }
+}
+
+pub(super) fn forward<H: Elem>(cx: &mut Forward<'_>) {
+    let (h, w, targets) = (
+        cx.input::<H>(0),
+        cx.input::<H::Acc>(1),
+        cx.inputs[2].as_i32(),
+    );
+    let (n, c, v) = (cx.metas[0].rows(), cx.metas[0].cols(), cx.metas[1].shape[0]);
+    let rows = chunk_rows(v).min(n);
+    let scratch = split::<H::Acc>(cx.take_workspace(), rows * v, n);
+    for start in (0..n).step_by(rows) {
+        let count = rows.min(n - start);
+        let logits = &mut scratch.logits[..count * v];
+        multiply(
+            cx.cpu,
+            product(H::DTYPE),
+            h,
+            w,
+            logits,
+            (start, count, c, v),
+            scratch.products,
+        );
+        let losses = &mut scratch.losses[start..start + count];
+        softmax(
+            cx.cpu,
+            logits,
+            &targets[start..start + count],
+            losses,
+            v,
+            None,
+        );
+    }
+    cx.output::<H::Acc>(0)[0] = total(scratch.losses, cx.scalars.loss_scale);
+}
+
+pub(super) fn backward<H: Elem>(cx: &mut Backward<'_>) {
+    let (h, w, targets) = (cx.input::<H>(0), cx.input::<H::Acc>(1), cx.input_i32(2));
+    let (n, c, v) = (cx.metas[0].rows(), cx.metas[0].cols(), cx.metas[1].shape[0]);
+    let upstream = cx.d_output::<H::Acc>(0).map_or(H::Acc::ZERO, |d| d[0]);
+    let factor = H::Acc::from_f64(cx.scalars.loss_scale) * upstream;
+    let mut dh = cx.d_input::<H>(0);
+    let mut dw = cx.d_input::<H::Acc>(1);
+    let (cpu, precision) = (cx.cpu, product(H::DTYPE));
+    let rows = chunk_rows(v).min(n);
+    let scratch = split::<H::Acc>(cx.take_workspace(), rows * v, n);
+    for start in (0..n).step_by(rows) {
+        let count = rows.min(n - start);
+        let logits = &mut scratch.logits[..count * v];
+        multiply(
+            cpu,
+            precision,
+            h,
+            w,
+            logits,
+            (start, count, c, v),
+            scratch.products,
+        );
+        let losses = &mut scratch.losses[start..start + count];
+        softmax(
+            cpu,
+            logits,
+            &targets[start..start + count],
+            losses,
+            v,
+            Some(factor),
+        );
+        // (count, V): dz
+        let dz = Mat::new(Slot::new(&*logits), count, v);
+        if let Some((dh, mode)) = &mut dh {
+            let part = MatMut::new(
+                SlotMut::new(&mut dh[start * c..(start + count) * c]),
+                count,
+                c,
+            );
+            let epilogue = Epilogue {
+                accumulate: *mode == GradMode::Add,
+                bias: None,
+            };
+            gemm(
+                cpu,
+                precision,
+                dz,
+                Mat::new(Slot::new(w), v, c),
+                part,
+                epilogue,
+                scratch.products,
+            );
+        }
+        if let Some((dw, mode)) = &mut dw {
+            let epilogue = Epilogue {
+                accumulate: start > 0 || *mode == GradMode::Add,
+                bias: None,
+            };
+            let part = Mat::new(Slot::new(&h[start * c..(start + count) * c]), count, c);
+            gemm(
+                cpu,
+                precision,
+                dz.t(),
+                part,
+                MatMut::new(SlotMut::new(dw), v, c),
+                epilogue,
+                scratch.products,
+            );
+        }
+    }
+    let loss = cx.late_outputs[0]
+        .take()
+        .expect("the loss is written here")
+        .into_slice::<H::Acc>();
+    loss[0] = total(scratch.losses, cx.scalars.loss_scale);
+}
+
+/// Logits of rows `start..start + count`.
+fn multiply<H: Elem>(
+    cpu: &Cpu,
+    precision: crate::Precision,
+    h: &[H],
+    w: &[H::Acc],
+    logits: &mut [H::Acc],
+    (start, count, c, v): (usize, usize, usize, usize),
+    scratch: &mut [u8],
+) {
+    let h = Mat::new(Slot::new(&h[start * c..(start + count) * c]), count, c);
+    let w = Mat::new(Slot::new(w), v, c).t();
+    gemm(
+        cpu,
+        precision,
+        h,
+        w,
+        MatMut::new(SlotMut::new(logits), count, v),
+        Epilogue::default(),
+        scratch,
+    );
+}
+
+/// The sum in the order of the rows, in `f64`, so that it neither drifts nor depends on threads.
+fn total<A: Elem<Acc = A> + crate::Float>(losses: &[A], scale: f64) -> A {
+    A::from_f64(losses.iter().map(|x| x.to_f64()).sum::<f64>() * scale)
+}
+
+fn softmax<A: crate::Float>(
+    cpu: &Cpu,
+    logits: &mut [A],
+    targets: &[i32],
+    losses: &mut [A],
+    vocab: usize,
+    factor: Option<A>,
+) {
+    let (logits, losses) = (Shared::new(logits), Shared::new(losses));
+    parallel(&cpu.pool, targets.len(), vocab, |start, end| {
+        // SAFETY: each task has rows of its own.
+        let (logits, losses) = unsafe {
+            (
+                logits.slice(start * vocab, (end - start) * vocab),
+                losses.slice(start, end - start),
+            )
+        };
+        run(
+            cpu.isa,
+            SoftmaxRows {
+                logits,
+                targets: &targets[start..end],
+                losses,
+                vocab,
+                factor,
+            },
+        );
+    });
+}
+
+/// Loss of each row, and with a `factor` its gradient in place of the logits.
+struct SoftmaxRows<'a, A> {
+    logits: &'a mut [A],
+    targets: &'a [i32],
+    losses: &'a mut [A],
+    vocab: usize,
+    factor: Option<A>,
+}
+
+impl<A: crate::Float> Kernel<A> for SoftmaxRows<'_, A> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd<A = A>>(self) {
+        for ((row, target), loss) in self
+            .logits
+            .chunks_exact_mut(self.vocab)
+            .zip(self.targets)
+            .zip(self.losses)
+        {
+            let Ok(target) = usize::try_from(*target) else {
+                *loss = A::ZERO;
+                if self.factor.is_some() {
+                    row.fill(A::ZERO);
+                }
+                continue;
+            };
+            let mut highest = S::splat(row[0]);
+            let full = row.len() / S::LANES * S::LANES;
+            for i in blocks::<S>(full) {
+                highest = S::max(highest, i.load::<S, A>(row));
+            }
+            let highest = row[full..]
+                .iter()
+                .fold(S::max_lane(highest), |m, x| m.max(*x));
+            let at_target = row[target];
+            let mut sums = [S::zero(); 2];
+            for (i, sum) in blocks::<S>(full).zip([0, 1].into_iter().cycle()) {
+                let e = S::exp(S::sub(i.load::<S, A>(row), S::splat(highest)));
+                sums[sum] = S::add(sums[sum], e);
+                i.store::<S, A>(row, e);
+            }
+            let mut sum = S::sum(S::add(sums[0], sums[1]));
+            for x in &mut row[full..] {
+                *x = (*x - highest).exp();
+                sum += *x;
+            }
+            *loss = sum.ln() + highest - at_target;
+            if let Some(factor) = self.factor {
+                let scale = S::splat(factor / sum);
+                for i in blocks::<S>(row.len()) {
+                    let e = i.load::<S, A>(row);
+                    i.store::<S, A>(row, S::mul(e, scale));
+                }
+                row[target] = row[target] - factor;
+            }
+        }
+    }
+}
