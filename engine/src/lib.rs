@@ -3,10 +3,11 @@
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod estimate;
 pub mod hf;
 pub mod infer;
+pub mod launch;
 pub mod link;
-pub mod run_folder;
 pub mod model;
 pub mod optim;
 pub mod param;
