@@ -20,6 +20,7 @@ pub mod arena;
 pub mod check;
 pub mod cpu;
 pub mod dtype;
+pub mod file_map;
 pub mod op;
 pub mod ops;
 pub mod philox;

@@ -76,10 +76,11 @@ impl Entries {
         }
     }
 
-    /// The error `message`, at the strongest of `paths` that somebody wrote.
+    /// The error `message`, at the first of `paths` that the strongest author wrote.
     pub(super) fn blame(&self, paths: &[&str], message: impl Into<String>) -> ConfigError {
         let written = paths
             .iter()
+            .rev()
             .filter_map(|path| self.entry(path))
             .filter(|entry| entry.source != Source::Default)
             .max_by_key(|entry| entry.source);

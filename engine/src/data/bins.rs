@@ -1,0 +1,100 @@
+//! The ids of .bin files as one stream, read where they stand.
+
+use kernels::file_map::FileMap;
+
+use super::files::Input;
+use super::source::{self, bin};
+use super::{DataError, Report};
+
+/// The ids of some .bin files, one behind the other.
+#[derive(Debug)]
+pub(super) struct Bins {
+    files: Vec<File>,
+    tokens: u64,
+    fingerprint: blake3::Hash,
+}
+
+#[derive(Debug)]
+struct File {
+    map: FileMap,
+    ids: bin::Ids,
+    /// Position of its first id in the stream.
+    first: u64,
+}
+
+impl Bins {
+    /// Maps the files and looks at every id: one beyond `vocab` is refused.
+    pub(super) fn open(inputs: &[Input], width: usize, vocab: usize) -> Result<Self, DataError> {
+        let mut hash = blake3::Hasher::new();
+        let mut bins = Self {
+            files: Vec::new(),
+            tokens: 0,
+            fingerprint: hash.finalize(),
+        };
+        for input in inputs {
+            let map = source::map(input)?;
+            let ids = bin::find(input, &map, width)?;
+            let bytes = &map[ids.start..];
+            let beyond = numbers(bytes, ids.width).position(|id| id as usize >= vocab);
+            if let Some(at) = beyond {
+                return Err(DataError::BigId {
+                    path: input.path.clone(),
+                    position: at as u64,
+                    id: numbers(&bytes[at * ids.width..], ids.width)
+                        .next()
+                        .unwrap_or(0),
+                    vocab,
+                });
+            }
+            hash.update(&[ids.width as u8]);
+            hash.update(&ids.count.to_le_bytes());
+            hash.update(bytes);
+            let first = bins.tokens;
+            bins.tokens += ids.count;
+            bins.files.push(File { map, ids, first });
+        }
+        bins.fingerprint = hash.finalize();
+        Ok(bins)
+    }
+
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    pub(super) fn fingerprint(&self) -> blake3::Hash {
+        self.fingerprint
+    }
+
+    pub(super) fn report(&self) -> Report {
+        Report {
+            files: self.files.len(),
+            documents: None,
+            bytes: None,
+            tokens: self.tokens,
+            skipped_lines: 0,
+        }
+    }
+
+    /// Appends ids `start..start + count` to `out`.
+    pub(super) fn read(&self, start: u64, count: usize, out: &mut Vec<i32>) {
+        let end = start + count as u64;
+        for file in &self.files {
+            let from = start.max(file.first);
+            let to = end.min(file.first + file.ids.count);
+            if from < to {
+                let at = file.ids.start + (from - file.first) as usize * file.ids.width;
+                let bytes = &file.map[at..at + (to - from) as usize * file.ids.width];
+                out.extend(numbers(bytes, file.ids.width).map(|id| id as i32));
+            }
+        }
+    }
+}
+
+/// Little-endian numbers of `width` bytes, 2 or 4.
+pub(super) fn numbers(bytes: &[u8], width: usize) -> impl Iterator<Item = u32> {
+    bytes.chunks_exact(width).map(move |id| match *id {
+        [a, b] => u32::from(u16::from_le_bytes([a, b])),
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+        _ => 0,
+    })
+}
