@@ -2,12 +2,13 @@
 //! documents apart, it learns a toy task, in `f32` and `bf16`.
 
 use engine::config::Config;
+use engine::data::Batch;
 use engine::model::Model;
 use engine::registry::SLOTS;
 use engine::tape::Tape;
 use engine::tape::plan::Options;
 use engine::tape::run::{Program, Replay};
-use engine::train::step::{Batch, Trainer};
+use engine::train::step::Trainer;
 use kernels::arena::Arena;
 use kernels::philox::Stream;
 use kernels::{Cpu, Precision, Scalars};
@@ -38,9 +39,16 @@ fn all() -> Vec<(String, Config)> {
     }
     for sets in [
         &["model.norm.placement=\"post\""][..],
-        &["model.norm.placement=\"sandwich\"", "model.norm.zero_centered=true"],
+        &[
+            "model.norm.placement=\"sandwich\"",
+            "model.norm.zero_centered=true",
+        ],
         &["model.mixer.qk_norm=true"],
-        &["model.mixer.qkv_bias=true", "model.mixer.out_bias=true", "model.ffn.bias=true"],
+        &[
+            "model.mixer.qkv_bias=true",
+            "model.mixer.out_bias=true",
+            "model.ffn.bias=true",
+        ],
         &["model.tie_embeddings=false"],
         &["model.position.layout=\"interleaved\""],
         &["model.dropout=0.1"],
@@ -54,17 +62,30 @@ fn all() -> Vec<(String, Config)> {
 
 fn batch(rows: usize, seq: usize, seed: u64, doc: usize) -> Batch {
     let mut stream = Stream::new(seed, 9);
-    let tokens: Vec<i32> = (0..rows * seq).map(|_| stream.below(VOCAB as u64) as i32).collect();
-    let targets = (0..rows * seq).map(|_| stream.below(VOCAB as u64 + 1) as i32 - 1).collect();
+    let tokens: Vec<i32> = (0..rows * seq)
+        .map(|_| stream.below(VOCAB as u64) as i32)
+        .collect();
+    let targets: Vec<i32> = (0..rows * seq)
+        .map(|_| stream.below(VOCAB as u64 + 1) as i32 - 1)
+        .collect();
     let start = |i: usize| i % seq / doc * doc;
     Batch {
         rows,
+        height: rows,
         tokens,
         targets,
-        positions: (0..rows * seq).map(|i| (i % seq - start(i)) as i32).collect(),
+        positions: (0..rows * seq)
+            .map(|i| (i % seq - start(i)) as i32)
+            .collect(),
         doc_start: (0..rows * seq).map(|i| start(i) as i32).collect(),
         row0: 0,
+        valid_targets: 0,
+        target_bytes: None,
     }
+}
+
+fn valid_targets(batch: &Batch) -> u64 {
+    batch.targets.iter().filter(|t| **t >= 0).count() as u64
 }
 
 /// A recorded model in some precision.
@@ -86,22 +107,46 @@ impl Bench {
         let mut base = model.init(7, Precision::F32, false);
         // Gains away from one and biases away from zero, so that nothing hides behind them.
         let mut stream = Stream::new(1, 1);
-        base.values_mut().iter_mut().for_each(|x| *x += 0.05 * stream.normal() as f32);
+        base.values_mut()
+            .iter_mut()
+            .for_each(|x| *x += 0.05 * stream.normal() as f32);
         let mut params = engine::param::Params::new(model.specs().clone(), precision, true);
         params.copy_from(&base);
-        let program = Program::new(tape, training.then_some(vars.loss), &cpu, Options::default());
+        let program = Program::new(
+            tape,
+            training.then_some(vars.loss),
+            &cpu,
+            Options::default(),
+        );
         let arena = Arena::new(program.plan().bytes());
-        Self { program, vars, params, arena, cpu }
+        Self {
+            program,
+            vars,
+            params,
+            arena,
+            cpu,
+        }
     }
 
     fn loss(&mut self, batch: &Batch) -> f64 {
-        self.program.write(&mut self.arena, self.vars.tokens, &batch.tokens);
-        self.program.write(&mut self.arena, self.vars.targets, &batch.targets);
-        self.program.write(&mut self.arena, self.vars.positions, &batch.positions);
-        self.program.write(&mut self.arena, self.vars.doc_start, &batch.doc_start);
-        let scalars = Scalars { loss_scale: 1.0 / batch.valid_targets().max(1) as f64, ..Scalars::default() };
-        let mut replay = Replay { scalars, ..Replay::default() };
-        self.program.replay(&mut self.arena, &mut self.params, &self.cpu, &mut replay);
+        self.program
+            .write(&mut self.arena, self.vars.tokens, &batch.tokens);
+        self.program
+            .write(&mut self.arena, self.vars.targets, &batch.targets);
+        self.program
+            .write(&mut self.arena, self.vars.positions, &batch.positions);
+        self.program
+            .write(&mut self.arena, self.vars.doc_start, &batch.doc_start);
+        let scalars = Scalars {
+            loss_scale: 1.0 / valid_targets(batch).max(1) as f64,
+            ..Scalars::default()
+        };
+        let mut replay = Replay {
+            scalars,
+            ..Replay::default()
+        };
+        self.program
+            .replay(&mut self.arena, &mut self.params, &self.cpu, &mut replay);
         self.program.read(&self.arena, self.vars.loss).to_f64()[0]
     }
 }
@@ -125,12 +170,18 @@ fn gradients_equal_finite_differences() {
                     bench.params.set_f64(at, x + d);
                     bench.loss(&batch)
                 };
-                let numeric = (8.0 * (shifted(h) - shifted(-h)) - (shifted(2.0 * h) - shifted(-2.0 * h))) / (12.0 * h);
+                let numeric = (8.0 * (shifted(h) - shifted(-h))
+                    - (shifted(2.0 * h) - shifted(-2.0 * h)))
+                    / (12.0 * h);
                 bench.params.set_f64(at, x);
                 // Gradients were overwritten by the shifted replays; take them anew for the next element.
                 bench.loss(&batch);
                 let error = (numeric - analytic).abs() / (1.0 + numeric.abs());
-                assert!(error < 1e-6, "{name}: {} [{at}]: {analytic} but differences give {numeric}", spec.name);
+                assert!(
+                    error < 1e-6,
+                    "{name}: {} [{at}]: {analytic} but differences give {numeric}",
+                    spec.name
+                );
             }
         }
     }
@@ -147,10 +198,20 @@ fn a_later_token_changes_no_earlier_loss() {
         // Only the first seven positions are scored.
         early.targets[7..].fill(-1);
         let before = bench.loss(&early);
-        early.tokens[7..].iter_mut().for_each(|t| *t = (*t + 5) % VOCAB as i32);
-        assert_eq!(before.to_bits(), bench.loss(&early).to_bits(), "{name}: sees the future");
+        early.tokens[7..]
+            .iter_mut()
+            .for_each(|t| *t = (*t + 5) % VOCAB as i32);
+        assert_eq!(
+            before.to_bits(),
+            bench.loss(&early).to_bits(),
+            "{name}: sees the future"
+        );
         early.tokens[3] = (early.tokens[3] + 1) % VOCAB as i32;
-        assert_ne!(before.to_bits(), bench.loss(&early).to_bits(), "{name}: does not see the past");
+        assert_ne!(
+            before.to_bits(),
+            bench.loss(&early).to_bits(),
+            "{name}: does not see the past"
+        );
     }
 }
 
@@ -164,8 +225,14 @@ fn documents_in_one_row_do_not_see_each_other() {
         let mut both = batch(1, 12, 4, 6);
         both.targets[..6].fill(-1);
         let before = bench.loss(&both);
-        both.tokens[..6].iter_mut().for_each(|t| *t = (*t + 3) % VOCAB as i32);
-        assert_eq!(before.to_bits(), bench.loss(&both).to_bits(), "{name}: sees another document");
+        both.tokens[..6]
+            .iter_mut()
+            .for_each(|t| *t = (*t + 3) % VOCAB as i32);
+        assert_eq!(
+            before.to_bits(),
+            bench.loss(&both).to_bits(),
+            "{name}: sees another document"
+        );
     }
 }
 
@@ -185,7 +252,12 @@ fn decoding_equals_the_forward() {
             for n in steps {
                 let (program, vars, arena) = programs.entry(steps.len()).or_insert_with(|| {
                     let mut tape = Tape::new(Precision::F32);
-                    let vars = model.record_inference(&mut tape, *steps.iter().max().expect("a step"), 16, true);
+                    let vars = model.record_inference(
+                        &mut tape,
+                        *steps.iter().max().expect("a step"),
+                        16,
+                        true,
+                    );
                     let program = Program::new(tape, None, &cpu, Options::default());
                     let arena = Arena::new(program.plan().bytes());
                     (program, vars, arena)
@@ -196,17 +268,37 @@ fn decoding_equals_the_forward() {
                 let positions: Vec<i32> = (0..width).map(|i| (done + i) as i32).collect();
                 program.write(arena, vars.tokens, &ids);
                 program.write(arena, vars.positions, &positions);
-                let scalars = Scalars { cache_len: done, ..Scalars::default() };
-                program.replay(arena, &mut params, &cpu, &mut Replay { scalars, ..Replay::default() });
-                let all = program.read(arena, vars.logits.expect("asked for")).to_f64();
+                let scalars = Scalars {
+                    cache_len: done,
+                    ..Scalars::default()
+                };
+                program.replay(
+                    arena,
+                    &mut params,
+                    &cpu,
+                    &mut Replay {
+                        scalars,
+                        ..Replay::default()
+                    },
+                );
+                let all = program
+                    .read(arena, vars.logits.expect("asked for"))
+                    .to_f64();
                 out.extend_from_slice(&all[..n * VOCAB]);
                 done += n;
             }
             logits.push(out);
         }
         for other in &logits[1..] {
-            let worst = other.iter().zip(&logits[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-            assert!(worst < 1e-5, "{name}: decoding differs from the whole forward by {worst:e}");
+            let worst = other
+                .iter()
+                .zip(&logits[0])
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max);
+            assert!(
+                worst < 1e-5,
+                "{name}: decoding differs from the whole forward by {worst:e}"
+            );
         }
         // The same through the training forward: the loss of one target is its logit's negative log-probability.
         let mut bench = Bench::new(&config, Precision::F32, 1, 9, false);
@@ -218,7 +310,10 @@ fn decoding_equals_the_forward() {
             let row = &logits[0][at * VOCAB..(at + 1) * VOCAB];
             let want = row.iter().map(|z| z.exp()).sum::<f64>().ln() - row[5];
             let got = bench.loss(&batch);
-            assert!((got - want).abs() < 1e-5, "{name}: the forward says {got}, decoding {want}");
+            assert!(
+                (got - want).abs() < 1e-5,
+                "{name}: the forward says {got}, decoding {want}"
+            );
         }
     }
 }
@@ -229,7 +324,11 @@ fn toy(rows: usize, seq: usize, seed: u64) -> Batch {
     for row in 0..rows {
         for t in 0..seq {
             let i = row * seq + t;
-            batch.targets[i] = if t >= 1 { (batch.tokens[i - 1] + 1) % VOCAB as i32 } else { -1 };
+            batch.targets[i] = if t >= 1 {
+                (batch.tokens[i - 1] + 1) % VOCAB as i32
+            } else {
+                -1
+            };
         }
     }
     batch
@@ -251,7 +350,12 @@ fn every_variant_learns_a_toy_task() {
             let mut last = f64::INFINITY;
             for step in 1..=300 {
                 let gradients = trainer
-                    .gradients(&[toy(4, 12, step), toy(4, 12, step + 10_000)], step, false, &|| false)
+                    .gradients(
+                        &[toy(4, 12, step), toy(4, 12, step + 10_000)],
+                        step,
+                        false,
+                        &|| false,
+                    )
                     .expect("not stopped");
                 trainer.update(&gradients, 0.01, step, 1.0);
                 if step == 1 {
@@ -262,7 +366,10 @@ fn every_variant_learns_a_toy_task() {
                     break;
                 }
             }
-            assert!(last < 0.8, "{name} in {precision}: the loss went from {first} to {last} only");
+            assert!(
+                last < 0.8,
+                "{name} in {precision}: the loss went from {first} to {last} only"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@
 //! before any weight is touched; the schedule gives the learning rate; the optimizer updates each group in one pass.
 
 use crate::config::Config;
+use crate::data::Batch;
 use crate::model::{Model, TrainingVars};
 use crate::optim::{self, Optimizer, Update};
 use crate::param::Params;
@@ -14,30 +15,6 @@ use kernels::arena::Arena;
 use kernels::update::norm::{clip_factor, sum_of_squares};
 use kernels::{Cpu, Precision, Scalars};
 use std::collections::BTreeMap;
-
-/// Rows of tokens, ready to be trained on or evaluated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Number of rows B.
-    pub rows: usize,
-    /// (B, T) token ids.
-    pub tokens: Vec<i32>,
-    /// (B, T) the token that follows each; -1 where it is not to be predicted.
-    pub targets: Vec<i32>,
-    /// (B, T) positions.
-    pub positions: Vec<i32>,
-    /// (B, T) position in the row at which each token's document starts.
-    pub doc_start: Vec<i32>,
-    /// Index of the first row in the stream of all rows.
-    pub row0: u64,
-}
-
-impl Batch {
-    /// Targets that are to be predicted.
-    pub fn valid_targets(&self) -> u64 {
-        self.targets.iter().filter(|t| **t >= 0).count() as u64
-    }
-}
 
 /// What forward and backward of a whole step gave.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,11 +89,7 @@ impl Trainer {
             training: BTreeMap::new(),
             evaluation: BTreeMap::new(),
         };
-        let (batch, micro) = (config.train.batch_size, config.train.micro_batch);
-        trainer.plan_training(micro.min(batch));
-        if !batch.is_multiple_of(micro) {
-            trainer.plan_training(batch % micro);
-        }
+        trainer.plan_training(config.train.micro_batch);
         trainer
     }
 
@@ -171,8 +144,8 @@ impl Trainer {
             .program
     }
 
-    /// Forward and backward over the micro-batches of one step. `valid` is the number of their valid targets in all, so that
-    /// unequal micro-batches weigh right; `stop` is asked before each micro-batch and ends the step early (`None`).
+    /// Forward and backward over the micro-batches of one step. Their valid targets are counted first, so that unequal
+    /// micro-batches weigh right; `stop` is asked before each micro-batch and ends the step early (`None`).
     pub fn gradients(
         &mut self,
         batches: &[Batch],
@@ -180,17 +153,17 @@ impl Trainer {
         statistics: bool,
         stop: &dyn Fn() -> bool,
     ) -> Option<Gradients> {
-        let valid: u64 = batches.iter().map(Batch::valid_targets).sum();
+        let valid: u64 = batches.iter().map(|batch| batch.valid_targets).sum();
         let loss_scale = 1.0 / valid.max(1) as f64;
         let mut loss = 0.0;
         for (number, batch) in batches.iter().enumerate() {
             if stop() {
                 return None;
             }
-            if !self.training.contains_key(&batch.rows) {
-                self.plan_training(batch.rows);
+            if !self.training.contains_key(&batch.height) {
+                self.plan_training(batch.height);
             }
-            let recorded = self.training.get_mut(&batch.rows).expect("just planned");
+            let recorded = self.training.get_mut(&batch.height).expect("just planned");
             write(recorded, &mut self.arena, batch);
             let scalars = Scalars {
                 seed: self.seed,
@@ -235,12 +208,15 @@ impl Trainer {
 
     /// Sum of the losses of a batch's valid targets, in nats, without training on it.
     pub fn evaluate(&mut self, batch: &Batch) -> f64 {
-        if !self.evaluation.contains_key(&batch.rows) {
-            let recorded = self.record(batch.rows, false);
+        if !self.evaluation.contains_key(&batch.height) {
+            let recorded = self.record(batch.height, false);
             self.reserve(recorded.program.plan().bytes());
-            self.evaluation.insert(batch.rows, recorded);
+            self.evaluation.insert(batch.height, recorded);
         }
-        let recorded = self.evaluation.get_mut(&batch.rows).expect("just planned");
+        let recorded = self
+            .evaluation
+            .get_mut(&batch.height)
+            .expect("just planned");
         write(recorded, &mut self.arena, batch);
         recorded.program.replay(
             &mut self.arena,

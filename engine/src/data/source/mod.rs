@@ -29,7 +29,10 @@ pub(super) type Each<'a, 'e, E> = &'e mut dyn FnMut(Piece<'a>) -> Result<(), E>;
 /// Maps a file, which must hold something.
 pub(super) fn map(input: &Input) -> Result<FileMap, DataError> {
     let path = || input.path.clone();
-    let map = FileMap::open(&input.path).map_err(|error| DataError::Unreadable { path: path(), error })?;
+    let map = FileMap::open(&input.path).map_err(|error| DataError::Unreadable {
+        path: path(),
+        error,
+    })?;
     if map.is_empty() {
         return Err(DataError::Empty { path: path() });
     }

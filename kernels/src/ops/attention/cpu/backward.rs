@@ -487,7 +487,7 @@ impl<T: Elem> Task<'_, T> {
     }
 }
 
-/// Stores two keys (from `key` of the block on) of panel `p`, [key][half], as factors.
+/// Stores two keys (from `key` of the block on) of panel `p`, (key, half), as factors.
 #[inline(always)]
 unsafe fn put<P: Tile>(
     buffers: &Buffers<P>,
