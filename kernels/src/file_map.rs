@@ -28,7 +28,10 @@ impl FileMap {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a plain file",
+            ));
         }
         if metadata.len() == 0 {
             return Ok(Self(None));
@@ -64,7 +67,10 @@ mod tests {
         assert_eq!(&*map, b"0123456789");
         assert!(FileMap::open(&path).unwrap().is_empty());
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(FileMap::open(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            FileMap::open(&path).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         assert!(FileMap::open(std::env::temp_dir()).is_err());
     }
 }

@@ -211,7 +211,10 @@ fn refuse_contrary(import: &Layer, layers: &[Layer]) -> Result<(), ConfigError> 
 
 fn derive(entries: &mut Entries, file: Option<&Path>) {
     let stem = file.and_then(Path::file_stem).and_then(|s| s.to_str());
-    entries.derive("run.name", Value::Text(stem.unwrap_or("run").to_owned()));
+    entries.derive(
+        "run.name",
+        Value::Text(check::folder_name(stem.unwrap_or("run"))),
+    );
     if let Some(heads) = entries.int("model.heads") {
         let mqa = entries.text("model.mixer.kind") == Some("mqa");
         let kv_heads = if mqa { 1 } else { heads };

@@ -40,7 +40,9 @@ impl Bins {
                 return Err(DataError::BigId {
                     path: input.path.clone(),
                     position: at as u64,
-                    id: numbers(&bytes[at * ids.width..], ids.width).next().unwrap_or(0),
+                    id: numbers(&bytes[at * ids.width..], ids.width)
+                        .next()
+                        .unwrap_or(0),
                     vocab,
                 });
             }

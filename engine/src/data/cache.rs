@@ -27,7 +27,11 @@ impl Cache {
         let folder = set("ZEROLLM_CACHE").map(PathBuf::from).or_else(|| {
             let xdg = set("XDG_CACHE_HOME").map(PathBuf::from);
             let home = || set("HOME").map(|home| PathBuf::from(home).join(".cache"));
-            Some(xdg.filter(|p| p.is_absolute()).or_else(home)?.join("zerollm"))
+            Some(
+                xdg.filter(|p| p.is_absolute())
+                    .or_else(home)?
+                    .join("zerollm"),
+            )
         })?;
         Some(Self::at(folder))
     }
@@ -159,7 +163,9 @@ mod tests {
     use std::time::Duration;
 
     fn put(cache: &Cache, name: &str, bytes: usize) -> PathBuf {
-        let path = cache.put(name, |file| file.write_all(&vec![1; bytes])).unwrap();
+        let path = cache
+            .put(name, |file| file.write_all(&vec![1; bytes]))
+            .unwrap();
         let ago = SystemTime::now() - Duration::from_secs(1000);
         File::open(&path).unwrap().set_modified(ago).unwrap();
         path
@@ -175,7 +181,10 @@ mod tests {
         assert!(a.exists() && !b.exists() && c.exists());
         assert_eq!(cache.bytes(), 200);
         let d = put(&cache, "d", 1000);
-        assert!(d.exists() && !a.exists() && !c.exists(), "the newest stays though too large");
+        assert!(
+            d.exists() && !a.exists() && !c.exists(),
+            "the newest stays though too large"
+        );
         assert_eq!(cache.clear().unwrap(), 1000);
         assert_eq!(cache.get("d"), None);
     }
@@ -190,7 +199,7 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(cache.bytes(), 0);
-        std::fs::write(folder.path().join("file"), "").unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
         let under_a_file = Cache::at(folder.path().join("file/cache"));
         assert!(under_a_file.put("a", |_| io::Result::Ok(())).is_err());
         assert_eq!(under_a_file.get("a"), None);

@@ -191,8 +191,15 @@ impl Dataset {
             }
             Rows::Bins { bins, stop, .. } => {
                 bins.read(start, count, &mut window.ids);
-                let ends = window.ids.iter().zip(1..).filter(|(id, _)| Some(**id) == *stop);
-                window.starts.extend(ends.map(|(_, next)| next));
+                if self.mask {
+                    let ends = window
+                        .ids
+                        .iter()
+                        .zip(1..)
+                        .filter(|(id, _)| Some(**id) == *stop);
+                    let starts = ends.map(|(_, next)| next).filter(|next| *next < count);
+                    window.starts.extend(starts);
+                }
             }
             Rows::Stories { .. } => {}
         }
@@ -207,7 +214,10 @@ impl Dataset {
             for (index, start) in window.starts.iter().enumerate() {
                 // The next document's first id is no target of this one.
                 batch.targets[at + start - 1] = -1;
-                let end = window.starts.get(index + 1).map_or(self.length, |next| *next);
+                let end = window
+                    .starts
+                    .get(index + 1)
+                    .map_or(self.length, |next| *next);
                 for position in *start..end.min(self.length) {
                     batch.doc_start[at + position] = *start as i32;
                     batch.positions[at + position] = (position - start) as i32;

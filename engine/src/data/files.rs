@@ -72,7 +72,7 @@ fn matches(pattern: &Path, key: &'static str) -> Result<Vec<PathBuf>, DataError>
     for path in glob::glob(&text).map_err(|e| bad(e.to_string()))? {
         let path = path.map_err(|e| DataError::Unreadable {
             path: e.path().to_owned(),
-            error: e.into_error(),
+            error: e.into(),
         })?;
         if path.is_file() {
             found.push(path);

@@ -61,7 +61,10 @@ impl Loader {
         let (sender, receiver) = sync_channel(AHEAD);
         let work = move || {
             for step in first_step.. {
-                if sender.send(dataset.step(step, batch_size, micro_batch)).is_err() {
+                if sender
+                    .send(dataset.step(step, batch_size, micro_batch))
+                    .is_err()
+                {
                     break;
                 }
             }

@@ -18,7 +18,12 @@ pub(super) fn permute(index: u64, len: u64, seed: u64, epoch: u64) -> u64 {
         let (mut left, mut right) = (x >> half, x & mask);
         for round in 0..4 {
             let key = [seed as u32, (seed >> 32) as u32];
-            let counter = [right as u32, epoch as u32, (epoch >> 32) as u32, ROWS | round];
+            let counter = [
+                right as u32,
+                epoch as u32,
+                (epoch >> 32) as u32,
+                ROWS | round,
+            ];
             (left, right) = (right, (left ^ u64::from(philox(key, counter)[0])) & mask);
         }
         x = left << half | right;
@@ -64,6 +69,10 @@ mod tests {
             covariance += (pair[0] - mean) * (pair[1] - mean);
             variance += (pair[0] - mean).powi(2);
         }
-        assert!((covariance / variance).abs() < 0.05, "{}", covariance / variance);
+        assert!(
+            (covariance / variance).abs() < 0.05,
+            "{}",
+            covariance / variance
+        );
     }
 }

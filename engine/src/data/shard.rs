@@ -125,7 +125,9 @@ impl Shard {
         };
         let (version, width, tokens) = (word(1)?, word(2)?, word(3)?);
         let (documents, text_bytes, skipped) = (word(4)?, word(5)?, word(6)?);
-        let length = tokens.checked_mul(width)?.checked_add(documents.checked_mul(8)?)?;
+        let length = tokens
+            .checked_mul(width)?
+            .checked_add(documents.checked_mul(8)?)?;
         let whole = footer[..8] == *MAGIC
             && version == VERSION
             && (width == 2 || width == 4)
@@ -210,7 +212,13 @@ fn key(
     field(tokenizer.to_hf_json().as_bytes());
     field(config.text_field.as_bytes());
     field(&[u8::from(config.skip_bad_lines)]);
-    field(config.document_separator.as_deref().unwrap_or("").as_bytes());
+    field(
+        config
+            .document_separator
+            .as_deref()
+            .unwrap_or("")
+            .as_bytes(),
+    );
     for (input, map) in inputs.iter().zip(maps) {
         field(format!("{:?}", input.format).as_bytes());
         field(blake3::hash(map).as_bytes());
@@ -230,7 +238,11 @@ fn build(
         out,
         tokenizer,
         end: tokenizer.end_of_text(),
-        width: if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 },
+        width: if tokenizer.vocab_size() <= 1 << 16 {
+            2
+        } else {
+            4
+        },
         tokens: 0,
         starts: Vec::new(),
         text_bytes: 0,
@@ -271,18 +283,19 @@ struct Writer<'a, W> {
 
 impl<W: Write> Writer<'_, W> {
     fn write(&mut self, pieces: &[Piece<'_>]) -> io::Result<()> {
+        let end = self.end;
         let texts: Vec<_> = pieces.iter().map(|piece| &*piece.text).collect();
         let encoded = self.tokenizer.encode_batch(&texts, SpecialMode::AsText);
         for (piece, ids) in pieces.iter().zip(encoded) {
             // A file that ended within a document is a document; another begins behind it.
             if std::mem::take(&mut self.open) {
-                self.ids(self.end.as_slice());
+                self.ids(end.as_slice());
             }
             self.starts.push(self.tokens);
             self.text_bytes += piece.text.len() as u64;
             self.ids(&ids);
             if piece.ends {
-                self.ids(self.end.as_slice());
+                self.ids(end.as_slice());
             }
             self.open = !piece.ends;
             self.out.write_all(&self.buffer)?;

@@ -28,7 +28,9 @@ pub(in crate::data) fn find(input: &Input, bytes: &[u8], width: usize) -> Result
     };
     if word(0) == Some(LLM_C) {
         if bytes.len() < HEADER {
-            return Err(bad("cut off within llm.c's header; copy it again".to_owned()));
+            return Err(bad(
+                "cut off within llm.c's header; copy it again".to_owned()
+            ));
         }
         let (version, count) = (word(1).unwrap_or(0), word(2).unwrap_or(0) as u64);
         if version != 1 {

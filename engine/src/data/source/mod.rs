@@ -29,7 +29,10 @@ pub(super) type Each<'a, 'e, E> = &'e mut dyn FnMut(Piece<'a>) -> Result<(), E>;
 /// Maps a file, which must hold something.
 pub(super) fn map(input: &Input) -> Result<FileMap, DataError> {
     let path = || input.path.clone();
-    let map = FileMap::open(&input.path).map_err(|error| DataError::Unreadable { path: path(), error })?;
+    let map = FileMap::open(&input.path).map_err(|error| DataError::Unreadable {
+        path: path(),
+        error,
+    })?;
     if map.is_empty() {
         return Err(DataError::Empty { path: path() });
     }
@@ -43,11 +46,9 @@ pub(super) fn read<'a, E: From<DataError>>(
     config: &DataConfig,
     each: Each<'a, '_, E>,
 ) -> Result<u64, E> {
-    match input.format {
-        DataFormat::Jsonl => jsonl::read(&input.path, bytes, config, each),
-        _ => {
-            let separator = config.document_separator.as_deref();
-            text::read(&input.path, bytes, separator, each).map(|()| 0)
-        }
+    if input.format == DataFormat::Jsonl {
+        return jsonl::read(&input.path, bytes, config, each);
     }
+    let separator = config.document_separator.as_deref();
+    text::read(&input.path, bytes, separator, each).map(|()| 0)
 }

@@ -35,7 +35,10 @@ fn check<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, DataError> {
     let path = || path.to_owned();
     // A file of another kind is told so, and not that it is badly written text.
     if let Some(offset) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(DataError::Binary { path: path(), offset });
+        return Err(DataError::Binary {
+            path: path(),
+            offset,
+        });
     }
     let text = std::str::from_utf8(bytes).map_err(|e| DataError::NotUtf8 {
         path: path(),
