@@ -1,13 +1,19 @@
 //! The engine: tape, models, data, training.
 
+pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod hf;
 pub mod infer;
 pub mod link;
+pub mod run_folder;
 pub mod model;
 pub mod optim;
 pub mod param;
 pub mod registry;
+pub mod run_folder;
 pub mod safetensors;
 pub mod schedule;
+pub mod setup;
 pub mod tape;
+pub mod train;

@@ -19,7 +19,7 @@ impl Tokenizer {
             .chain(specials.iter().map(|token| Box::from(token.as_bytes())))
             .map(Some)
             .collect();
-        let bpe = Bpe::new(std::array::from_fn(|byte| byte as u32), Vec::new(), None);
+        let bpe = Bpe::new(&std::array::from_fn(|byte| byte as u32), Vec::new(), None);
         let added = specials
             .iter()
             .zip(256..)

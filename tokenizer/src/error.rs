@@ -20,7 +20,7 @@ pub enum TokenizerError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: Box<TokenizerError>,
+        source: Box<Self>,
     },
     /// The text is no JSON.
     #[error("not valid JSON: {0}")]

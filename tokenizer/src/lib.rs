@@ -1,9 +1,9 @@
 //! Text to token ids and back.
 //!
 //! A [`Tokenizer`] finds added tokens in the text (`special`), cuts what lies between into pieces (`split`), merges
-//! the bytes of each piece by rank (`bpe`), and joins bytes to decode. Everything is lossless: decoding the ids of a
-//! text gives its bytes (after NFC, where a loaded file asks for it). [`bpe::train`] learns one, [`Tokenizer::load`]
-//! reads the common files (`format`), [`Tokenizer::bytes`] needs neither.
+//! the bytes of each piece by rank (`bpe`), and joins bytes to decode. Decoding the ids of a text gives its bytes,
+//! unless a loaded file asks for NFC or lacks bytes. [`bpe::train`] learns a tokenizer, [`Tokenizer::load`] reads the
+//! common files (`format`), [`Tokenizer::bytes`] needs neither.
 //!
 //! The crate knows no other crate of the workspace and touches no file but those it is told to load or save.
 //! Reading order: `split`, `bpe`, `bpe::train`, `special`, `format`.
@@ -71,11 +71,15 @@ impl Tokenizer {
         added: Vec<AddedToken>,
         pipeline: Pipeline,
     ) -> Result<Self, TokenizerError> {
-        if tokens.len() > MAX_ID as usize {
-            return Err(TokenizerError::TooLarge {
-                what: "vocabulary",
-                detail: format!("{} ids; the most is {MAX_ID}", tokens.len()),
-            });
+        // Ranks share 32 bits with the place in a piece.
+        for (what, count) in [
+            ("the vocabulary", tokens.len()),
+            ("the list of merges", bpe.merges().len()),
+        ] {
+            if count >= MAX_ID as usize {
+                let detail = format!("{count} entries; the most is {}", MAX_ID - 1);
+                return Err(TokenizerError::TooLarge { what, detail });
+            }
         }
         let mut ids = FxHashMap::default();
         for (bytes, id) in tokens.iter().zip(0..) {
@@ -157,7 +161,7 @@ impl Tokenizer {
                 Segment::Text(text) => {
                     split::for_each_piece(self.pipeline.splits(), text, &mut |piece| {
                         self.bpe.encode_piece(piece, scratch, ids);
-                    })
+                    });
                 }
             });
     }
@@ -208,10 +212,7 @@ impl Tokenizer {
     /// another customary name; `None` if there is none of them.
     pub fn end_of_text(&self) -> Option<u32> {
         let special = |name: &&str| self.special_tokens().find(|token| token.content == **name);
-        END_OF_TEXT
-            .iter()
-            .find_map(|name| special(name))
-            .map(|token| token.id)
+        END_OF_TEXT.iter().find_map(special).map(|token| token.id)
     }
 }
 

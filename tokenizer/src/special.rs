@@ -272,7 +272,11 @@ mod tests {
             ..AddedToken::special("<m>", 1)
         };
         assert_eq!(
-            segments(&[both.clone()], "a \t<m>\n <m> b", SpecialMode::Parse),
+            segments(
+                std::slice::from_ref(&both),
+                "a \t<m>\n <m> b",
+                SpecialMode::Parse
+            ),
             ["a", "#1", "#1", "b"]
         );
         let word = AddedToken {

@@ -1,10 +1,12 @@
 //! Equality with the Hugging Face library: on fixtures always, on real text where Python has the library.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tokenizer::{SpecialMode, Tokenizer, TrainOptions, train};
+use tokenizer::{SpecialMode, Tokenizer, TrainOptions, split, train};
 
 /// What `make_fixtures.py` writes.
 #[derive(serde::Deserialize)]
@@ -51,8 +53,7 @@ fn assert_equal(record: &Record, name: &str) {
         for (text, ids) in record.texts.iter().zip(&record.ids) {
             assert!(
                 tokenizer.encode(text, SpecialMode::Parse) == *ids,
-                "{name}: ids of {:.60?} differ",
-                text
+                "{name}: ids of {text:.60?} differ"
             );
             assert_eq!(tokenizer.decode(ids), text.as_bytes(), "{name}");
         }
@@ -117,5 +118,49 @@ fn equals_hugging_face_on_real_text() {
             String::from_utf8_lossy(&output.stderr)
         );
         assert_equal(&serde_json::from_slice(&output.stdout).unwrap(), split);
+    }
+}
+
+#[test]
+fn hugging_face_opens_what_is_saved() {
+    let Some(python) = python() else {
+        eprintln!("skipped: no Python with the package tokenizers (set ZEROLLM_TEST_PYTHON)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = std::fs::read_to_string(fixtures().join("hf_gpt4.json")).unwrap();
+    let record: Record = serde_json::from_str(&fixture).unwrap();
+    let text = record.texts.concat();
+    let text_path = folder.path().join("text");
+    std::fs::write(&text_path, &text).unwrap();
+    let trained = split::SPLITS.iter().map(|split| {
+        let options = TrainOptions {
+            vocab_size: 500,
+            specials: record.specials.clone(),
+            split: split.name().to_owned(),
+            ..TrainOptions::default()
+        };
+        train(&record.texts, options).unwrap()
+    });
+    for tokenizer in trained.chain([Tokenizer::bytes(&record.specials).unwrap()]) {
+        let path = folder.path().join("tokenizer.json");
+        tokenizer.save(&path).unwrap();
+        let output = Command::new(&python)
+            .arg(fixtures().join("make_fixtures.py"))
+            .arg("--open")
+            .args([&path, &text_path])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{tokenizer:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let theirs: Vec<(Vec<u32>, String)> = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(
+            theirs[0].0 == tokenizer.encode(&text, SpecialMode::Parse),
+            "{tokenizer:?}: ids differ"
+        );
+        assert!(theirs[0].1 == text, "{tokenizer:?}: text differs");
     }
 }

@@ -1,3 +1,4 @@
 //! Writing with a model: sessions with a cache of keys and values, and samplers.
 
 pub mod sample;
+pub mod session;

@@ -10,6 +10,7 @@ pub mod gpt;
 pub mod mixer;
 pub mod norm;
 pub mod position;
+pub mod store;
 
 pub use gpt::{InferenceVars, Model, TrainingVars};
 

@@ -238,7 +238,7 @@ fn mutated_files_never_panic() {
     }
     for _ in 0..20_000 {
         let mut bytes = good.clone();
-        for _ in 0..1 + random.next() % 4 {
+        for _ in 0..=(random.next() % 4) {
             let at = random.next() as usize % header;
             match random.next() % 3 {
                 0 => bytes[at] = random.next() as u8,

@@ -117,6 +117,16 @@ impl Program {
         self.states.iter().flatten().map(|s| s.len() * 4).sum()
     }
 
+    /// Takes the state out (key-value caches), to be handed to another program of the same model.
+    pub fn take_states(&mut self) -> Vec<Vec<Vec<f32>>> {
+        std::mem::take(&mut self.states)
+    }
+
+    /// Puts in a state that [`Program::take_states`] gave.
+    pub fn set_states(&mut self, states: Vec<Vec<Vec<f32>>>) {
+        self.states = states;
+    }
+
     /// Writes an input before a replay.
     pub fn write(&self, arena: &mut Arena, input: Var, values: &[i32]) {
         let buffer =

@@ -16,6 +16,8 @@ pub mod linear;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
+#[cfg(test)]
+pub(crate) mod torch_fixture;
 
 use crate::check::Case;
 

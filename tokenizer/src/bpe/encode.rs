@@ -6,11 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Bpe;
 use super::pairs::NO_RANK;
+use super::{Bpe, NO_TOKEN};
 
 /// Longest piece, in bytes, that the scan takes.
-const SCAN_LIMIT: usize = 128;
+const SCAN_LIMIT: usize = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = 7;
 /// Longest piece, in bytes, that the cache holds: a key is 15 bytes and a length.
 const KEY_BYTES: usize = 15;
 const CACHE_SLOTS: usize = 1 << 15;
@@ -38,9 +39,7 @@ const VACANT: CacheSlot = CacheSlot {
 pub(crate) struct Scratch {
     slots: Vec<CacheSlot>,
     spill: Vec<u32>,
-    ids: Vec<u32>,
-    ranks: Vec<i32>,
-    results: Vec<u32>,
+    scan: Box<ScanPiece>,
     list: LinkedPiece,
 }
 
@@ -49,9 +48,13 @@ impl Scratch {
         Self {
             slots: vec![VACANT; CACHE_SLOTS],
             spill: Vec::new(),
-            ids: Vec::new(),
-            ranks: Vec::new(),
-            results: Vec::new(),
+            scan: Box::new(ScanPiece {
+                ids: [0; SCAN_LIMIT],
+                results: [0; SCAN_LIMIT],
+                keys: [0; SCAN_LIMIT],
+                previous: [0; SCAN_LIMIT],
+                next: [0; SCAN_LIMIT],
+            }),
             list: LinkedPiece::default(),
         }
     }
@@ -79,6 +82,9 @@ impl Bpe {
     /// Appends the tokens of `piece` to `out`.
     #[inline]
     pub(crate) fn encode_piece(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        if !self.complete {
+            return self.encode_known_bytes(piece, scratch, out);
+        }
         if self.merges.is_empty() && self.whole.is_none() {
             out.extend(piece.iter().map(|&byte| self.byte_ids[byte as usize]));
             return;
@@ -102,6 +108,19 @@ impl Bpe {
             return;
         }
         self.encode_and_cache(piece, key, index, scratch, out);
+    }
+
+    /// For a model that lacks bytes: the piece without them.
+    #[inline(never)]
+    fn encode_known_bytes(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let known: Vec<u8> = piece
+            .iter()
+            .copied()
+            .filter(|&byte| self.byte_ids[byte as usize] != NO_TOKEN)
+            .collect();
+        if !known.is_empty() {
+            self.encode_uncached(&known, scratch, out);
+        }
     }
 
     #[inline(never)]
@@ -147,45 +166,69 @@ impl Bpe {
         }
     }
 
-    /// Merges by scanning all ranks for the lowest: O(n^2), and fastest while the arrays fit a few vector registers.
+    /// Merges by scanning the ranks of all pairs for the lowest: O(n^2), and fastest while they fit a few registers.
+    ///
+    /// A pair's rank and place are one number, so that the least number is the lowest rank, leftmost first.
     pub(super) fn merge_by_scan(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
-        let Scratch {
+        let ScanPiece {
             ids,
-            ranks,
             results,
-            ..
-        } = scratch;
-        ids.clear();
-        ids.extend(piece.iter().map(|&byte| self.byte_ids[byte as usize]));
-        // ranks[i], results[i]: the merge of tokens i and i + 1.
-        ranks.clear();
-        results.clear();
-        for pair in ids.windows(2) {
-            let (rank, result) = self.pairs.get(pair[0], pair[1]);
-            ranks.push(rank);
-            results.push(result);
+            keys,
+            previous,
+            next,
+        } = &mut *scratch.scan;
+        let len = piece.len();
+        let key = |rank: i32, at: usize| {
+            if rank == NO_RANK {
+                NO_RANK
+            } else {
+                rank << PLACE_BITS | at as i32
+            }
+        };
+        for (at, &byte) in piece.iter().enumerate() {
+            ids[at] = self.byte_ids[byte as usize];
+            next[at] = at as u8 + 1;
+            previous[at] = (at as u8).wrapping_sub(1);
         }
+        for at in 1..len {
+            let (rank, result) = self.pairs.get(ids[at - 1], ids[at]);
+            results[at - 1] = result;
+            keys[at - 1] = key(rank, at - 1);
+        }
+        // Up to a whole number of vector registers, so that the search has no tail.
+        let padded = len.next_multiple_of(8);
+        keys[len - 1..padded].fill(NO_RANK);
         loop {
-            let best = ranks.iter().copied().fold(NO_RANK, i32::min);
+            let best = keys[..padded].iter().copied().fold(NO_RANK, i32::min);
             if best == NO_RANK {
                 break;
             }
-            let at = ranks
-                .iter()
-                .position(|&rank| rank == best)
-                .expect("the minimum is in the array");
-            ids[at] = results[at];
-            remove(ids, at + 1);
-            remove(ranks, at);
-            remove(results, at);
-            if at > 0 {
-                (ranks[at - 1], results[at - 1]) = self.pairs.get(ids[at - 1], ids[at]);
+            let at = best as usize % SCAN_LIMIT;
+            let merged = results[at];
+            let right = usize::from(next[at]) % SCAN_LIMIT;
+            let after = usize::from(next[right]);
+            ids[at] = merged;
+            next[at] = after as u8;
+            keys[right] = NO_RANK;
+            keys[at] = NO_RANK;
+            if after < len {
+                previous[after] = at as u8;
+                let (rank, result) = self.pairs.get(merged, ids[after]);
+                results[at] = result;
+                keys[at] = key(rank, at);
             }
-            if at < ranks.len() {
-                (ranks[at], results[at]) = self.pairs.get(ids[at], ids[at + 1]);
+            if at > 0 {
+                let before = usize::from(previous[at]) % SCAN_LIMIT;
+                let (rank, result) = self.pairs.get(ids[before], merged);
+                results[before] = result;
+                keys[before] = key(rank, before);
             }
         }
-        out.extend_from_slice(ids);
+        let mut at = 0;
+        while at < len {
+            out.push(ids[at]);
+            at = usize::from(next[at]);
+        }
     }
 
     /// Merges by a heap of (rank, position) over a doubly linked list. Entries whose pair has changed are skipped.
@@ -225,11 +268,14 @@ impl Bpe {
     }
 }
 
-/// `Vec::remove` for short arrays: the shift is inlined.
-#[inline(always)]
-fn remove<T: Copy>(values: &mut Vec<T>, at: usize) {
-    values.copy_within(at + 1.., at);
-    values.truncate(values.len() - 1);
+/// A short piece during its merges: a doubly linked list in arrays, its end at the piece's length.
+struct ScanPiece {
+    ids: [u32; SCAN_LIMIT],
+    /// Of the token here and the next: what they become, and rank and place.
+    results: [u32; SCAN_LIMIT],
+    keys: [i32; SCAN_LIMIT],
+    previous: [u8; SCAN_LIMIT],
+    next: [u8; SCAN_LIMIT],
 }
 
 /// No node.
@@ -327,7 +373,7 @@ mod tests {
     proptest! {
         #[test]
         fn both_loops_and_the_cache_equal_the_definition(merges in random_merges(), pieces in proptest::collection::vec(proptest::collection::vec(0_u8..4, 1..40), 1..20)) {
-            let bpe = Bpe::new(std::array::from_fn(|byte| byte as u32 % 4), merges, None);
+            let bpe = Bpe::new(&std::array::from_fn(|byte| byte as u32 % 4), merges, None);
             let mut scratch = Scratch::new();
             for piece in pieces.iter().chain(&pieces) {
                 let expected = naive(&bpe, piece);
@@ -347,7 +393,7 @@ mod tests {
     #[test]
     fn long_results_survive_the_cache_being_emptied() {
         let bpe = Bpe::new(
-            std::array::from_fn(|byte| byte as u32),
+            &std::array::from_fn(|byte| byte as u32),
             vec![Merge {
                 left: 0,
                 right: 1,

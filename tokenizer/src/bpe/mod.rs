@@ -23,11 +23,16 @@ pub(crate) struct Merge {
     pub result: u32,
 }
 
+/// In place of the token of a byte that has none: encoding leaves the byte out, as the Hugging Face library does.
+pub(crate) const NO_TOKEN: u32 = u32::MAX;
+
 /// A byte-level BPE model.
 #[derive(Clone)]
 pub(crate) struct Bpe {
-    /// Token of each byte.
+    /// Token of each byte, or [`NO_TOKEN`].
     byte_ids: [u32; 256],
+    /// Whether every byte has a token.
+    complete: bool,
     /// By rank.
     merges: Vec<Merge>,
     pairs: PairTable,
@@ -38,13 +43,15 @@ pub(crate) struct Bpe {
 impl Bpe {
     /// `merges` in the order of their ranks; a pair that occurs twice counts by its last rank, as Hugging Face reads it.
     pub(crate) fn new(
-        byte_ids: [u32; 256],
+        byte_ids: &[u32; 256],
         merges: Vec<Merge>,
         whole: Option<FxHashMap<Box<[u8]>, u32>>,
     ) -> Self {
         let pairs = PairTable::new(&merges);
+        let complete = !byte_ids.contains(&NO_TOKEN);
         Self {
-            byte_ids,
+            byte_ids: *byte_ids,
+            complete,
             merges,
             pairs,
             whole,

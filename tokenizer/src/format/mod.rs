@@ -1,8 +1,9 @@
 //! Files of tokenizers: reading what others write, writing what others read.
 //!
-//! `hf` is tokenizer.json, the only format written; `gpt2_files` is vocab.json with merges.txt; `tiktoken` is a list
+//! `hf` (with `components`) is tokenizer.json, the only format written; `gpt2_files` is vocab.json with merges.txt; `tiktoken` is a list
 //! of tokens in base64. A reader refuses what it cannot honour, and names it.
 
+mod components;
 mod gpt2_files;
 pub(crate) mod hf;
 mod tiktoken;

@@ -118,7 +118,7 @@ pub(super) fn parse(
         .collect();
     Tokenizer::assemble(
         table.into_tokens(),
-        Bpe::new(byte_ids, merges(&ids), None),
+        Bpe::new(&byte_ids, merges(&ids), None),
         added,
         Pipeline::byte_level(vec![split]),
     )

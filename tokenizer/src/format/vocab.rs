@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
 use super::hf::Pipeline;
-use crate::bpe::{Bpe, Merge};
+use crate::bpe::{Bpe, Merge, NO_TOKEN};
 use crate::error::TokenizerError;
 use crate::special::{AddedToken, MAX_ID};
 use crate::{Tokenizer, alphabet};
@@ -117,15 +117,15 @@ impl VocabFile<'_> {
             }
         }
 
-        let mut byte_ids = [0; 256];
-        for byte in 0..=255_u8 {
-            let name = alphabet::char_of(byte).to_string();
-            byte_ids[byte as usize] = *ids.get(name.as_str()).ok_or_else(|| {
-                TokenizerError::invalid(
-                    "vocabulary",
-                    format!("byte {byte:#04x} ({name:?}) has no token"),
-                )
-            })?;
+        let byte_ids = std::array::from_fn(|byte| {
+            let name = alphabet::char_of(byte as u8).to_string();
+            ids.get(name.as_str()).copied().unwrap_or(NO_TOKEN)
+        });
+        if byte_ids.iter().all(|&id| id == NO_TOKEN) {
+            return Err(TokenizerError::invalid(
+                "vocabulary",
+                "holds no single byte",
+            ));
         }
         let merges = self.number_merges(&ids)?;
         let whole = self.ignore_merges.then(|| {
@@ -139,7 +139,7 @@ impl VocabFile<'_> {
         });
         Tokenizer::assemble(
             table.into_tokens(),
-            Bpe::new(byte_ids, merges, whole),
+            Bpe::new(&byte_ids, merges, whole),
             self.added,
             self.pipeline,
         )

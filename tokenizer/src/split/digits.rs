@@ -23,6 +23,10 @@ impl Split for Digits {
         &[]
     }
 
+    fn ends_words(&self) -> bool {
+        false
+    }
+
     fn piece_end(&self, text: &[u8], start: usize) -> usize {
         let (class, len) = class_at(text, start);
         if class & NUMBER != 0 {

@@ -34,6 +34,12 @@ pub trait Split: Sync {
     /// `Split` component of its own.
     fn patterns(&self) -> &'static [&'static str];
 
+    /// Whether a piece ends at every letter that white space follows, whatever stands around the two. Then a long text
+    /// may be split in parts, on several threads.
+    fn ends_words(&self) -> bool {
+        true
+    }
+
     /// Where the piece that starts at `start` ends: `start < result <= text.len()`, at a character boundary. `text`
     /// is UTF-8, `start < text.len()` a boundary of pieces.
     fn piece_end(&self, text: &[u8], start: usize) -> usize;
@@ -112,24 +118,17 @@ pub(crate) fn for_each_piece<'a>(
     }
 }
 
-/// Cuts `text` into parts of about `size` bytes that may be split on their own: a part ends behind a letter that white
-/// space follows, where every split (but `none`, which takes the text whole) has a boundary whatever stands around it.
-pub(crate) fn independent_parts<'a>(
-    splits: &[&'static dyn Split],
-    text: &'a str,
-    size: usize,
-) -> Vec<&'a str> {
+/// Cuts `text` into parts of about `size` bytes that `split` may take one by one; the whole text if it may not.
+pub(crate) fn independent_parts<'a>(split: &dyn Split, text: &'a str, size: usize) -> Vec<&'a str> {
     let mut parts = Vec::new();
     let mut rest = text;
-    if !splits.iter().all(|split| split.name() == NONE) {
-        while rest.len() > size {
-            let Some(cut) = safe_cut(rest, size) else {
-                break;
-            };
-            let (part, tail) = rest.split_at(cut);
-            parts.push(part);
-            rest = tail;
-        }
+    while split.ends_words()
+        && rest.len() > size
+        && let Some(cut) = safe_cut(rest, size)
+    {
+        let (part, tail) = rest.split_at(cut);
+        parts.push(part);
+        rest = tail;
     }
     parts.push(rest);
     parts

@@ -21,6 +21,10 @@ impl Split for Whole {
         &[]
     }
 
+    fn ends_words(&self) -> bool {
+        false
+    }
+
     fn piece_end(&self, text: &[u8], _start: usize) -> usize {
         text.len()
     }

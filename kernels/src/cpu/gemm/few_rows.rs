@@ -31,10 +31,11 @@ pub(super) fn gemm(
     b: Operand,
     c: Output,
     (m, n, k): (usize, usize, usize),
-    mut workspace: &mut [u8],
+    workspace: &mut [u8],
 ) {
     let rounds = precision == Precision::Bf16;
-    let rows = &mut take(&mut workspace, m * k * size_of::<f32>())[..m * k];
+    let (rows, _) = take(workspace, m * k * size_of::<f32>());
+    let rows = &mut rows[..m * k];
     for (index, value) in rows.iter_mut().enumerate() {
         let (i, k) = (index / k, index % k);
         // SAFETY: element (i, k) lies in A.
@@ -181,12 +182,10 @@ unsafe fn weights<S: Simd<A = f32>, T: Elem<Acc = f32>, const ROUND: bool>(p: *c
     // SAFETY: promised by the caller.
     unsafe {
         let v = S::load(p);
-        if !ROUND || T::DTYPE == Dtype::Bf16 {
-            return v;
+        if ROUND && T::DTYPE != Dtype::Bf16 {
+            S::round_bf16(v)
+        } else {
+            v
         }
-        // The store rounds; through the first-level cache this still outruns the memory that the weights come from.
-        let mut half = [Bf16::default(); 16];
-        S::store(half.as_mut_ptr(), v);
-        S::load(half.as_ptr())
     }
 }

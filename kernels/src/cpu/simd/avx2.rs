@@ -116,6 +116,20 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn round_bf16(a: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe {
+            let bits = _mm256_castps_si256(a);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+            let rounded = _mm256_castsi256_ps(_mm256_add_epi32(bits, half));
+            let quiet = _mm256_or_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x0040_0000)));
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+            let upper = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
+            _mm256_and_ps(_mm256_blendv_ps(rounded, quiet, nan), upper)
+        }
+    }
+    #[inline(always)]
     fn select_gt(a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }

@@ -127,6 +127,21 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    fn round_bf16(a: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let bits = _mm512_castps_si512(a);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_add_epi32(bits, half);
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            let word = _mm512_and_si512(_mm512_mask_mov_epi32(rounded, nan, quiet), upper);
+            _mm512_castsi512_ps(word)
+        }
+    }
+    #[inline(always)]
     fn select_gt(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x) }

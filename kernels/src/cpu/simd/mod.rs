@@ -26,7 +26,7 @@ pub use avx512::Avx512;
 pub use neon::Neon;
 pub use scalar::{Scalar32, Scalar64};
 
-use crate::{Elem, Float, Isa};
+use crate::{Bf16, Elem, Float, Isa};
 
 /// `LANES` numbers at once. All functions are elementwise unless they say otherwise.
 ///
@@ -72,6 +72,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn round(a: Self::V) -> Self::V;
     /// `2^n` for an integral `n` in the exponent range of normal numbers.
     fn pow2(n: Self::V) -> Self::V;
+    /// Each lane rounded to `bf16`, to nearest, ties to even. Only for `f32` lanes.
+    #[inline(always)]
+    fn round_bf16(a: Self::V) -> Self::V
+    where
+        Self: Simd<A = f32>,
+    {
+        let mut buffer = [Bf16::default(); 16];
+        // SAFETY: the buffer has room for the lanes of any set.
+        unsafe {
+            Self::store(buffer.as_mut_ptr(), a);
+            Self::load(buffer.as_ptr())
+        }
+    }
     /// `a > b ? x : y`.
     fn select_gt(a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// Sum of the lanes, in an order that depends only on the instruction set.

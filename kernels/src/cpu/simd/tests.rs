@@ -22,6 +22,11 @@ impl Kernel<f32> for Functions<'_> {
                 let mut half = [Bf16::default(); 16];
                 S::store(half.as_mut_ptr(), x);
                 S::store(out[4].as_mut_ptr(), S::load(half.as_ptr()));
+                let mut rounded = [0f32; 16];
+                S::store(rounded.as_mut_ptr(), S::round_bf16(x));
+                for (x, y) in rounded.iter().zip(&out[4]) {
+                    assert!(x.to_bits() == y.to_bits(), "{x} {y}");
+                }
             }
             self.1
                 .extend((0..chunk.len()).map(|i| std::array::from_fn(|f| out[f][i])));

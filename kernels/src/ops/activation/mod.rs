@@ -112,4 +112,12 @@ mod tests {
             crate::check::all(&case, 2e-6, 2e-2);
         }
     }
+
+    #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        for act in Act::ALL {
+            check(&format!("activation_{}", act.name()), Activation { act });
+        }
+    }
 }

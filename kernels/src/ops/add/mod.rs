@@ -129,4 +129,10 @@ mod tests {
             crate::check::all(&case, 2e-6, 2e-2);
         }
     }
+
+    #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check("add", Add);
+    }
 }

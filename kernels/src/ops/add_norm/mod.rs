@@ -212,6 +212,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check(
+            "add_norm_rms",
+            AddNorm {
+                norm: Norm::Rms {
+                    eps: 1e-5,
+                    zero_centered: false,
+                },
+            },
+        );
+        check(
+            "add_norm_layer",
+            AddNorm {
+                norm: Norm::Layer {
+                    eps: 1e-5,
+                    bias: true,
+                },
+            },
+        );
+    }
+
     /// Outputs s and n; gradients of x, y and the parameters, by the two simple operations.
     fn unfused(case: &Case, op: &AddNorm, precision: Precision) -> (Outcome, Outcome) {
         let cpu = Cpu::new(2);

@@ -174,7 +174,10 @@ impl<P: Tile> Allowed<P> {
         let mut position = start;
         let (mut min_start, mut max_start) = (usize::MAX, 0);
         for i in 0..P::COLS {
-            let s = starts.map_or(0, |starts| starts[query + i.min(count - 1)].max(0) as usize);
+            // A start behind the query itself, which no caller should give, counts as the query.
+            let last = query + i.min(count - 1);
+            let s = starts.map_or(0, |starts| starts[last].max(0) as usize);
+            let s = s.min(offset + last);
             min_start = min_start.min(s);
             max_start = max_start.max(s);
             start[i] = number::<P>(s);
@@ -218,6 +221,29 @@ fn number<P: Tile>(index: usize) -> A<P> {
     <A<P> as crate::Float>::from_f64(index as f64)
 }
 
+/// Rows from the one in use to the one that is asked for: heads lie too far apart for the machine to foresee.
+const AHEAD: usize = 16;
+
+/// Asks for the cache lines of a row of `d` elements, to write them or only to read. Any address will do.
+#[inline(always)]
+pub(in crate::ops) fn prefetch<T>(row: *const T, d: usize, write: bool) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..d * size_of::<T>()).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+        let line = row.cast::<i8>().wrapping_add(at);
+        // SAFETY: a prefetch reads nothing that the program can see, and faults nowhere.
+        unsafe {
+            if write {
+                _mm_prefetch::<_MM_HINT_ET0>(line);
+            } else {
+                _mm_prefetch::<_MM_HINT_T0>(line);
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (row, d, write);
+}
+
 /// Writes or adds `factor` times a row of `d` numbers.
 #[inline(always)]
 unsafe fn deliver<P: Tile, T: Elem<Acc = A<P>>>(
@@ -238,7 +264,7 @@ unsafe fn deliver<P: Tile, T: Elem<Acc = A<P>>>(
                 if add {
                     x = P::S::add(x, P::S::load(to.cast_const()));
                 }
-                P::S::store(to, x);
+                P::store(to, x);
             } else {
                 let mut x = P::S::mul(factor, P::S::load_part(from, rest));
                 if add {

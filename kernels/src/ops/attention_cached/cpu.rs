@@ -10,7 +10,7 @@ use crate::arena::{Shared, scratch_of};
 use crate::cpu::simd::{Kernel, Simd, blocks, run};
 use crate::op::Forward;
 use crate::ops::attention::cpu::{
-    ForwardPass, Shape, Strides, Tiled, View, ViewMut, forward_workspace,
+    ForwardPass, Shape, Strides, Tiled, View, ViewMut, forward_workspace, prefetch,
 };
 use crate::{Cpu, Elem};
 
@@ -164,16 +164,20 @@ impl<T: Elem<Acc = f32>> Kernel<f32> for Partial<'_, T> {
     #[inline(always)]
     fn run<S: Simd<A = f32>>(self) {
         let d = self.q.len();
-        let mut scores = [f32::NEG_INFINITY; CHUNK];
-        let mut largest = f32::NEG_INFINITY;
-        for (key, score) in self.keys.chunks_exact(d).zip(&mut scores) {
-            let mut sums = [S::zero(); 2];
-            for (i, sum) in blocks::<S>(d).zip([0, 1].into_iter().cycle()) {
-                sums[sum] = S::fma(i.load::<S, T>(self.q), i.load::<S, f32>(key), sums[sum]);
-            }
-            *score = S::sum(S::add(sums[0], sums[1])) * self.scale;
-            largest = largest.max(*score);
+        let scale = S::splat(self.scale);
+        for i in blocks::<S>(d) {
+            i.store::<S, f32>(self.to, S::mul(scale, i.load::<S, T>(self.q)));
         }
+        let mut scores = [f32::NEG_INFINITY; CHUNK];
+        let keys = self.keys.len() / d;
+        for first in (0..keys).step_by(4) {
+            // SAFETY: `first` is below the number of keys; rows past the last repeat it.
+            unsafe { self.score::<S>(first, keys, &mut scores) };
+        }
+        let largest = scores
+            .iter()
+            .fold(f32::NEG_INFINITY, |m, score| m.max(*score));
+        let rows = self.keys.chunks_exact(d).zip(self.values.chunks_exact(d));
         let mut sum = S::zero();
         for i in (0..CHUNK).step_by(S::LANES) {
             // SAFETY: the lanes divide the chunk; scores past the last key are minus infinity and count nothing.
@@ -188,7 +192,9 @@ impl<T: Elem<Acc = f32>> Kernel<f32> for Partial<'_, T> {
         let whole = d - d % wide;
         for first in (0..whole).step_by(wide) {
             let mut outs = [S::zero(); 4];
-            for (value, p) in self.values.chunks_exact(d).zip(&scores) {
+            for ((key, value), p) in rows.clone().zip(&scores) {
+                // A task has several heads, or the next task is the next chunk of this one.
+                prefetch(key.as_ptr().wrapping_add(self.keys.len()), d, false);
                 let p = S::splat(*p);
                 for (i, out) in outs.iter_mut().enumerate() {
                     // SAFETY: `first + wide` numbers of the row exist.
@@ -210,6 +216,43 @@ impl<T: Elem<Acc = f32>> Kernel<f32> for Partial<'_, T> {
         }
         self.to[d] = largest;
         self.to[d + 1] = S::sum(sum);
+    }
+}
+
+impl<T: Elem<Acc = f32>> Partial<'_, T> {
+    /// Scores of up to four keys; `to` holds the scaled query.
+    ///
+    /// # Safety
+    /// `first < keys`, the number of keys.
+    #[inline(always)]
+    unsafe fn score<S: Simd<A = f32>>(&self, first: usize, keys: usize, scores: &mut [f32; CHUNK]) {
+        let d = self.q.len();
+        let whole = d - d % S::LANES;
+        let mut sums = [S::zero(); 4];
+        // SAFETY: the rows exist, and `i + LANES <= d` but in the last, partial load.
+        unsafe {
+            let rows: [*const f32; 4] =
+                std::array::from_fn(|j| self.keys.as_ptr().add((first + j).min(keys - 1) * d));
+            for j in 0..4 {
+                let value = self.values.as_ptr().wrapping_add((first + j) * d);
+                prefetch(value, d, false);
+            }
+            for i in (0..whole).step_by(S::LANES) {
+                let q = S::load(self.to.as_ptr().add(i));
+                for (row, sum) in rows.iter().zip(&mut sums) {
+                    *sum = S::fma(q, S::load(row.add(i)), *sum);
+                }
+            }
+            if whole < d {
+                let q = S::load_part(self.to.as_ptr().add(whole), d - whole);
+                for (row, sum) in rows.iter().zip(&mut sums) {
+                    *sum = S::fma(q, S::load_part(row.add(whole), d - whole), *sum);
+                }
+            }
+        }
+        for (score, sum) in scores[first..keys.min(first + 4)].iter_mut().zip(sums) {
+            *score = S::sum(sum);
+        }
     }
 }
 

@@ -119,6 +119,12 @@ mod tests {
     }
 
     #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check("embedding", Embedding { vocab: 5 });
+    }
+
+    #[test]
     fn repeated_ids_add_and_absent_ids_get_zero() {
         let case = &cases()[1];
         let mut trial = case.trial(Precision::F32, 3);

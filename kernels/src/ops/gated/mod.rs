@@ -114,6 +114,14 @@ mod tests {
     }
 
     #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        for act in Act::ALL {
+            check(&format!("gated_{}", act.name()), Gated { act });
+        }
+    }
+
+    #[test]
     fn with_an_open_gate_it_is_the_activation() {
         let input = |cols: usize| vec![Input::new([1, cols], Role::Compute, Fill::Normal(1.0))];
         let (gated, plain) = (

@@ -134,6 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check(
+            "head_norm",
+            HeadNorm {
+                heads: 3,
+                kv_heads: 1,
+                head_dim: 4,
+                eps: 1e-6,
+            },
+        );
+    }
+
+    #[test]
     fn scale_of_queries_and_keys_is_lost_and_values_pass() {
         let case = &cases()[1];
         let mut trial = case.trial(Precision::F64, 1);

@@ -4,7 +4,7 @@
 //!
 //! # Shapes
 //! `x (.., C)` any float type, `w (C)` parameter, with [`LayerNorm::bias`] also `b (C)` parameter -> `y (.., C)` compute
-//! type. Saved: `m (rows)` and `r (rows)`.
+//! type, or wide ([`LayerNorm::wide`]). Saved: `m (rows)` and `r (rows)`.
 //!
 //! # Forward
 //! `m = mean(x)`, `r = 1 / sqrt(mean((x - m)^2) + eps)`, `h = (x - m) r`, `y = h w + b`. The variance is taken in a second pass
@@ -115,7 +115,7 @@ impl Op for LayerNorm {
 }
 
 fn cases() -> Vec<Case> {
-    let case = |rows: usize, cols: usize, role, bias| {
+    let case = |rows: usize, cols: usize, role, bias, wide| {
         let mut inputs = vec![
             Input::new([rows, cols], role, Fill::Normal(1.5)),
             Input::new([cols], Role::Param, Fill::NearOne),
@@ -127,17 +127,17 @@ fn cases() -> Vec<Case> {
             LayerNorm {
                 eps: 1e-5,
                 bias,
-                wide: false,
+                wide,
             },
             inputs,
         )
     };
     vec![
-        case(3, 7, Role::Wide, false),
-        case(2, 5, Role::Wide, true),
-        case(37, 67, Role::Compute, true),
-        case(130, 128, Role::Wide, false),
-        case(5, 513, Role::Wide, true),
+        case(3, 7, Role::Wide, false, false),
+        case(2, 5, Role::Wide, true, false),
+        case(37, 67, Role::Compute, true, true),
+        case(130, 128, Role::Wide, false, false),
+        case(5, 513, Role::Wide, true, false),
     ]
 }
 
@@ -151,6 +151,27 @@ mod tests {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
         }
+    }
+
+    #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check(
+            "layernorm",
+            LayerNorm {
+                eps: 1e-5,
+                bias: true,
+                wide: false,
+            },
+        );
+        check(
+            "layernorm_without_bias",
+            LayerNorm {
+                eps: 1e-5,
+                bias: false,
+                wide: false,
+            },
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `zero_centered` the gain is `1 + w` (Gemma), made in the wide type before rounding.
 //!
 //! # Shapes
-//! `x (.., C)` any float type, `w (C)` parameter -> `y (.., C)` compute type. Saved: `r (rows)`.
+//! `x (.., C)` any float type, `w (C)` parameter -> `y (.., C)` compute type, or wide ([`RmsNorm::wide`]). Saved: `r (rows)`.
 //!
 //! # Forward
 //! `r = 1 / sqrt(mean(x^2) + eps)`, `y = x r g` with `g = w` or `1 + w`.
@@ -110,12 +110,12 @@ impl Op for RmsNorm {
 }
 
 fn cases() -> Vec<Case> {
-    let case = |rows: usize, cols: usize, role, zero_centered| {
+    let case = |rows: usize, cols: usize, role, zero_centered, wide| {
         Case::new(
             RmsNorm {
                 eps: 1e-5,
                 zero_centered,
-                wide: false,
+                wide,
             },
             vec![
                 Input::new([rows, cols], role, Fill::Normal(1.5)),
@@ -132,11 +132,11 @@ fn cases() -> Vec<Case> {
         )
     };
     vec![
-        case(1, 1, Role::Wide, false),
-        case(3, 7, Role::Wide, false),
-        case(37, 67, Role::Compute, false),
-        case(130, 128, Role::Wide, true),
-        case(5, 513, Role::Wide, false),
+        case(1, 1, Role::Wide, false, false),
+        case(3, 7, Role::Wide, false, false),
+        case(37, 67, Role::Compute, false, true),
+        case(130, 128, Role::Wide, true, false),
+        case(5, 513, Role::Wide, false, false),
     ]
 }
 
@@ -150,6 +150,27 @@ mod tests {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
         }
+    }
+
+    #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check(
+            "rmsnorm",
+            RmsNorm {
+                eps: 1e-5,
+                zero_centered: false,
+                wide: false,
+            },
+        );
+        check(
+            "rmsnorm_zero_centered",
+            RmsNorm {
+                eps: 1e-6,
+                zero_centered: true,
+                wide: false,
+            },
+        );
     }
 
     #[test]

@@ -9,6 +9,26 @@ fn generic_checks() {
     }
 }
 
+#[test]
+fn pytorch() {
+    use crate::ops::torch_fixture::check;
+    for (name, layout) in [
+        ("rope_half", Layout::Half),
+        ("rope_interleaved", Layout::Interleaved),
+    ] {
+        check(
+            name,
+            Rope {
+                heads: 3,
+                total_heads: 4,
+                head_dim: 8,
+                theta: 10_000.0,
+                layout,
+            },
+        );
+    }
+}
+
 fn one_row(layout: Layout, positions: &[f64], values: &[f64]) -> Vec<f64> {
     let case = Case::new(
         Rope {

@@ -141,6 +141,12 @@ mod tests {
     }
 
     #[test]
+    fn pytorch() {
+        use crate::ops::torch_fixture::check;
+        check("sinusoid", Sinusoid);
+    }
+
+    #[test]
     fn products_depend_on_the_distance() {
         let case = Case::new(
             Sinusoid,

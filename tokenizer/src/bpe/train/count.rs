@@ -149,7 +149,7 @@ where
         }
         let parts: Vec<&str> = batch
             .iter()
-            .flat_map(|text| split::independent_parts(&[split], text.as_ref(), PART_BYTES))
+            .flat_map(|text| split::independent_parts(split, text.as_ref(), PART_BYTES))
             .collect();
         let next = AtomicUsize::new(0);
         pool.scope(|scope| {

@@ -188,7 +188,7 @@ fn build(
         .collect();
     Tokenizer::assemble(
         learned.tokens.into_iter().map(Some).collect(),
-        Bpe::new(learned.byte_ids, merges, None),
+        Bpe::new(&learned.byte_ids, merges, None),
         added,
         format::hf::Pipeline::byte_level(vec![split]),
     )

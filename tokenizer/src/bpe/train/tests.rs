@@ -80,7 +80,7 @@ fn assert_equals_naive(text: &str, num_merges: usize, ties: Ties) {
     let gpt2 = split::by_name("gpt2").unwrap();
     let mut pieces = BTreeMap::new();
     split::for_each_piece(&[gpt2], text, &mut |piece| {
-        *pieces.entry(piece.to_vec()).or_default() += 1
+        *pieces.entry(piece.to_vec()).or_default() += 1;
     });
     let trained = train([text], options(256 + num_merges, ties, 1)).unwrap();
     assert_eq!(
@@ -121,9 +121,8 @@ fn the_textbook_example() {
 
 #[test]
 fn threads_change_nothing() {
-    let text: String = (0..40_000_u32)
-        .map(|i| format!("w{} {MIXED}", i.wrapping_mul(2_654_435_761) >> 20))
-        .collect();
+    let words = (0..40_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20).to_string());
+    let text = words.fold(String::new(), |text, word| text + "w" + &word + " " + MIXED);
     let inputs = [&text[..], MIXED, "", "tail"];
     let one = train(inputs, options(600, Ties::Hf, 1))
         .unwrap()

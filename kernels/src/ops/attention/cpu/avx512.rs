@@ -279,6 +279,18 @@ impl Tile for Bf16x32 {
         log2(x)
     }
     #[inline(always)]
+    unsafe fn store<T: Elem<Acc = f32>>(p: *mut T, v: __m512) {
+        // SAFETY: the caller vouches for sixteen numbers; vectors of the same size.
+        unsafe {
+            if T::DTYPE == Dtype::Bf16 {
+                let half = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
+                _mm256_storeu_si256(p.cast(), half);
+            } else {
+                Avx512::store(p, v);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn row<T: Elem<Acc = f32>>(src: *const T, d: usize, dp: usize, dst: *mut u32) {
         // SAFETY: `d` numbers are read and `dp` written, both multiples of 32.
         unsafe {

@@ -6,7 +6,7 @@
 //! task owns a key-value head and its whole group of query heads, in order: no sum is shared between threads.
 
 use super::tile::{A, Factor, ROWS, Tile, TileKernel, Tiled, V, product};
-use super::{Allowed, Carve, PAD, Scratch, Shape, View, ViewMut, deliver};
+use super::{AHEAD, Allowed, Carve, PAD, Scratch, Shape, View, ViewMut, deliver, prefetch};
 use crate::cpu::simd::Simd;
 use crate::{Cpu, Elem, Float as _};
 
@@ -193,6 +193,16 @@ impl<T: Elem> TileKernel<T::Acc> for Task<'_, T> {
                     dk.add(i * pass.dk.strides.row),
                     dv.add(i * pass.dv.strides.row),
                 );
+                prefetch(
+                    to_k.wrapping_add(AHEAD * pass.dk.strides.row),
+                    shape.dim,
+                    true,
+                );
+                prefetch(
+                    to_v.wrapping_add(AHEAD * pass.dv.strides.row),
+                    shape.dim,
+                    true,
+                );
                 deliver::<P, T>(buffers.dk.add(i * dim), scale, shape.dim, pass.add, to_k);
                 deliver::<P, T>(buffers.dv.add(i * dim), one, shape.dim, pass.add, to_v);
             }
@@ -215,6 +225,8 @@ impl<T: Elem> Task<'_, T> {
             let (ld_k, ld_v) = (pass.k.strides.row, pass.v.strides.row);
             for first in (0..t).step_by(PAD) {
                 for i in first..first + PAD {
+                    prefetch(k.wrapping_add((i + AHEAD) * ld_k), d, false);
+                    prefetch(v.wrapping_add((i + AHEAD) * ld_v), d, false);
                     let d = if i < t { d } else { 0 };
                     P::row(k.wrapping_add(i * ld_k), d, dim, buffers.k.add(i * words));
                     P::row(v.wrapping_add(i * ld_v), d, dim, buffers.v.add(i * words));
@@ -260,8 +272,9 @@ impl<T: Elem> Task<'_, T> {
                 let (from, ld) = (view.head(self.batch, head), view.strides.row);
                 for first in (0..t.next_multiple_of(PAD)).step_by(P::COLS) {
                     for i in 0..P::COLS {
-                        let d = if first + i < t { d } else { 0 };
                         let row = from.wrapping_add((first + i) * ld);
+                        prefetch(row.wrapping_add(P::COLS * ld), d, false);
+                        let d = if first + i < t { d } else { 0 };
                         P::row(row, d, dim, buffers.stage.add(i * words));
                     }
                     let to = panels.add(first * words);
@@ -277,12 +290,13 @@ impl<T: Elem> Task<'_, T> {
             let out = pass.out.head(self.batch, head);
             let d_out = pass.d_out.head(self.batch, head);
             for i in 0..t {
-                *buffers.lse.add(i) = *lse.add(i);
-                *buffers.delta.add(i) = dot::<P, T>(
+                let (out, d_out) = (
                     out.add(i * pass.out.strides.row),
                     d_out.add(i * pass.d_out.strides.row),
-                    d,
                 );
+                prefetch(out.wrapping_add(AHEAD * pass.out.strides.row), d, false);
+                *buffers.lse.add(i) = *lse.add(i);
+                *buffers.delta.add(i) = dot::<P, T>(out, d_out, d);
             }
             for i in t..t.next_multiple_of(PAD) {
                 *buffers.lse.add(i) = T::Acc::ZERO;
@@ -461,6 +475,11 @@ impl<T: Elem> Task<'_, T> {
                 for i in 0..P::COLS.min(t - first) {
                     let row = buffers.stage.cast_const().cast::<T::Acc>().add(i * dim);
                     let to = dq.add((first + i) * pass.dq.strides.row);
+                    prefetch(
+                        to.wrapping_add(AHEAD * pass.dq.strides.row),
+                        shape.dim,
+                        true,
+                    );
                     deliver::<P, T>(row, scale, shape.dim, pass.add, to);
                 }
             }
@@ -468,7 +487,7 @@ impl<T: Elem> Task<'_, T> {
     }
 }
 
-/// Stores two keys (from `key` of the block on) of panel `p`, [key][half], as factors.
+/// Stores two keys (from `key` of the block on) of panel `p`, (key, half), as factors.
 #[inline(always)]
 unsafe fn put<P: Tile>(
     buffers: &Buffers<P>,

@@ -5,7 +5,7 @@
 //! and the probabilities are already the right factor of `O^T = V^T P`.
 
 use super::tile::{A, Factor, ROWS, Tile, TileKernel, Tiled, V, product};
-use super::{Allowed, Carve, PAD, Scratch, Shape, View, ViewMut, deliver};
+use super::{AHEAD, Allowed, Carve, PAD, Scratch, Shape, View, ViewMut, deliver, prefetch};
 use crate::cpu::simd::Simd;
 use crate::{Cpu, Elem, Float as _};
 
@@ -152,8 +152,8 @@ impl<Q: Elem, K: Elem<Acc = Q::Acc>> TileKernel<Q::Acc> for Task<'_, Q, K> {
             .starts
             .map(|s| &s[self.batch * shape.queries..(self.batch + 1) * shape.queries]);
         let (from, to) = self.queries;
-        let lowest = starts.map_or(0, |s| *s[from..to].iter().min().unwrap_or(&0));
-        let first_key = lowest.max(0) as usize / PAD * PAD;
+        let lowest = starts.map_or(0, |s| s[from..to].iter().fold(i32::MAX, |a, b| a.min(*b)));
+        let first_key = (lowest.max(0) as usize).min(shape.offset + from) / PAD * PAD;
         let keys = shape.offset + to - first_key;
         let (_, needed) = Buffers::<P>::new(std::ptr::null_mut(), keys, shape);
         let start = self.scratch.of(self.worker, needed);
@@ -202,6 +202,7 @@ unsafe fn pack_keys<P: Tile, K: Elem<Acc = A<P>>>(
             for i in 0..PAD {
                 let have = first + i < keys;
                 let row = k.wrapping_add((first + i) * ld_k);
+                prefetch(row.wrapping_add(AHEAD * ld_k), d, false);
                 P::row(
                     row,
                     if have { d } else { 0 },
@@ -211,6 +212,9 @@ unsafe fn pack_keys<P: Tile, K: Elem<Acc = A<P>>>(
             }
             for i in (0..PAD).step_by(P::PAIR) {
                 let row = v.wrapping_add((first + i) * ld_v);
+                for j in AHEAD..AHEAD + P::PAIR {
+                    prefetch(row.wrapping_add(j * ld_v), d, false);
+                }
                 let have = keys.saturating_sub(first + i);
                 P::interleave(row, ld_v, have, d, dp, buffers.stage.add(i / P::PAIR * dp));
             }
@@ -243,8 +247,15 @@ impl<Q: Elem, K: Elem<Acc = Q::Acc>> Task<'_, Q, K> {
                 .q
                 .head(self.batch, head)
                 .wrapping_add(query * pass.q.strides.row);
+            let out = pass.out.head(self.batch, head);
             for i in 0..cols {
                 let row = q.wrapping_add(i * pass.q.strides.row);
+                prefetch(row.wrapping_add(cols * pass.q.strides.row), d, false);
+                prefetch(
+                    out.wrapping_add((query + i) * pass.out.strides.row),
+                    d,
+                    true,
+                );
                 P::row(
                     row,
                     if i < count { d } else { 0 },

@@ -37,6 +37,12 @@ pub(in crate::ops) trait Tile: Copy + Send + Sync + 'static {
     fn exp2(x: V<Self>) -> V<Self>;
     /// Logarithm to base 2 of a positive normal number.
     fn log2(x: V<Self>) -> V<Self>;
+    /// Writes `LANES` numbers, rounded to nearest even where `T` is narrower.
+    #[inline(always)]
+    unsafe fn store<T: Elem<Acc = A<Self>>>(p: *mut T, v: V<Self>) {
+        // SAFETY: passed on.
+        unsafe { Self::S::store(p, v) }
+    }
     /// A row of `d` numbers to `dp / PAIR` words, with zeros from `d` on.
     unsafe fn row<T: Elem<Acc = A<Self>>>(src: *const T, d: usize, dp: usize, dst: *mut Self::W);
     /// `PAIR` rows, `ld` apart, of which `have` exist, to `dp` words: neighbours are rows.
@@ -118,23 +124,17 @@ unsafe fn product_rows<P: Tile, const R: usize>(
                 ];
             }
         }
-        // Two bases keep the addresses of eight rows within the scaled forms of the instruction set.
-        let (mut low, mut high, mut col) = (a.at, a.at.add(R / 2 * a.ld), b.at);
-        for _ in 0..words {
+        let rows: [*const P::W; R] = std::array::from_fn(|i| a.at.add(i * a.ld));
+        let mut col = b.at;
+        for word in 0..words {
             let (b0, b1) = (P::load(col), P::load(col.add(lanes)));
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let x = P::splat(if i < R / 2 {
-                    low.add(i * a.ld)
-                } else {
-                    high.add((i - R / 2) * a.ld)
-                });
+            for (row, sum) in rows.iter().zip(&mut sums) {
+                let x = P::splat(row.add(word));
                 *sum = [
                     P::multiply_add(x, b0, sum[0]),
                     P::multiply_add(x, b1, sum[1]),
                 ];
             }
-            low = low.add(1);
-            high = high.add(1);
             col = col.add(b.ld);
         }
         for (i, sum) in sums.iter().enumerate() {

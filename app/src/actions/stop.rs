@@ -1,0 +1,36 @@
+//! Ctrl-C: stop in good order; again within five seconds: at once.
+
+use std::time::Duration;
+
+use super::Action;
+use crate::lang::Text;
+use crate::workbench::{Exit, Workbench};
+
+/// A second Ctrl-C within this time does not wait for the engine.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// See the module's page.
+pub const ACTION: Action = Action {
+    label: Text::new("stop", "停止"),
+    help: Text::new(
+        "stop with a checkpoint; twice within 5 s: exit at once without",
+        "存档后停止; 5 秒内再按: 立即退出",
+    ),
+    run,
+};
+
+fn run(_key: &str, bench: &mut Workbench) {
+    if bench.state.status.is_over() {
+        bench.exit = Some(Exit::Ended);
+        return;
+    }
+    let again = bench
+        .interrupted
+        .is_some_and(|first| bench.now.saturating_sub(first) <= AGAIN);
+    if again {
+        bench.exit = Some(Exit::Hard);
+        return;
+    }
+    bench.interrupted = Some(bench.now);
+    bench.stop(true);
+}

@@ -1,0 +1,289 @@
+//! The lines around every screen: what runs, which screens there are, how far it is, what keys do.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use crate::chart::glyph::GlyphSet;
+use crate::keymap;
+use crate::lang::{self, Text};
+use crate::paint;
+use crate::panels::Panel;
+use crate::state::Status;
+use crate::text;
+use crate::view::Scene;
+
+/// Where the lines and the screen between them lie; what has no room is empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// What runs.
+    pub header: Rect,
+    /// Which screens there are.
+    pub tabs: Rect,
+    /// The screen.
+    pub body: Rect,
+    /// How far it is.
+    pub progress: Rect,
+    /// What keys do.
+    pub footer: Rect,
+}
+
+/// Shares the rows out: the header first, then the screen, footer, tabs and progress as there is room.
+pub fn split(area: Rect) -> Parts {
+    let h = area.height;
+    let rows = [
+        h.min(1),
+        u16::from(h >= 14),
+        0,
+        u16::from(h >= 22),
+        u16::from(h >= 6),
+    ];
+    let body = h - rows.iter().sum::<u16>();
+    let mut y = area.y;
+    let mut take = |height| {
+        let part = Rect { y, height, ..area };
+        y += height;
+        part
+    };
+    Parts {
+        header: take(rows[0]),
+        tabs: take(rows[1]),
+        body: take(body),
+        progress: take(rows[3]),
+        footer: take(rows[4]),
+    }
+}
+
+/// A group of pieces that is shown whole or not at all.
+pub type Group<'a> = Vec<(&'a str, Style)>;
+
+/// As many groups as fit into `width`, from the left; later groups that still fit are taken too.
+pub fn fitting<'a>(groups: &[Group<'a>], width: u16) -> Group<'a> {
+    let mut used = 0;
+    let mut pieces = Vec::new();
+    for group in groups {
+        let needs: usize = group.iter().map(|p| text::width(p.0)).sum();
+        if used + needs <= usize::from(width) {
+            used += needs;
+            pieces.extend(group.iter().copied());
+        }
+    }
+    pieces
+}
+
+/// What runs and how it does.
+pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
+    let (state, view) = (scene.state, scene.view);
+    let (theme, lang) = (&view.theme, view.lang);
+    let (word, style) = match &state.status {
+        Status::Waiting => (lang::WAITING, theme.dim),
+        Status::Running => (lang::RUNNING, theme.good),
+        Status::Paused(_) => (lang::PAUSED, theme.warn),
+        Status::Finished(reason) if reason == "diverged" => (lang::DIVERGED, theme.bad),
+        Status::Finished(_) => (lang::FINISHED, theme.good),
+        Status::Failed(_) => (lang::FAILED, theme.bad),
+    };
+    let dot = if view.glyphs == GlyphSet::Ascii {
+        "*"
+    } else {
+        "\u{25cf}"
+    };
+    let head = state.started.as_ref();
+    let run = head.map_or_else(|| "zerollm".to_owned(), |h| text::escape(&h.run));
+    let run = text::truncate(&run, usize::from(area.width / 3).max(8));
+    let step = match state.max_steps() {
+        Some(most) => format!("{}/{}", text::count(state.step()), text::count(most)),
+        None => text::count(state.step()),
+    };
+    let mut groups: Vec<Group<'_>> = vec![
+        vec![(" ", theme.text), (&run, theme.title), ("  ", theme.text)],
+        vec![(dot, style), (" ", style), (word.get(lang), style)],
+    ];
+    let pending = state
+        .pending
+        .last()
+        .map(|p| lang::pending(p.command.word()).get(lang));
+    let silence = silence(scene);
+    let reason = match &state.status {
+        Status::Paused(Some(reason)) => text::escape(reason),
+        _ => String::new(),
+    };
+    let gap = ("  ", theme.text);
+    if let Some(pending) = pending {
+        groups.push(vec![gap, (pending, theme.warn)]);
+    } else if state.status.is_over() {
+        groups.push(vec![gap, (lang::LEAVE_NOW.get(lang), theme.dim)]);
+    } else if let Status::Paused(_) = state.status {
+        groups.push(vec![gap, (lang::GO_ON.get(lang), theme.dim)]);
+        if !reason.is_empty() {
+            groups.push(vec![gap, (&reason, theme.warn)]);
+        }
+    }
+    if frozen {
+        groups.push(vec![
+            ("  ", theme.text),
+            (lang::FROZEN.get(lang), theme.warn),
+        ]);
+    }
+    if let Some(silence) = &silence {
+        groups.push(vec![("  ", theme.text), (silence, theme.warn)]);
+    }
+    let step_word = Text::new("step ", "步 ").get(lang);
+    groups.push(vec![
+        ("  ", theme.text),
+        (step_word, theme.dim),
+        (&step, theme.strong),
+    ]);
+    let left = state.remaining().map(text::duration);
+    if let Some(left) = &left {
+        groups.push(vec![("  ETA ", theme.dim), (left, theme.text)]);
+    }
+    let tokens = text::number(state.tokens() as f64, 3);
+    groups.push(vec![
+        ("  ", theme.text),
+        (&tokens, theme.text),
+        (" tok", theme.dim),
+    ]);
+    let elapsed = text::duration(state.elapsed());
+    let elapsed_word = Text::new("  elapsed ", "  已用 ").get(lang);
+    groups.push(vec![(elapsed_word, theme.dim), (&elapsed, theme.text)]);
+    let device = head.map_or_else(String::new, |h| {
+        let parameters = text::number(h.parameters as f64, 3);
+        let device = text::escape(&h.device);
+        format!(
+            "{parameters} params  {device} {} x{}",
+            text::escape(&h.isa),
+            h.threads
+        )
+    });
+    let pieces = fitting(&groups, area.width);
+    let end = paint::line(buf, area, 0, &pieces);
+    paint::line_right(
+        buf,
+        area,
+        0,
+        end + 2,
+        &[(&device, theme.dim), (" ", theme.text)],
+    );
+}
+
+/// A running engine that has not finished a step for suspiciously long.
+fn silence(scene: &Scene<'_>) -> Option<String> {
+    let state = scene.state;
+    let pace = f64::from(state.step_seconds.ema.last().unwrap_or(1.0));
+    let quiet = scene.silence.as_secs_f64();
+    let busy = state.status == Status::Running && !state.track.is_empty();
+    (busy && quiet > (10.0 * pace).max(5.0)).then(|| {
+        let words = Text::new("silent for", "无响应").get(scene.view.lang);
+        format!("{words} {}", text::duration(quiet.floor()))
+    })
+}
+
+/// The screens by number, the one on show marked; warnings at the right.
+pub fn tabs(
+    scene: &Scene<'_>,
+    panels: &[Box<dyn Panel>],
+    current: usize,
+    area: Rect,
+    buf: &mut Buffer,
+) {
+    let (theme, lang) = (&scene.view.theme, scene.view.lang);
+    let short = area.width < 60;
+    let mut end = area.x;
+    for (index, panel) in panels.iter().enumerate() {
+        let number = (index + 1).to_string();
+        let title = panel.title().get(lang);
+        let (open, close, style) = if index == current {
+            ("[", "]", theme.title)
+        } else {
+            (" ", " ", theme.dim)
+        };
+        let title = if short && index != current { "" } else { title };
+        let space = if title.is_empty() { "" } else { " " };
+        let rest = Rect {
+            x: end,
+            width: area.right().saturating_sub(end),
+            ..area
+        };
+        let key = if index == current {
+            theme.title
+        } else {
+            theme.key
+        };
+        let pieces = [
+            (open, style),
+            (&number, key),
+            (space, style),
+            (title, style),
+            (close, style),
+        ];
+        end = paint::line(buf, rest, 0, &pieces);
+    }
+    if scene.state.num_alerts > 0 {
+        let alerts = format!("!{}", scene.state.num_alerts);
+        paint::line_right(
+            buf,
+            area,
+            0,
+            end + 1,
+            &[(&alerts, theme.warn), (" ", theme.text)],
+        );
+    }
+}
+
+/// How far the run is.
+pub fn progress(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let state = scene.state;
+    let Some(most) = state.max_steps().filter(|_| area.height > 0) else {
+        return;
+    };
+    let fraction = state.step() as f64 / most as f64;
+    let percent = format!("{:5.1}%", fraction * 100.0);
+    let bar = Rect {
+        x: area.x + 1,
+        width: area.width.saturating_sub(percent.len() as u16 + 3),
+        ..area
+    };
+    paint::bar(buf, bar, fraction, scene.view);
+    let theme = &scene.view.theme;
+    paint::line_right(
+        buf,
+        area,
+        0,
+        area.x,
+        &[(&percent, theme.text), (" ", theme.text)],
+    );
+}
+
+/// What keys do: those of the run first, then the panel's, then those of the view.
+pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer) {
+    let (theme, lang) = (&scene.view.theme, scene.view.lang);
+    let hint = |key: &'static str, label: &'static str| -> Group<'static> {
+        vec![
+            (" ", theme.text),
+            (key, theme.key),
+            (" ", theme.text),
+            (label, theme.dim),
+            (" ", theme.text),
+        ]
+    };
+    let over = scene.state.status.is_over();
+    let bound = keymap::footer();
+    let bound = bound.iter().filter(|b| !over || b.footer > ENGINE_KEYS);
+    let (run, look): (Vec<_>, Vec<_>) = bound.partition(|b| b.footer <= RUN_KEYS);
+    let of = |b: &&keymap::Binding| hint(b.keys[0], b.action.label.get(lang));
+    let mut groups: Vec<Group<'_>> = run.into_iter().map(of).collect();
+    groups.extend(
+        panel
+            .keys()
+            .iter()
+            .map(|k| hint(k.keys[0], k.label.get(lang))),
+    );
+    groups.extend(look.into_iter().map(of));
+    paint::line(buf, area, 0, &fitting(&groups, area.width));
+}
+
+/// Bindings up to this place in the footer ask the engine for something; a run that is over takes nothing.
+const ENGINE_KEYS: u8 = 4;
+/// Bindings up to this place stand before the panel's own.
+const RUN_KEYS: u8 = 6;

@@ -1,0 +1,15 @@
+//! The chart: metrics kept at full length, drawn so that no step is ever lost.
+//!
+//! Knows nothing of the engine, the clock or the terminal; it writes into a `ratatui` buffer. Read in this order:
+//! [`series`] (what is kept), [`ema`] (smoothing), [`axis`] (scales and ticks), [`glyph`] (sub-cell dots), [`draw`]
+//! (a chart with its axes), [`spark`] (one small strip without axes).
+
+pub mod axis;
+pub mod draw;
+pub mod ema;
+pub mod glyph;
+pub mod series;
+pub mod spark;
+
+#[cfg(test)]
+mod tests;

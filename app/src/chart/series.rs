@@ -1,0 +1,324 @@
+//! Metrics row by row, with a pyramid of minima, maxima and sums, so that any zoom draws the true extremes.
+//!
+//! A [`Track`] holds the horizontal coordinates (step, tokens, seconds) that several [`Series`] share by row number.
+//! Level k of a pyramid summarises 4^(k+1) rows a bin; a query merges at most a few bins a level, so a chart of a
+//! million rows costs the same as one of a thousand. Smoothed values live in [`super::ema`].
+
+use std::ops::Range;
+
+/// Rows that one bin of a level takes from the level below.
+const FAN_OUT: usize = 4;
+
+/// What a range of rows holds: extremes and mean of the finite values, and how many were not finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bin {
+    /// Least finite value, +inf where there is none.
+    pub min: f32,
+    /// Greatest finite value, -inf where there is none.
+    pub max: f32,
+    sum: f64,
+    /// Number of finite values.
+    pub num_finite: u32,
+    /// Number of values that are NaN or infinite.
+    pub num_nonfinite: u32,
+}
+
+impl Bin {
+    /// The bin of no rows.
+    pub const EMPTY: Self = Self {
+        min: f32::INFINITY,
+        max: f32::NEG_INFINITY,
+        sum: 0.0,
+        num_finite: 0,
+        num_nonfinite: 0,
+    };
+
+    fn of(value: f32) -> Self {
+        if value.is_finite() {
+            Self {
+                min: value,
+                max: value,
+                sum: f64::from(value),
+                num_finite: 1,
+                num_nonfinite: 0,
+            }
+        } else {
+            Self {
+                num_nonfinite: 1,
+                ..Self::EMPTY
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.num_finite += other.num_finite;
+        self.num_nonfinite += other.num_nonfinite;
+    }
+
+    /// Least and greatest finite value, if there is any.
+    pub fn extremes(&self) -> Option<(f32, f32)> {
+        (self.num_finite > 0).then_some((self.min, self.max))
+    }
+
+    /// Mean of the finite values, if there is any.
+    pub fn mean(&self) -> Option<f64> {
+        (self.num_finite > 0).then(|| self.sum / f64::from(self.num_finite))
+    }
+}
+
+/// One metric, one value a row, with its pyramid. Values are kept in f32 (7 digits); a finite value beyond f32's range
+/// is kept as f32's greatest, so that only what the run itself called non-finite counts as such.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    values: Vec<f32>,
+    levels: Vec<Vec<Bin>>,
+}
+
+impl Series {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// All rows in order.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The last row's value, finite or not.
+    pub fn last(&self) -> Option<f32> {
+        self.values.last().copied()
+    }
+
+    /// Appends one row.
+    pub fn push(&mut self, value: f64) {
+        let value = narrow(value);
+        self.values.push(value);
+        let bin = Bin::of(value);
+        let mut index = self.values.len() - 1;
+        let mut level = 0;
+        // A level begins to exist once the level below has filled one of its bins.
+        while index >= FAN_OUT - 1 || level < self.levels.len() {
+            index /= FAN_OUT;
+            if level == self.levels.len() {
+                self.levels.push(Vec::new());
+                self.rebuild_tail(level);
+            } else if index == self.levels[level].len() {
+                self.levels[level].push(bin);
+            } else {
+                self.levels[level][index].merge(&bin);
+            }
+            level += 1;
+        }
+    }
+
+    /// Forgets all rows from number `len` on, as when a run is resumed from an earlier step.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.values.len() {
+            return;
+        }
+        self.values.truncate(len);
+        let mut below = len;
+        for level in 0..self.levels.len() {
+            let num_bins = below.div_ceil(FAN_OUT);
+            self.levels[level].truncate(num_bins.saturating_sub(1));
+            self.rebuild_tail(level);
+            below = num_bins;
+        }
+    }
+
+    /// Appends to `level` the bins that the level below has and it lacks.
+    fn rebuild_tail(&mut self, level: usize) {
+        let first = self.levels[level].len();
+        let below = if level == 0 {
+            self.values.len()
+        } else {
+            self.levels[level - 1].len()
+        };
+        for index in first..below.div_ceil(FAN_OUT) {
+            let mut bin = Bin::EMPTY;
+            for child in index * FAN_OUT..((index + 1) * FAN_OUT).min(below) {
+                if level == 0 {
+                    bin.merge(&Bin::of(self.values[child]));
+                } else {
+                    bin.merge(&self.levels[level - 1][child]);
+                }
+            }
+            self.levels[level].push(bin);
+        }
+    }
+
+    /// The summary of a range of rows; rows beyond the end are left out.
+    pub fn query(&self, rows: Range<usize>) -> Bin {
+        let end = rows.end.min(self.values.len());
+        let mut bin = Bin::EMPTY;
+        let mut row = rows.start;
+        while row < end {
+            // The largest bin that starts here and ends within the range.
+            let (mut size, mut level) = (1, None);
+            for next in 0..self.levels.len() {
+                let wider = size * FAN_OUT;
+                if !row.is_multiple_of(wider) || row + wider > end {
+                    break;
+                }
+                (size, level) = (wider, Some(next));
+            }
+            match level {
+                None => bin.merge(&Bin::of(self.values[row])),
+                Some(level) => bin.merge(&self.levels[level][row / size]),
+            }
+            row += size;
+        }
+        bin
+    }
+}
+
+fn narrow(value: f64) -> f32 {
+    if value.is_finite() {
+        value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
+    } else {
+        value as f32
+    }
+}
+
+/// What the horizontal axis counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XUnit {
+    /// Optimizer steps.
+    #[default]
+    Step,
+    /// Training tokens seen so far.
+    Tokens,
+    /// Seconds spent training, pauses left out.
+    Time,
+}
+
+impl XUnit {
+    /// The next unit, in the order in which the key walks through them.
+    pub fn next(self) -> Self {
+        match self {
+            Self::Step => Self::Tokens,
+            Self::Tokens => Self::Time,
+            Self::Time => Self::Step,
+        }
+    }
+}
+
+/// The horizontal coordinates of each row. All three never decrease from row to row.
+#[derive(Clone, Debug, Default)]
+pub struct Track {
+    steps: Vec<u64>,
+    tokens: Vec<u64>,
+    seconds: Vec<f64>,
+}
+
+impl Track {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// True before the first row.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The step of each row.
+    pub fn steps(&self) -> &[u64] {
+        &self.steps
+    }
+
+    /// The tokens seen up to each row.
+    pub fn tokens(&self) -> &[u64] {
+        &self.tokens
+    }
+
+    /// Appends one row: its step, the tokens seen so far and the training seconds so far.
+    pub fn push(&mut self, step: u64, tokens: u64, seconds: f64) {
+        self.steps.push(step);
+        self.tokens.push(tokens);
+        self.seconds.push(seconds);
+    }
+
+    /// Number of rows whose step is less than `step`.
+    pub fn rows_before_step(&self, step: u64) -> usize {
+        self.steps.partition_point(|&s| s < step)
+    }
+
+    /// Forgets all rows from number `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.steps.truncate(len);
+        self.tokens.truncate(len);
+        self.seconds.truncate(len);
+    }
+
+    /// The horizontal coordinate of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn x(&self, row: usize, unit: XUnit) -> f64 {
+        match unit {
+            XUnit::Step => self.steps[row] as f64,
+            XUnit::Tokens => self.tokens[row] as f64,
+            XUnit::Time => self.seconds[row],
+        }
+    }
+
+    /// Number of rows left of `x`.
+    pub fn rows_before(&self, x: f64, unit: XUnit) -> usize {
+        match unit {
+            XUnit::Step => self.steps.partition_point(|&v| (v as f64) < x),
+            XUnit::Tokens => self.tokens.partition_point(|&v| (v as f64) < x),
+            XUnit::Time => self.seconds.partition_point(|&v| v < x),
+        }
+    }
+
+    /// The horizontal coordinate of a step: its row's, or the next row's where that step has none.
+    pub fn x_of_step(&self, step: u64, unit: XUnit) -> f64 {
+        if unit == XUnit::Step {
+            return step as f64;
+        }
+        match self.len() {
+            0 => 0.0,
+            len => self.x(self.rows_before_step(step).min(len - 1), unit),
+        }
+    }
+
+    /// First and last horizontal coordinate, if there is any row.
+    pub fn extent(&self, unit: XUnit) -> Option<(f64, f64)> {
+        let last = self.len().checked_sub(1)?;
+        Some((self.x(0, unit), self.x(last, unit)))
+    }
+
+    /// The rows that fall into each of `num_columns` equal columns of `[lo, hi]`. Every row of the window belongs to
+    /// exactly one column.
+    pub fn columns(
+        &self,
+        unit: XUnit,
+        (lo, hi): (f64, f64),
+        num_columns: usize,
+    ) -> Vec<Range<usize>> {
+        let width = (hi - lo) / num_columns.max(1) as f64;
+        let mut start = self.rows_before(lo, unit);
+        let mut columns = Vec::with_capacity(num_columns);
+        for column in 0..num_columns {
+            let end = if column + 1 == num_columns {
+                // The right edge belongs to the last column.
+                let after = self.rows_before(hi, unit);
+                after
+                    + (after..self.len())
+                        .take_while(|&row| self.x(row, unit) <= hi)
+                        .count()
+            } else {
+                self.rows_before(lo + width * (column + 1) as f64, unit)
+            };
+            let end = end.max(start);
+            columns.push(start..end);
+            start = end;
+        }
+        columns
+    }
+}

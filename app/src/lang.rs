@@ -1,0 +1,133 @@
+//! The screen's languages: English and Chinese.
+//!
+//! A [`Text`] is one phrase in both, written where it is used (an action's help stands in the action's file); phrases
+//! that several places share stand here. Words of the field (loss, lr, tok/s) and messages of the engine stay as they are.
+
+/// A language of the screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lang {
+    /// English.
+    #[default]
+    En,
+    /// Chinese.
+    Zh,
+}
+
+impl Lang {
+    /// The language that a word asks for: `en` or `zh`.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "en" => Some(Self::En),
+            "zh" => Some(Self::Zh),
+            _ => None,
+        }
+    }
+
+    /// The language of an environment: Chinese where the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set begins
+    /// with `zh`.
+    pub fn detect(var: impl Fn(&str) -> Option<String>) -> Self {
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .into_iter()
+            .find_map(|name| var(name).filter(|v| !v.is_empty()));
+        match locale {
+            Some(l) if l.starts_with("zh") => Self::Zh,
+            _ => Self::En,
+        }
+    }
+}
+
+/// One phrase in every language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text {
+    en: &'static str,
+    zh: &'static str,
+}
+
+impl Text {
+    /// A phrase in English and Chinese.
+    pub const fn new(en: &'static str, zh: &'static str) -> Self {
+        Self { en, zh }
+    }
+
+    /// The phrase in one language.
+    pub fn get(self, lang: Lang) -> &'static str {
+        match lang {
+            Lang::En => self.en,
+            Lang::Zh => self.zh,
+        }
+    }
+}
+
+/// Before the engine has said anything.
+pub const WAITING: Text = Text::new("WAITING", "等待");
+/// Training.
+pub const RUNNING: Text = Text::new("RUN", "训练中");
+/// Standing still.
+pub const PAUSED: Text = Text::new("PAUSED", "已暂停");
+/// Ended in good order.
+pub const FINISHED: Text = Text::new("DONE", "已完成");
+/// Ended because of values that are not finite.
+pub const DIVERGED: Text = Text::new("DIVERGED", "已发散");
+/// Ended on an error.
+pub const FAILED: Text = Text::new("FAILED", "已失败");
+/// The display stands still while training goes on.
+pub const FROZEN: Text = Text::new("FROZEN", "画面冻结");
+/// In place of a chart without rows.
+pub const NO_STEPS: Text = Text::new("waiting for the first step", "等待第一步");
+/// In place of an empty list of layers.
+pub const NO_LAYERS: Text = Text::new(
+    "no layer statistics yet (telemetry.layer_interval)",
+    "尚无层统计 (telemetry.layer_interval)",
+);
+/// In place of an empty list of samples.
+pub const NO_SAMPLES: Text =
+    Text::new("no sample yet; s writes one now", "尚无样本; 按 s 立即生成");
+/// In place of an empty list of checkpoints.
+pub const NO_CHECKPOINTS: Text = Text::new(
+    "no checkpoint yet; c writes one now",
+    "尚无检查点; 按 c 立即保存",
+);
+/// In place of an empty configuration.
+pub const NO_CONFIG: Text = Text::new("waiting for the engine", "等待引擎");
+/// In place of an empty log.
+pub const NO_LOG: Text = Text::new("nothing has happened yet", "尚无事件");
+/// A run that ended keeps its screen.
+pub const LEAVE_NOW: Text = Text::new("q leaves", "按 q 退出");
+
+/// A paused run waits.
+pub const GO_ON: Text = Text::new("p goes on", "按 p 继续");
+
+/// What a command that the engine has not yet confirmed is doing.
+pub fn pending(word: &str) -> Text {
+    match word {
+        "pause" => Text::new("pausing...", "正在暂停..."),
+        "resume" => Text::new("resuming...", "正在继续..."),
+        "checkpoint" => Text::new("writing a checkpoint...", "正在保存检查点..."),
+        "eval" => Text::new("evaluating...", "正在评估..."),
+        "sample" => Text::new("sampling...", "正在生成样本..."),
+        "stop" => Text::new("stopping...", "正在停止..."),
+        "set" => Text::new("changing a key...", "正在修改配置..."),
+        "reload" => Text::new("reading the file again...", "正在重读配置..."),
+        _ => Text::new("asking...", "正在请求..."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_chooses() {
+        let with = |pairs: &'static [(&str, &str)]| {
+            Lang::detect(|key| {
+                let found = pairs.iter().find(|p| p.0 == key);
+                found.map(|p| p.1.to_owned())
+            })
+        };
+        assert_eq!(with(&[("LANG", "zh_CN.UTF-8")]), Lang::Zh);
+        assert_eq!(with(&[("LANG", "zh_CN.UTF-8"), ("LC_ALL", "C")]), Lang::En);
+        assert_eq!(with(&[("LANG", "zh_TW"), ("LC_ALL", "")]), Lang::Zh);
+        assert_eq!(with(&[]), Lang::En);
+        assert_eq!(Lang::parse("zh"), Some(Lang::Zh));
+    }
+}

@@ -1,0 +1,143 @@
+//! The dialog of the key that leaves: what becomes of the run.
+//!
+//! Each choice says its result; the default stops with a checkpoint. The [`crate::workbench`] hands it the keys first
+//! while it is open.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::widgets::{Clear, Widget as _};
+
+use crate::lang::{Lang, Text};
+use crate::paint;
+use crate::state::State;
+use crate::text;
+use crate::view::View;
+
+/// What becomes of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Stop after writing a checkpoint.
+    Stop,
+    /// Train on without a screen.
+    Detach,
+    /// Stop and write nothing.
+    Discard,
+    /// Stay.
+    Cancel,
+}
+
+const CHOICES: [(Choice, &str, Text); 4] = [
+    (
+        Choice::Stop,
+        "s",
+        Text::new("stop with a checkpoint", "保存检查点后停止"),
+    ),
+    (
+        Choice::Detach,
+        "d",
+        Text::new("go on without a screen", "关闭界面, 继续训练"),
+    ),
+    (
+        Choice::Discard,
+        "x",
+        Text::new("stop, write nothing", "停止, 不保存"),
+    ),
+    (Choice::Cancel, "esc", Text::new("stay", "留下")),
+];
+
+const TITLE: Text = Text::new("Leave this run?", "退出当前训练?");
+const HINT: Text = Text::new("j/k choose  Enter do it", "j/k 选择  Enter 确认");
+
+/// The open dialog.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leave {
+    selected: usize,
+}
+
+impl Leave {
+    /// Takes a key; says what was chosen once something is.
+    pub fn handle(&mut self, key: &str) -> Option<Choice> {
+        match key {
+            "j" | "down" | "tab" => self.selected = (self.selected + 1) % CHOICES.len(),
+            "k" | "up" | "backtab" => {
+                self.selected = (self.selected + CHOICES.len() - 1) % CHOICES.len();
+            }
+            "enter" => return Some(CHOICES[self.selected].0),
+            "q" => return Some(Choice::Cancel),
+            key => return CHOICES.iter().find(|c| c.1 == key).map(|c| c.0),
+        }
+        None
+    }
+
+    /// Draws the dialog over the middle of `area`.
+    pub fn render(self, state: &State, view: &View, area: Rect, buf: &mut Buffer) {
+        let width = area.width.min(58);
+        let height = area.height.min(CHOICES.len() as u16 + 2);
+        let at = Rect {
+            x: area.x + (area.width - width) / 2,
+            y: area.y + (area.height - height) / 2,
+            width,
+            height,
+        };
+        Clear.render(at.intersection(buf.area), buf);
+        let (theme, lang) = (&view.theme, view.lang);
+        let inner = paint::frame(
+            buf,
+            at,
+            view,
+            &[(TITLE.get(lang), theme.title)],
+            &[(HINT.get(lang), theme.dim)],
+        );
+        for (row, (choice, key, what)) in CHOICES.iter().enumerate() {
+            let result = result(*choice, state, lang);
+            let chosen = row == self.selected;
+            let pieces = [
+                (if chosen { " > " } else { "   " }, theme.key),
+                (&*text::fit(key, 4), theme.key),
+                (
+                    what.get(lang),
+                    if chosen { theme.strong } else { theme.text },
+                ),
+                ("  ", theme.text),
+                (&*result, theme.dim),
+            ];
+            paint::line(buf, inner, row as u16, &pieces);
+            if chosen {
+                paint::highlight(buf, inner, row as u16, theme.selected);
+            }
+        }
+    }
+}
+
+/// What a choice costs, as far as it is known.
+fn result(choice: Choice, state: &State, lang: Lang) -> String {
+    let last = state.checkpoints.last();
+    match (choice, last) {
+        (Choice::Stop, Some(c)) => {
+            format!("{}, {}", text::bytes(c.bytes), text::duration(c.seconds))
+        }
+        (Choice::Discard, _) => {
+            let lost = state.step().saturating_sub(last.map_or(0, |c| c.step));
+            let phrase = Text::new("steps lost", "步丢失").get(lang);
+            format!("{} {phrase}", text::count(lost))
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_stops_with_a_checkpoint_and_every_choice_has_a_key() {
+        assert_eq!(Leave::default().handle("enter"), Some(Choice::Stop));
+        for (choice, key, _) in CHOICES {
+            assert_eq!(Leave::default().handle(key), Some(choice));
+        }
+        let mut dialog = Leave::default();
+        assert_eq!(dialog.handle("k"), None);
+        assert_eq!(dialog.handle("enter"), Some(Choice::Cancel));
+        assert_eq!(Leave::default().handle("n"), None);
+    }
+}

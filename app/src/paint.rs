@@ -1,0 +1,169 @@
+//! The few shapes that panels are made of: frames, lines of styled text, lists, bars.
+//!
+//! All of them clip to the buffer and accept areas of any size.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use crate::chart::glyph::GlyphSet;
+use crate::text;
+use crate::view::View;
+
+/// Writes pieces one behind the other into a row of `area`, cut at its right edge. Returns the column behind them.
+pub fn line(buf: &mut Buffer, area: Rect, row: u16, pieces: &[(&str, Style)]) -> u16 {
+    let mut x = area.x;
+    if row >= area.height {
+        return x;
+    }
+    for (piece, style) in pieces {
+        let room = area.right().saturating_sub(x);
+        let y = area.y + row;
+        if room == 0 || !buf.area.contains((x, y).into()) {
+            break;
+        }
+        x = buf.set_stringn(x, y, piece, usize::from(room), *style).0;
+    }
+    x
+}
+
+/// Writes pieces so that they end at the right edge of a row, if they fit behind column `from`.
+pub fn line_right(buf: &mut Buffer, area: Rect, row: u16, from: u16, pieces: &[(&str, Style)]) {
+    let width: usize = pieces.iter().map(|p| text::width(p.0)).sum();
+    let room = usize::from(area.right().saturating_sub(from));
+    if width <= room {
+        let left = area.right() - width as u16;
+        let rest = Rect {
+            x: left,
+            width: width as u16,
+            ..area
+        };
+        line(buf, rest, row, pieces);
+    }
+}
+
+/// Writes one text in the middle of `area`.
+pub fn centred(buf: &mut Buffer, area: Rect, message: &str, style: Style) {
+    let width = text::width(message).min(usize::from(area.width)) as u16;
+    let at = Rect {
+        x: area.x + (area.width - width) / 2,
+        width,
+        ..area
+    };
+    line(buf, at, area.height / 2, &[(message, style)]);
+}
+
+/// Draws a frame with a title in its upper and notes in its lower edge; returns what is inside.
+pub fn frame(
+    buf: &mut Buffer,
+    area: Rect,
+    view: &View,
+    title: &[(&str, Style)],
+    notes: &[(&str, Style)],
+) -> Rect {
+    let area = area.intersection(buf.area);
+    if area.width < 2 || area.height < 2 {
+        return Rect {
+            width: 0,
+            height: 0,
+            ..area
+        };
+    }
+    // Corners from the top left clockwise, then horizontal and vertical.
+    let [tl, tr, br, bl, across, down] = match view.glyphs {
+        GlyphSet::Ascii => ['+', '+', '+', '+', '-', '|'],
+        _ => [
+            '\u{250c}', '\u{2510}', '\u{2518}', '\u{2514}', '\u{2500}', '\u{2502}',
+        ],
+    };
+    let style = view.theme.border;
+    let (left, right) = (area.left(), area.right() - 1);
+    let (top, bottom) = (area.top(), area.bottom() - 1);
+    for x in left..=right {
+        buf[(x, top)].set_char(across).set_style(style);
+        buf[(x, bottom)].set_char(across).set_style(style);
+    }
+    for y in top..=bottom {
+        buf[(left, y)].set_char(down).set_style(style);
+        buf[(right, y)].set_char(down).set_style(style);
+    }
+    for (x, y, corner) in [
+        (left, top, tl),
+        (right, top, tr),
+        (right, bottom, br),
+        (left, bottom, bl),
+    ] {
+        buf[(x, y)].set_char(corner).set_style(style);
+    }
+    // A space on both sides keeps text and frame apart.
+    let within = Rect {
+        x: left + 2,
+        width: area.width.saturating_sub(4),
+        ..area
+    };
+    for (row, pieces) in [(0, title), (area.height - 1, notes)] {
+        let mut end = line(buf, within, row, pieces);
+        if end == within.x {
+            continue;
+        }
+        // Space behind the last word belongs to the edge.
+        while end > within.x && buf[(end - 1, top + row)].symbol() == " " {
+            end -= 1;
+            buf[(end, top + row)].set_char(across).set_style(style);
+        }
+        buf[(left + 1, top + row)].set_char(' ');
+        if end < right {
+            buf[(end, top + row)].set_char(' ');
+        }
+    }
+    Rect {
+        x: area.x + 1,
+        y: area.y + 1,
+        width: area.width - 2,
+        height: area.height - 2,
+    }
+}
+
+/// A horizontal bar filled to a fraction, in eighths of a cell.
+pub fn bar(buf: &mut Buffer, area: Rect, fraction: f64, view: &View) {
+    let area = area.intersection(buf.area);
+    if area.is_empty() {
+        return;
+    }
+    let ascii = view.glyphs == GlyphSet::Ascii;
+    let eighths = (fraction.clamp(0.0, 1.0) * f64::from(area.width) * 8.0).round() as usize;
+    for column in 0..area.width {
+        let filled = eighths.saturating_sub(usize::from(column) * 8).min(8);
+        let (symbol, style) = match filled {
+            0 if ascii => ('.', view.theme.border),
+            0 => ('\u{2500}', view.theme.border),
+            _ if ascii => ('#', view.theme.line),
+            part => (
+                char::from_u32(0x2590 - part as u32).unwrap_or('\u{2588}'),
+                view.theme.line,
+            ),
+        };
+        buf[(area.x + column, area.y)]
+            .set_char(symbol)
+            .set_style(style);
+    }
+}
+
+/// First row to show of a list of `len` rows so that `selected` is visible in `height` rows, near the middle.
+pub fn scroll(len: usize, selected: usize, height: usize) -> usize {
+    selected
+        .saturating_sub(height / 2)
+        .min(len.saturating_sub(height))
+}
+
+/// Gives every cell of a row a background or attribute.
+pub fn highlight(buf: &mut Buffer, area: Rect, row: u16, style: Style) {
+    if row < area.height {
+        let at = Rect {
+            y: area.y + row,
+            height: 1,
+            ..area
+        };
+        buf.set_style(at.intersection(buf.area), style);
+    }
+}

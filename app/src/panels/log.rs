@@ -1,0 +1,205 @@
+//! The log: every event but the steps, with its time and weight.
+
+use engine::link::Command;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::field::{Field, Typed};
+use super::list::{self, Place};
+use super::{Panel, PanelKey};
+use crate::lang::{self, Text};
+use crate::paint;
+use crate::state::{Level, LogLine, State};
+use crate::text;
+use crate::view::{Scene, View};
+
+/// The screen; see the module's page.
+#[derive(Default)]
+pub struct Log {
+    place: Place,
+    filter: String,
+    typing: Option<Field>,
+}
+
+impl Log {
+    fn rows<'a>(&self, state: &'a State) -> Vec<&'a LogLine> {
+        let matches = |l: &&LogLine| l.text.contains(&self.filter) || l.tag.contains(&self.filter);
+        state.log.iter().filter(matches).collect()
+    }
+}
+
+impl Panel for Log {
+    fn title(&self) -> Text {
+        Text::new("Log", "日志")
+    }
+
+    fn keys(&self) -> &'static [PanelKey] {
+        const KEYS: &[PanelKey] = &[
+            PanelKey {
+                keys: &["/"],
+                label: Text::new("filter", "筛选"),
+                help: Text::new(
+                    "show only lines that hold this text",
+                    "只显示包含该文字的行",
+                ),
+            },
+            list::KEYS,
+        ];
+        KEYS
+    }
+
+    fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
+        if let Some(field) = &mut self.typing {
+            match field.handle(key) {
+                Typed::Open => self.filter.clone_from(&field.text),
+                Typed::Done => self.typing = None,
+                Typed::Cancelled => {
+                    self.typing = None;
+                    self.filter.clear();
+                }
+            }
+            return true;
+        }
+        match key {
+            "/" => self.typing = Some(Field::with(&self.filter)),
+            "esc" if !self.filter.is_empty() => self.filter.clear(),
+            key => return self.place.handle(key, self.rows(state).len()),
+        }
+        true
+    }
+
+    fn paste(&mut self, text: &str) {
+        if let Some(field) = &mut self.typing {
+            field.paste(text);
+            self.filter.clone_from(&field.text);
+        }
+    }
+
+    fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+        let (state, view) = (scene.state, scene.view);
+        let theme = &view.theme;
+        let rows = self.rows(state);
+        let count = text::count(rows.len() as u64);
+        let filter = format!("  /{}", self.filter);
+        let mut title = vec![("log ", theme.title), (&*count, theme.dim)];
+        if !self.filter.is_empty() {
+            title.push((&*filter, theme.warn));
+        }
+        let inner = paint::frame(buf, area, view, &title, &[("UTC", theme.dim)]);
+        if rows.is_empty() && self.typing.is_none() {
+            paint::centred(buf, inner, lang::NO_LOG.get(view.lang), theme.dim);
+            return;
+        }
+        let foot = u16::from(self.typing.is_some()).min(inner.height);
+        let selected = self.place.row(rows.len());
+        // The chosen line stands below in full where the list has to cut it.
+        let whole = rows.get(selected).map_or_else(Vec::new, |l| {
+            text::wrap(&l.text, usize::from(inner.width.saturating_sub(2)))
+        });
+        let room = usize::from(inner.width.saturating_sub(PREFIX + 1));
+        let cut = rows
+            .get(selected)
+            .is_some_and(|l| text::width(&l.text) > room);
+        let cut = cut && usize::from(inner.height) > whole.len() + 6;
+        let detail = if cut { whole.len() as u16 + 1 } else { 0 };
+        let list = Rect {
+            height: inner.height.saturating_sub(foot + detail),
+            ..inner
+        };
+        for (row, index) in self
+            .place
+            .visible(rows.len(), usize::from(list.height))
+            .enumerate()
+        {
+            let text = [text::truncate(&rows[index].text, room)];
+            draw(rows[index], &text, view, list, row as u16, buf);
+            if index == selected {
+                paint::highlight(buf, list, row as u16, theme.selected);
+            }
+        }
+        for (row, text) in whole.iter().enumerate().filter(|_| cut) {
+            let row = list.height + 1 + row as u16;
+            paint::line(buf, inner, row, &[(" ", theme.text), (text, theme.strong)]);
+        }
+        if let Some(field) = &self.typing {
+            let at = Rect {
+                y: inner.bottom() - foot,
+                height: foot,
+                ..inner
+            };
+            field.render("/", view, at, buf);
+        }
+    }
+}
+
+/// Cells before a line's text.
+const PREFIX: u16 = 28;
+
+/// Rows that a line takes: warnings and errors are shown whole, the rest is cut.
+fn wrapped(line: &LogLine, width: u16) -> Vec<String> {
+    let room = usize::from(width.saturating_sub(PREFIX + 1));
+    if line.level >= Level::Warn && room >= 12 {
+        text::wrap(&line.text, room)
+    } else {
+        vec![text::truncate(&line.text, room)]
+    }
+}
+
+fn draw(line: &LogLine, rows: &[String], view: &View, area: Rect, first: u16, buf: &mut Buffer) {
+    let theme = &view.theme;
+    let style = match line.level {
+        Level::Info => theme.text,
+        Level::Good => theme.good,
+        Level::Warn => theme.warn,
+        Level::Bad => theme.bad,
+    };
+    let step = text::fit_right(&text::count(line.step), 8);
+    let head = [
+        (" ", theme.text),
+        (&*line.clock, theme.dim),
+        (&*step, theme.dim),
+        ("  ", theme.text),
+        (&*text::fit(line.tag, 9), style),
+    ];
+    paint::line(buf, area, first, &head);
+    let body = Rect {
+        x: area.x + PREFIX.min(area.width),
+        width: area.width.saturating_sub(PREFIX),
+        ..area
+    };
+    let style = if line.level >= Level::Warn {
+        style
+    } else {
+        theme.text
+    };
+    for (row, text) in rows.iter().enumerate() {
+        paint::line(buf, body, first + row as u16, &[(text, style)]);
+    }
+}
+
+/// The last lines without a frame, for other screens.
+pub fn lines(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    // From the last line upwards, as far as there is room.
+    let mut shown: Vec<(&LogLine, Vec<String>)> = Vec::new();
+    let mut left = area.height;
+    for line in scene.state.log.iter().rev() {
+        let rows = wrapped(line, area.width);
+        let Some(rest) = left.checked_sub(rows.len() as u16) else {
+            break;
+        };
+        left = rest;
+        shown.push((line, rows));
+    }
+    let mut row = 0;
+    for (line, rows) in shown.into_iter().rev() {
+        draw(line, &rows, scene.view, area, row, buf);
+        row += rows.len() as u16;
+    }
+}
+
+/// The last lines in a frame, for other screens.
+pub fn recent(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let theme = &scene.view.theme;
+    let inner = paint::frame(buf, area, scene.view, &[("events", theme.title)], &[]);
+    lines(scene, inner, buf);
+}

@@ -1,0 +1,193 @@
+//! What the model writes: the samples of each step, the newest first in view, older ones of the same prompt beside it.
+//!
+//! Text comes from the model and may hold anything, so it is shown escaped.
+
+use engine::link::Command;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::list::{self, Place};
+use super::{Panel, PanelKey};
+use crate::lang::{self, Text};
+use crate::paint;
+use crate::state::{Sample, State};
+use crate::text;
+use crate::view::{Scene, View};
+
+/// The screen; see the module's page.
+#[derive(Default)]
+pub struct Samples {
+    place: Place,
+}
+
+impl Panel for Samples {
+    fn title(&self) -> Text {
+        Text::new("Samples", "样本")
+    }
+
+    fn keys(&self) -> &'static [PanelKey] {
+        const KEYS: &[PanelKey] = &[list::KEYS];
+        KEYS
+    }
+
+    fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
+        self.place.handle(key, state.samples.len())
+    }
+
+    fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+        let (state, view) = (scene.state, scene.view);
+        let len = state.samples.len();
+        if len == 0 {
+            let inner = paint::frame(buf, area, view, &[("samples", view.theme.title)], &[]);
+            paint::centred(buf, inner, lang::NO_SAMPLES.get(view.lang), view.theme.dim);
+            return;
+        }
+        let selected = self.place.row(len);
+        let list_width = if area.width >= 70 {
+            (area.width / 3).min(44)
+        } else {
+            0
+        };
+        let list = Rect {
+            width: list_width,
+            ..area
+        };
+        let page = Rect {
+            x: area.x + list_width,
+            width: area.width - list_width,
+            ..area
+        };
+        if list_width > 0 {
+            self.render_list(scene, list, buf);
+        }
+        let sample = &state.samples[selected];
+        let earlier: Vec<&Sample> = state
+            .samples
+            .range(..selected)
+            .rev()
+            .filter(|s| s.prompt == sample.prompt)
+            .collect();
+        draw(sample, &earlier, view, page, buf);
+    }
+}
+
+impl Samples {
+    fn render_list(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+        let (samples, view) = (&scene.state.samples, scene.view);
+        let theme = &view.theme;
+        let count = text::count(samples.len() as u64);
+        let title = [("samples ", theme.title), (&*count, theme.dim)];
+        let inner = paint::frame(buf, area, view, &title, &[]);
+        let rows = self.place.visible(samples.len(), usize::from(inner.height));
+        for (row, index) in rows.enumerate() {
+            let sample = &samples[index];
+            let chosen = index == self.place.row(samples.len());
+            let step = text::fit_right(&text::count(sample.step), 9);
+            let share = share(sample);
+            let prompt = text::escape(&sample.prompt);
+            let pieces = [
+                (if chosen { ">" } else { " " }, theme.key),
+                (&*step, if chosen { theme.strong } else { theme.text }),
+                ("  ", theme.text),
+                (&*share, theme.good),
+                (&*prompt, theme.dim),
+            ];
+            paint::line(buf, inner, row as u16, &pieces);
+            if chosen {
+                paint::highlight(buf, inner, row as u16, theme.selected);
+            }
+        }
+    }
+}
+
+fn share(sample: &Sample) -> String {
+    sample
+        .readable
+        .map_or_else(String::new, |r| format!("{:>4.0}% ", r * 100.0))
+}
+
+/// The newest sample in a frame, for other screens.
+pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let view = scene.view;
+    if let Some(sample) = scene.state.samples.back() {
+        draw(sample, &[], view, area, buf);
+        return;
+    }
+    let inner = paint::frame(buf, area, view, &[("sample", view.theme.title)], &[]);
+    paint::centred(buf, inner, lang::NO_SAMPLES.get(view.lang), view.theme.dim);
+}
+
+/// One sample with its prompt, then earlier ones of the same prompt as far as there is room.
+fn draw(sample: &Sample, earlier: &[&Sample], view: &View, area: Rect, buf: &mut Buffer) {
+    let theme = &view.theme;
+    let step = format!("@{}", text::count(sample.step));
+    let readable = sample
+        .readable
+        .map_or_else(String::new, |r| format!("  readable {:.0}%", r * 100.0));
+    let title = [
+        ("sample ", theme.title),
+        (&*step, theme.strong),
+        (&*readable, theme.good),
+    ];
+    let inner = paint::frame(buf, area, view, &title, &[]);
+    let inner = Rect {
+        x: inner.x + u16::from(inner.width > 2),
+        width: inner.width.saturating_sub(2),
+        ..inner
+    };
+    let mut row = write(
+        &sample.prompt,
+        &sample.text,
+        (theme.dim, theme.text),
+        inner,
+        0,
+        buf,
+    );
+    for older in earlier {
+        if row + 2 >= inner.height {
+            break;
+        }
+        let head = format!("@{} {}", text::count(older.step), share(older));
+        paint::line(buf, inner, row + 1, &[(&head, theme.border)]);
+        row = write("", &older.text, (theme.dim, theme.dim), inner, row + 2, buf);
+    }
+}
+
+/// Writes a prompt and what followed it, wrapped; returns the row behind.
+fn write(
+    prompt: &str,
+    written: &str,
+    (of_prompt, of_text): (Style, Style),
+    area: Rect,
+    mut row: u16,
+    buf: &mut Buffer,
+) -> u16 {
+    // Wrapped as one text, so that the prompt runs on into what the model made of it.
+    let mut left_of_prompt = text::escape_lines(prompt).join("\n").chars().count();
+    let whole = format!("{prompt}{written}");
+    for line in text::escape_lines(&whole) {
+        let mut taken = 0;
+        for piece in text::wrap(&line, usize::from(area.width)) {
+            if row >= area.height {
+                return row;
+            }
+            let num_chars = piece.chars().count();
+            let of_the_prompt: String = piece.chars().take(left_of_prompt).collect();
+            let rest = &piece[of_the_prompt.len()..];
+            paint::line(
+                buf,
+                area,
+                row,
+                &[(&of_the_prompt, of_prompt), (rest, of_text)],
+            );
+            left_of_prompt = left_of_prompt.saturating_sub(num_chars);
+            taken += num_chars;
+            row += 1;
+        }
+        // Spaces at which a line was broken, and the newline itself.
+        left_of_prompt =
+            left_of_prompt.saturating_sub(line.chars().count().saturating_sub(taken) + 1);
+    }
+    row
+}

@@ -1,0 +1,354 @@
+//! The loss chart and the three strips beside or below it.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use crate::bars::{Group, fitting};
+use crate::chart::axis::Scale;
+use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Marker};
+use crate::chart::series::XUnit;
+use crate::chart::spark::{self, Shows};
+use crate::lang;
+use crate::paint;
+use crate::state::{Mark, Metric};
+use crate::text;
+use crate::view::Scene;
+
+/// A group of owned pieces: shown whole or not at all.
+pub type Owned = Vec<(String, Style)>;
+
+/// The figures of the moment, or of the data cursor.
+pub struct Figures {
+    /// Loss: smoothed, raw, validation, best, floor.
+    pub loss: Vec<Owned>,
+    /// The others.
+    pub rest: Vec<Owned>,
+}
+
+/// Groups as [`fitting`] takes them.
+pub fn borrow(groups: &[Owned]) -> Vec<Group<'_>> {
+    groups
+        .iter()
+        .map(|group| group.iter().map(|(t, s)| (t.as_str(), *s)).collect())
+        .collect()
+}
+
+/// The row that figures are taken from: the cursor's, else the last.
+fn row(scene: &Scene<'_>) -> Option<usize> {
+    let track = &scene.state.track;
+    let last = track.len().checked_sub(1)?;
+    let cursor = scene.view.cursor;
+    Some(cursor.map_or(last, |step| track.rows_before_step(step).min(last)))
+}
+
+fn at(metric: &Metric, row: usize) -> (f64, f64) {
+    let get = |values: &[f32]| f64::from(values.get(row).copied().unwrap_or(f32::NAN));
+    (get(metric.series.values()), get(metric.ema.values()))
+}
+
+/// The figures of the moment, or of the data cursor.
+pub fn figures(scene: &Scene<'_>) -> Figures {
+    let (state, theme) = (scene.state, &scene.view.theme);
+    let mut loss: Vec<Owned> = Vec::new();
+    let mut rest: Vec<Owned> = Vec::new();
+    let figure = |name: &str, value: String, style: Style| -> Owned {
+        vec![
+            (format!("{name} "), theme.dim),
+            (format!("{value}  "), style),
+        ]
+    };
+    let Some(row) = row(scene) else {
+        loss.push(vec![("loss".to_owned(), theme.title)]);
+        return Figures { loss, rest };
+    };
+    if scene.view.cursor.is_some() {
+        let step = text::count(state.track.steps()[row]);
+        loss.push(vec![(format!("@{step}  "), theme.warn)]);
+    }
+    let (raw, smooth) = at(&state.loss, row);
+    let of_raw = if raw.is_finite() {
+        theme.text
+    } else {
+        theme.bad
+    };
+    loss.push(vec![
+        ("loss ".to_owned(), theme.title),
+        (format!("{}  ", text::value(smooth, 4)), theme.strong),
+    ]);
+    loss.push(figure("raw", text::value(raw, 4), of_raw));
+    let step = state.track.steps()[row];
+    let eval = state.evals.iter().rev().find(|e| e.step <= step);
+    if let Some(eval) = eval {
+        let style = if eval.loss.is_finite() {
+            theme.point
+        } else {
+            theme.bad
+        };
+        loss.push(figure("val", text::value(eval.loss, 4), style));
+        if let Some(bits) = eval.bits_per_byte {
+            loss.push(figure("bits/byte", text::value(bits, 3), theme.text));
+        }
+    }
+    if let Some(floor) = state.started.as_ref().and_then(|s| s.floor_loss) {
+        loss.push(figure("floor", text::value(floor, 3), theme.floor));
+    }
+    if let Some(best) = state.best_eval() {
+        let value = format!("{} @{}", text::value(best.loss, 4), text::count(best.step));
+        loss.push(figure("best", value, theme.text));
+    }
+    for which in [Which::Lr, Which::GradNorm, Which::Speed] {
+        rest.push(figure(which.name(), which.value(scene, row), theme.text));
+    }
+    Figures { loss, rest }
+}
+
+/// The loss chart in its frame.
+pub fn loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let view = scene.view;
+    let theme = &view.theme;
+    let title = figures(scene).loss;
+    let room = area.width.saturating_sub(4);
+    let title = fitting(&borrow(&title), room);
+    let notes = notes(scene);
+    let inner = paint::frame(buf, area, view, &title, &fitting(&borrow(&notes), room));
+    if scene.state.track.is_empty() {
+        paint::centred(buf, inner, lang::NO_STEPS.get(view.lang), theme.dim);
+        return;
+    }
+    bare_loss(scene, indented(inner), buf);
+}
+
+/// One column less at the left, so that labels and frame do not touch.
+fn indented(area: Rect) -> Rect {
+    let indent = u16::from(area.width > 40);
+    Rect {
+        x: area.x + indent,
+        width: area.width - indent,
+        ..area
+    }
+}
+
+/// How the axes are set, and what the letters mean.
+fn notes(scene: &Scene<'_>) -> Vec<Owned> {
+    let (state, view) = (scene.state, scene.view);
+    let theme = &view.theme;
+    let unit = match view.unit {
+        XUnit::Step => "steps",
+        XUnit::Tokens => "tokens",
+        XUnit::Time => "time",
+    };
+    let scale = match view.scale {
+        Scale::Linear => "linear",
+        Scale::Log => "log",
+    };
+    let note = |name: &str, value: String, key: &str| -> Owned {
+        vec![
+            (format!("{name} "), theme.dim),
+            (value, theme.text),
+            (format!(" ({key})  "), theme.dim),
+        ]
+    };
+    let mut notes = vec![
+        note("x", unit.to_owned(), "t"),
+        note("y", scale.to_owned(), "y"),
+        note("smooth", format!("{}", view.beta()), "S"),
+    ];
+    if view.zoom > 0 {
+        notes.push(note(
+            "zoom",
+            format!("{}x", 1u64 << view.zoom.min(40)),
+            "z/Z",
+        ));
+    }
+    let kinds = Mark::ALL.iter().rev();
+    for mark in kinds.filter(|m| state.marks.iter().any(|have| have.1 == **m)) {
+        let name = match mark {
+            Mark::Eval => "eval",
+            Mark::Checkpoint => "checkpoint",
+            Mark::Edit => "live edit",
+            Mark::Resume => "resumed",
+            Mark::Nonfinite => "not finite",
+        };
+        notes.push(vec![
+            (mark.letter().to_string(), style_of(*mark, scene)),
+            (format!(" {name}  "), theme.dim),
+        ]);
+    }
+    notes
+}
+
+fn style_of(mark: Mark, scene: &Scene<'_>) -> Style {
+    let theme = &scene.view.theme;
+    match mark {
+        Mark::Eval => theme.point,
+        Mark::Checkpoint => theme.good,
+        Mark::Edit | Mark::Resume => theme.warn,
+        Mark::Nonfinite => theme.bad,
+    }
+}
+
+/// The loss chart without a frame.
+pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let (state, view) = (scene.state, scene.view);
+    let points: Vec<(f64, f64)> = state
+        .evals
+        .iter()
+        .map(|e| (state.track.x_of_step(e.step, view.unit), e.loss))
+        .collect();
+    let markers: Vec<Marker> = Mark::ALL
+        .iter()
+        .flat_map(|kind| state.marks.iter().filter(move |have| have.1 == *kind))
+        .map(|(step, mark)| Marker {
+            x: state.track.x_of_step(*step, view.unit),
+            symbol: mark.letter(),
+            style: style_of(*mark, scene),
+        })
+        .collect();
+    let floor = state.started.as_ref().and_then(|s| s.floor_loss);
+    let label = floor.map(|f| format!("floor {}", text::value(f, 3)));
+    let mut chart = chart(scene, &state.loss, true);
+    chart.scale = view.scale;
+    chart.points = &points;
+    chart.markers = &markers;
+    chart.floor = floor.zip(label.as_deref());
+    if !state.track.is_empty() {
+        chart.render(area, buf);
+    }
+}
+
+fn chart<'a>(scene: &Scene<'a>, metric: &'a Metric, smooth: bool) -> Chart<'a> {
+    let (state, view) = (scene.state, scene.view);
+    let theme = &view.theme;
+    Chart {
+        track: &state.track,
+        curve: Curve {
+            series: &metric.series,
+            line: match smooth {
+                true if view.beta() > 0.0 => Line::Ema(&metric.ema),
+                true => Line::Mean,
+                false => Line::None,
+            },
+            band_style: if smooth { theme.band } else { theme.line },
+            line_style: theme.line,
+        },
+        unit: view.unit,
+        window: view.window(&state.track),
+        scale: Scale::Linear,
+        points: &[],
+        floor: None,
+        markers: &[],
+        cursor: view
+            .cursor
+            .map(|step| state.track.x_of_step(step, view.unit)),
+        glyphs: view.glyphs,
+        style: ChartStyle {
+            axis: theme.border,
+            label: theme.dim,
+            point: theme.point,
+            floor: theme.floor,
+            cursor: theme.cursor,
+            alert: theme.bad,
+        },
+    }
+}
+
+/// The metrics of the strips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Learning rate.
+    Lr,
+    /// Gradient norm.
+    GradNorm,
+    /// Tokens per second.
+    Speed,
+}
+
+impl Which {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lr => "lr",
+            Self::GradNorm => "|grad|",
+            Self::Speed => "tok/s",
+        }
+    }
+
+    fn metric<'a>(self, scene: &Scene<'a>) -> &'a Metric {
+        match self {
+            Self::Lr => &scene.state.lr,
+            Self::GradNorm => &scene.state.grad_norm,
+            Self::Speed => &scene.state.speed,
+        }
+    }
+
+    fn value(self, scene: &Scene<'_>, row: usize) -> String {
+        let (raw, smooth) = at(self.metric(scene), row);
+        match self {
+            Self::Lr => text::number(raw, 3),
+            Self::GradNorm => text::value(raw, 2),
+            // At the cursor that step's own; otherwise a pace that can be read.
+            Self::Speed if scene.view.cursor.is_some() => text::number(raw, 3),
+            Self::Speed => text::number(smooth, 3),
+        }
+    }
+}
+
+/// One metric in a frame: with axes where there is room, else as bars.
+pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) {
+    let (state, view) = (scene.state, scene.view);
+    let theme = &view.theme;
+    let mut title: Vec<Owned> = vec![vec![(format!("{} ", which.name()), theme.title)]];
+    if let Some(row) = row(scene) {
+        let value = which.value(scene, row);
+        let finite = at(which.metric(scene), row).0.is_finite();
+        let style = if finite { theme.strong } else { theme.bad };
+        title[0].push((format!("{value}  "), style));
+        title.extend(details(scene, which, row).map(|d| vec![(format!("{d}  "), theme.dim)]));
+    }
+    let title = fitting(&borrow(&title), area.width.saturating_sub(4));
+    let inner = paint::frame(buf, area, view, &title, &[]);
+    if state.track.is_empty() {
+        return;
+    }
+    let metric = which.metric(scene);
+    if inner.height >= 5 {
+        chart(scene, metric, which != Which::Lr).render(indented(inner), buf);
+    } else {
+        let window = (view.unit, view.window(&state.track));
+        let looks = (view.glyphs, theme.line);
+        let shows = if which == Which::Speed {
+            Shows::Least
+        } else {
+            Shows::Greatest
+        };
+        spark::render(
+            &state.track,
+            &metric.series,
+            window,
+            shows,
+            looks,
+            inner,
+            buf,
+        );
+    }
+}
+
+/// A figure that explains the metric.
+fn details(scene: &Scene<'_>, which: Which, row: usize) -> Option<String> {
+    let state = scene.state;
+    match which {
+        Which::Lr => {
+            let scale = state.config.iter().find(|v| v.key == "schedule.lr_scale")?;
+            (!matches!(scale.value.as_str(), "1" | "1.0")).then(|| format!("x{}", scale.value))
+        }
+        Which::GradNorm => {
+            let share = at(&state.clipped, row).1;
+            (share > 0.0).then(|| format!("clipped {:.0}%", share * 100.0))
+        }
+        Which::Speed => {
+            let pace = at(&state.step_seconds, row).1;
+            pace.is_finite()
+                .then(|| format!("{} a step", text::duration(pace)))
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the memory is for, as the plan says.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::paint;
+use crate::text;
+use crate::view::Scene;
+
+/// Bytes by kind with bars, the largest first.
+pub fn render(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let view = scene.view;
+    let theme = &view.theme;
+    let Some(head) = &scene.state.started else {
+        paint::frame(buf, area, view, &[("memory", theme.title)], &[]);
+        return;
+    };
+    let m = &head.memory;
+    let total = text::bytes(m.total);
+    let title = [
+        ("memory ", theme.title),
+        (&*total, theme.strong),
+        ("  planned", theme.dim),
+    ];
+    let inner = paint::frame(buf, area, view, &title, &[]);
+    let mut kinds = [
+        ("parameters", m.parameters),
+        ("gradients", m.gradients),
+        ("optimizer", m.optimizer),
+        ("activations", m.activations),
+        ("workspace", m.workspace),
+        ("data", m.data),
+        ("runtime", m.runtime),
+    ];
+    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.1));
+    let largest = kinds[0].1.max(1);
+    for (row, (name, bytes)) in kinds.into_iter().enumerate() {
+        let size = text::fit_right(&text::bytes(bytes), 9);
+        let row = row as u16;
+        let end = paint::line(
+            buf,
+            inner,
+            row,
+            &[
+                (" ", theme.text),
+                (&text::fit(name, 12), theme.text),
+                (&size, theme.dim),
+                (" ", theme.text),
+            ],
+        );
+        if row < inner.height && end + 2 < inner.right() {
+            let bar = Rect {
+                x: end,
+                y: inner.y + row,
+                width: inner.right() - end - 1,
+                height: 1,
+            };
+            paint::bar(buf, bar, bytes as f64 / largest as f64, view);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The run as the screen knows it: every event so far, folded together.
+//!
+//! Pure: no clock, no environment, no input or output. [`State::apply`] is the only way in for what the engine says, so
+//! nothing is shown that the engine has not confirmed; [`State::sent`] notes what was asked and not yet answered. The
+//! same fold serves a live run, an attached one and the replay of an old one.
+
+use std::collections::VecDeque;
+
+use engine::link::{Command, ConfigValue, Eval, Started};
+
+use crate::chart::ema::Ema;
+use crate::chart::series::{Series, Track};
+
+mod fold;
+mod layers;
+#[cfg(test)]
+mod tests;
+
+pub use layers::{LayerHistory, Quantity};
+
+/// Lines that the log keeps; the run's folder has them all.
+const LOG_LINES: usize = 2000;
+/// Samples that are kept.
+const SAMPLES: usize = 500;
+
+/// What the engine is doing, as it last said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Status {
+    /// It has not said anything yet.
+    #[default]
+    Waiting,
+    /// It trains.
+    Running,
+    /// It stands still, with the reason where nobody asked for it.
+    Paused(Option<String>),
+    /// The run ended, with the reason.
+    Finished(String),
+    /// The run ended on an error.
+    Failed(String),
+}
+
+impl Status {
+    /// True once nothing more will come.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Finished(_) | Self::Failed(_))
+    }
+}
+
+/// A metric with its smoothed line.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// All rows.
+    pub series: Series,
+    /// Their moving average.
+    pub ema: Ema,
+}
+
+impl Metric {
+    fn new(beta: f64) -> Self {
+        Self {
+            series: Series::default(),
+            ema: Ema::new(beta),
+        }
+    }
+
+    fn push(&mut self, value: f64) {
+        self.series.push(value);
+        if let Some(row) = self.series.last() {
+            self.ema.push(row);
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.series.len() {
+            self.series.truncate(len);
+            self.smooth(self.ema.beta());
+        }
+    }
+
+    fn smooth(&mut self, beta: f64) {
+        self.ema = Ema::over(beta, self.series.values());
+    }
+}
+
+/// What happened at a step, as marked below the charts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Evaluated.
+    Eval,
+    /// A checkpoint was written.
+    Checkpoint,
+    /// An edit of the configuration came into force.
+    Edit,
+    /// The run went on from a checkpoint.
+    Resume,
+    /// A loss or gradient was not finite.
+    Nonfinite,
+}
+
+impl Mark {
+    /// All marks, the weightier later: where several share a column the last shows.
+    pub const ALL: [Self; 5] = [
+        Self::Eval,
+        Self::Checkpoint,
+        Self::Edit,
+        Self::Resume,
+        Self::Nonfinite,
+    ];
+
+    /// Its letter below the axis.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Eval => 'E',
+            Self::Checkpoint => 'C',
+            Self::Edit => 'L',
+            Self::Resume => 'R',
+            Self::Nonfinite => 'N',
+        }
+    }
+}
+
+/// One text that the model wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// After this step.
+    pub step: u64,
+    /// What it was given.
+    pub prompt: String,
+    /// What it wrote.
+    pub text: String,
+    /// Share of sentences that the demo's grammar accepts.
+    pub readable: Option<f64>,
+}
+
+/// One checkpoint on the disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// After this step.
+    pub step: u64,
+    /// Its folder, relative to the run's.
+    pub path: String,
+    /// Time that writing took.
+    pub seconds: f64,
+    /// Size on disk.
+    pub bytes: u64,
+    /// Why it was written.
+    pub reason: String,
+    /// Smoothed loss of that step.
+    pub loss: Option<f32>,
+}
+
+/// How much a line of the log weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Ordinary.
+    Info,
+    /// Good news.
+    Good,
+    /// Worth a look.
+    Warn,
+    /// Wrong.
+    Bad,
+}
+
+/// One line of the log. Its text holds no control characters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogLine {
+    /// Time of day, UTC: `14:02:40`.
+    pub clock: String,
+    /// Last step done.
+    pub step: u64,
+    /// Weight.
+    pub level: Level,
+    /// What it is about.
+    pub tag: &'static str,
+    /// The line.
+    pub text: String,
+}
+
+/// A command that the engine has not answered yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// Its number.
+    pub id: u64,
+    /// What was asked.
+    pub command: Command,
+}
+
+/// An edit of the configuration that was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    /// Line in the file, from 1; 0 where the edit was not a file's.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// Why.
+    pub message: String,
+}
+
+/// The run; see the module's page.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The head of the run, of its last attempt.
+    pub started: Option<Started>,
+    /// What the engine is doing.
+    pub status: Status,
+    /// Commands that are not answered yet, the oldest first.
+    pub pending: Vec<Pending>,
+    /// Steps, tokens and seconds of the rows below.
+    pub track: Track,
+    /// Training loss, nats per token.
+    pub loss: Metric,
+    /// Learning rate.
+    pub lr: Metric,
+    /// Gradient norm before clipping.
+    pub grad_norm: Metric,
+    /// Tokens per second.
+    pub speed: Metric,
+    /// Step time in seconds.
+    pub step_seconds: Metric,
+    /// Whether each row's gradient was clipped: 1 or 0.
+    pub clipped: Metric,
+    /// Evaluations in order.
+    pub evals: Vec<Eval>,
+    /// Layer statistics.
+    pub layers: LayerHistory,
+    /// Samples in order.
+    pub samples: VecDeque<Sample>,
+    /// Checkpoints in order.
+    pub checkpoints: Vec<Checkpoint>,
+    /// The configuration in force.
+    pub config: Vec<ConfigValue>,
+    /// Number of its version.
+    pub config_version: u32,
+    /// The last edit, where it was refused.
+    pub rejected: Option<Rejected>,
+    /// Events to mark below the charts, by step.
+    pub marks: Vec<(u64, Mark)>,
+    /// The last lines of the log.
+    pub log: VecDeque<LogLine>,
+    /// Warnings and errors so far.
+    pub num_alerts: usize,
+    /// Steps whose loss or gradient was not finite.
+    pub num_nonfinite: usize,
+}
+
+impl State {
+    /// The state before the first event. `beta` is the decay of the smoothed loss.
+    pub fn new(beta: f64) -> Self {
+        Self {
+            started: None,
+            status: Status::Waiting,
+            pending: Vec::new(),
+            track: Track::default(),
+            loss: Metric::new(beta),
+            lr: Metric::new(0.0),
+            grad_norm: Metric::new(beta),
+            speed: Metric::new(beta),
+            step_seconds: Metric::new(0.95),
+            clipped: Metric::new(0.99),
+            evals: Vec::new(),
+            layers: LayerHistory::default(),
+            samples: VecDeque::new(),
+            checkpoints: Vec::new(),
+            config: Vec::new(),
+            config_version: 0,
+            rejected: None,
+            marks: Vec::new(),
+            log: VecDeque::new(),
+            num_alerts: 0,
+            num_nonfinite: 0,
+        }
+    }
+
+    /// Changes the decay of the smoothed lines.
+    pub fn smooth(&mut self, beta: f64) {
+        for metric in [&mut self.loss, &mut self.grad_norm, &mut self.speed] {
+            metric.smooth(beta);
+        }
+    }
+
+    /// Last step done.
+    pub fn step(&self) -> u64 {
+        let head = self.started.as_ref().map_or(0, |s| s.step);
+        self.track.steps().last().map_or(head, |s| *s.max(&head))
+    }
+
+    /// Tokens trained on so far.
+    pub fn tokens(&self) -> u64 {
+        self.track.tokens().last().copied().unwrap_or(0)
+    }
+
+    /// Where training ends, if it is known.
+    pub fn max_steps(&self) -> Option<u64> {
+        let head = self.started.as_ref()?;
+        (head.max_steps > 0).then_some(head.max_steps)
+    }
+
+    /// Seconds spent training, pauses left out.
+    pub fn elapsed(&self) -> f64 {
+        let extent = self.track.extent(crate::chart::series::XUnit::Time);
+        extent.map_or(0.0, |e| e.1)
+    }
+
+    /// Seconds of training that are left at the present pace.
+    pub fn remaining(&self) -> Option<f64> {
+        let steps = self.max_steps()?.saturating_sub(self.step());
+        let pace = self.step_seconds.ema.last()?;
+        (!self.status.is_over()).then(|| steps as f64 * f64::from(pace))
+    }
+
+    /// The evaluation with the lowest loss.
+    pub fn best_eval(&self) -> Option<&Eval> {
+        let finite = self.evals.iter().filter(|e| e.loss.is_finite());
+        finite.min_by(|a, b| a.loss.total_cmp(&b.loss))
+    }
+
+    /// Notes a command that was sent.
+    pub fn sent(&mut self, id: u64, command: Command) {
+        self.pending.push(Pending { id, command });
+    }
+
+    /// Notes something that concerns the screen, not the run: a lost command, a panic behind the screen.
+    pub fn note(&mut self, level: Level, message: &str) {
+        let (clock, step) = (String::from("--:--:--"), self.step());
+        self.push_log(clock, step, level, "screen", message);
+    }
+
+    /// Notes that the engine is gone. Without a word before, that is a failure.
+    pub fn disconnected(&mut self) {
+        if !self.status.is_over() {
+            let message = "the engine ended without a word; see engine.log in the run's folder";
+            self.status = Status::Failed(message.to_owned());
+            self.note(Level::Bad, message);
+        }
+        self.pending.clear();
+    }
+}

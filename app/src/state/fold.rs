@@ -1,0 +1,349 @@
+//! How each event changes the state.
+
+use engine::link::{Body, Change, Command, Eval, Event, Started, Step};
+
+use super::{
+    Checkpoint, LOG_LINES, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status,
+};
+use crate::text;
+
+impl State {
+    /// Folds one event in.
+    pub fn apply(&mut self, event: &Event) {
+        let time = &event.time;
+        match &event.body {
+            Body::Started(head) => self.start(head, time),
+            Body::Step(step) => self.train(step),
+            Body::Layers(layers) => self.layers.push(layers),
+            Body::Eval(eval) => self.evaluate(eval, time),
+            Body::Sample {
+                step,
+                prompt,
+                text,
+                readable,
+            } => {
+                self.answered("sample");
+                if self.samples.len() == SAMPLES {
+                    self.samples.pop_front();
+                }
+                self.samples.push_back(Sample {
+                    step: *step,
+                    prompt: prompt.clone(),
+                    text: text.clone(),
+                    readable: *readable,
+                });
+            }
+            Body::Checkpoint {
+                step,
+                path,
+                seconds,
+                bytes,
+                reason,
+            } => {
+                if reason == "command" {
+                    self.answered("checkpoint");
+                }
+                self.checkpoints.retain(|c| c.path != *path);
+                self.checkpoints.push(Checkpoint {
+                    step: *step,
+                    path: path.clone(),
+                    seconds: *seconds,
+                    bytes: *bytes,
+                    reason: reason.clone(),
+                    loss: self.loss.ema.last(),
+                });
+                self.mark(*step, Mark::Checkpoint);
+                // The folder's own name says it all; the screen of checkpoints has the path.
+                let name = path.rsplit('/').next().unwrap_or(path);
+                let line = format!(
+                    "{name}  {}  {}  {reason}",
+                    text::bytes(*bytes),
+                    text::duration(*seconds)
+                );
+                self.log(time, *step, Level::Good, "ckpt", &line);
+            }
+            Body::Resumed {
+                step,
+                path,
+                attempt,
+            } => {
+                self.rewind(*step);
+                self.mark(*step, Mark::Resume);
+                self.status = Status::Running;
+                let line = format!("attempt {attempt} goes on from {path}");
+                self.log(time, *step, Level::Info, "resume", &line);
+            }
+            Body::Paused { step, reason } => {
+                self.status = Status::Paused(reason.clone());
+                self.answered("pause");
+                let level = if reason.is_some() {
+                    Level::Warn
+                } else {
+                    Level::Info
+                };
+                self.log(
+                    time,
+                    *step,
+                    level,
+                    "pause",
+                    reason.as_deref().unwrap_or("paused"),
+                );
+            }
+            Body::ResumedFromPause { step } => {
+                self.status = Status::Running;
+                self.answered("resume");
+                self.log(time, *step, Level::Info, "pause", "training goes on");
+            }
+            Body::ConfigApplied {
+                step,
+                version,
+                changes,
+            } => {
+                self.answered("set");
+                self.answered("reload");
+                self.reconfigure(*version, changes);
+                self.mark(*step, Mark::Edit);
+                let changes: Vec<String> = changes
+                    .iter()
+                    .map(|c| format!("{} {} -> {}", c.key, c.from, c.to))
+                    .collect();
+                let line = format!("v{version} in force: {}", changes.join(", "));
+                self.log(time, *step, Level::Good, "config", &line);
+            }
+            Body::ConfigRejected {
+                step,
+                line,
+                column,
+                message,
+            } => {
+                self.answered("set");
+                self.answered("reload");
+                self.rejected = Some(Rejected {
+                    line: *line,
+                    column: *column,
+                    message: message.clone(),
+                });
+                let place = if *line > 0 {
+                    format!("line {line}:{column}: ")
+                } else {
+                    String::new()
+                };
+                let text = format!("refused, v{} stays: {place}{message}", self.config_version);
+                self.log(time, *step, Level::Warn, "config", &text);
+            }
+            Body::Reply {
+                step,
+                id,
+                command,
+                refused,
+                message,
+            } => {
+                self.reply(*id, *refused);
+                let level = if *refused { Level::Warn } else { Level::Info };
+                let line = format!("{command}: {message}");
+                self.log(
+                    time,
+                    *step,
+                    level,
+                    if *refused { "refused" } else { "reply" },
+                    &line,
+                );
+            }
+            Body::Nonfinite {
+                step,
+                r#where: place,
+                action,
+            } => {
+                self.num_nonfinite += 1;
+                self.mark(*step, Mark::Nonfinite);
+                let line = format!("{place} is not finite at step {step}: {action}");
+                self.log(time, *step, Level::Bad, "nonfin", &line);
+            }
+            Body::Warning { step, message } => self.log(time, *step, Level::Warn, "warn", message),
+            Body::Failed { step, message } => {
+                self.status = Status::Failed(message.clone());
+                self.pending.clear();
+                self.log(time, *step, Level::Bad, "failed", message);
+            }
+            Body::Finished {
+                step,
+                loss,
+                seconds,
+                reason,
+            } => {
+                self.status = Status::Finished(reason.clone());
+                self.pending.clear();
+                let line = format!(
+                    "{reason} at step {}, loss {}, {} of training",
+                    text::count(*step),
+                    text::value(*loss, 4),
+                    text::duration(*seconds)
+                );
+                let level = if reason == "diverged" {
+                    Level::Bad
+                } else {
+                    Level::Good
+                };
+                self.log(time, *step, level, "end", &line);
+            }
+        }
+    }
+
+    fn start(&mut self, head: &Started, time: &str) {
+        self.rewind(head.step);
+        self.status = Status::Running;
+        self.config.clone_from(&head.config);
+        self.config_version = head.config_version;
+        self.layers.name(&head.layers);
+        let line = format!(
+            "{} attempt {}  {} params {}  {} {} x{}  {}",
+            head.run,
+            head.attempt,
+            text::number(head.parameters as f64, 3),
+            head.precision,
+            head.device,
+            head.isa,
+            head.threads,
+            text::bytes(head.memory.total)
+        );
+        self.log(time, head.step, Level::Info, "start", &line);
+        self.started = Some(head.clone());
+    }
+
+    fn train(&mut self, step: &Step) {
+        if step.step <= self.track.steps().last().copied().unwrap_or(0) {
+            self.rewind(step.step.saturating_sub(1));
+        }
+        let seconds = self.elapsed() + step.step_seconds.max(0.0);
+        self.track.push(step.step, step.tokens, seconds);
+        self.loss.push(step.loss);
+        self.lr.push(step.lr);
+        self.grad_norm.push(step.grad_norm);
+        self.speed.push(step.tokens_per_second);
+        self.step_seconds.push(step.step_seconds);
+        self.clipped.push(f64::from(u8::from(step.clipped)));
+        if self.status == Status::Waiting {
+            self.status = Status::Running;
+        }
+    }
+
+    fn evaluate(&mut self, eval: &Eval, time: &str) {
+        self.answered("eval");
+        self.mark(eval.step, Mark::Eval);
+        let mut line = format!(
+            "{} {}  perplexity {}",
+            eval.split,
+            text::value(eval.loss, 4),
+            text::value(eval.perplexity, 2)
+        );
+        if let Some(bits) = eval.bits_per_byte {
+            line.push_str("  bits/byte ");
+            line.push_str(&text::value(bits, 3));
+        }
+        if eval.best {
+            line += "  best";
+        }
+        let level = if eval.best { Level::Good } else { Level::Info };
+        self.log(time, eval.step, level, "eval", &line);
+        self.evals.push(eval.clone());
+    }
+
+    /// Forgets what came after `step`: it is superseded by another attempt.
+    fn rewind(&mut self, step: u64) {
+        let rows = self.track.rows_before_step(step.saturating_add(1));
+        self.track.truncate(rows);
+        for metric in [
+            &mut self.loss,
+            &mut self.lr,
+            &mut self.grad_norm,
+            &mut self.speed,
+            &mut self.step_seconds,
+            &mut self.clipped,
+        ] {
+            metric.truncate(rows);
+        }
+        self.evals.retain(|e| e.step <= step);
+        self.samples.retain(|s| s.step <= step);
+        self.marks.retain(|m| m.0 <= step);
+        self.layers.rewind(step);
+    }
+
+    fn reconfigure(&mut self, version: u32, changes: &[Change]) {
+        self.config_version = version;
+        self.rejected = None;
+        for change in changes {
+            if let Some(value) = self.config.iter_mut().find(|v| v.key == change.key) {
+                value.value.clone_from(&change.to);
+                "edit".clone_into(&mut value.source);
+            }
+            if change.key == "train.max_steps"
+                && let (Some(head), Ok(steps)) = (&mut self.started, change.to.parse())
+            {
+                head.max_steps = steps;
+            }
+        }
+    }
+
+    fn reply(&mut self, id: u64, refused: bool) {
+        let (paused, running) = (
+            matches!(self.status, Status::Paused(_)),
+            self.status == Status::Running,
+        );
+        self.pending.retain(|p| {
+            // A pause, a resume or a stop that was only taken is done when its own event says so.
+            let awaits_event = match p.command {
+                Command::Pause { .. } => !paused,
+                Command::Resume => !running,
+                Command::Stop { .. } => true,
+                _ => false,
+            };
+            p.id != id || (awaits_event && !refused)
+        });
+    }
+
+    /// The oldest command of that word is done.
+    fn answered(&mut self, word: &str) {
+        if let Some(at) = self.pending.iter().position(|p| p.command.word() == word) {
+            self.pending.remove(at);
+        }
+    }
+
+    fn mark(&mut self, step: u64, mark: Mark) {
+        self.marks.push((step, mark));
+    }
+
+    fn log(&mut self, time: &str, step: u64, level: Level, tag: &'static str, message: &str) {
+        self.push_log(clock(time), step, level, tag, message);
+    }
+
+    pub(super) fn push_log(
+        &mut self,
+        clock: String,
+        step: u64,
+        level: Level,
+        tag: &'static str,
+        message: &str,
+    ) {
+        if level >= Level::Warn {
+            self.num_alerts += 1;
+        }
+        if self.log.len() == LOG_LINES {
+            self.log.pop_front();
+        }
+        self.log.push_back(LogLine {
+            clock,
+            step,
+            level,
+            tag,
+            text: text::escape(message),
+        });
+    }
+}
+
+/// The time of day in an RFC 3339 time.
+fn clock(time: &str) -> String {
+    match time.get(11..19) {
+        Some(clock) => text::escape(clock),
+        None => "--:--:--".to_owned(),
+    }
+}

@@ -1,0 +1,127 @@
+//! Layer statistics over time, as the heat map shows them.
+
+use engine::link::Layers;
+
+/// Snapshots that are kept; beyond that, neighbours are merged by their greater value.
+const MOST: usize = 2048;
+
+/// What is measured of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quantity {
+    /// RMS of its output.
+    #[default]
+    Activation,
+    /// RMS of the gradient of its parameters.
+    Gradient,
+    /// RMS of its parameters.
+    Weight,
+    /// RMS of the last update over RMS of the parameters.
+    Update,
+}
+
+impl Quantity {
+    /// All quantities, in the order in which the key walks through them.
+    pub const ALL: [Self; 4] = [Self::Activation, Self::Gradient, Self::Weight, Self::Update];
+
+    /// Its name on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Activation => "activation rms",
+            Self::Gradient => "gradient rms",
+            Self::Weight => "weight rms",
+            Self::Update => "update/weight",
+        }
+    }
+}
+
+/// All snapshots of one run.
+#[derive(Clone, Debug, Default)]
+pub struct LayerHistory {
+    names: Vec<String>,
+    steps: Vec<u64>,
+    /// One list of values a snapshot, for each quantity in the order of [`Quantity::ALL`].
+    values: [Vec<Vec<f32>>; 4],
+}
+
+impl LayerHistory {
+    /// Names of the layers.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The step of each snapshot.
+    pub fn steps(&self) -> &[u64] {
+        &self.steps
+    }
+
+    /// Value of a layer in a snapshot, if both exist.
+    pub fn value(&self, quantity: Quantity, layer: usize, snapshot: usize) -> Option<f32> {
+        self.values[quantity as usize]
+            .get(snapshot)?
+            .get(layer)
+            .copied()
+    }
+
+    /// Least and greatest positive finite value of a quantity over all layers and snapshots.
+    pub fn range(&self, quantity: Quantity) -> Option<(f32, f32)> {
+        let all = self.values[quantity as usize].iter().flatten().copied();
+        let positive = all.filter(|v| v.is_finite() && *v > 0.0);
+        positive.fold(None, |range, v| {
+            let (lo, hi) = range.unwrap_or((v, v));
+            Some((lo.min(v), hi.max(v)))
+        })
+    }
+
+    pub(super) fn name(&mut self, names: &[String]) {
+        if !names.is_empty() && names != self.names {
+            *self = Self {
+                names: names.to_vec(),
+                ..Self::default()
+            };
+        }
+    }
+
+    pub(super) fn push(&mut self, layers: &Layers) {
+        self.name(&layers.names);
+        self.rewind(layers.step.saturating_sub(1));
+        self.steps.push(layers.step);
+        let lists = [
+            &layers.activation_rms,
+            &layers.gradient_rms,
+            &layers.weight_rms,
+            &layers.update_ratio,
+        ];
+        for (history, list) in self.values.iter_mut().zip(lists) {
+            history.push(list.iter().map(|&v| v as f32).collect());
+        }
+        if self.steps.len() > MOST {
+            self.halve();
+        }
+    }
+
+    pub(super) fn rewind(&mut self, step: u64) {
+        let len = self.steps.partition_point(|&s| s <= step);
+        self.steps.truncate(len);
+        for history in &mut self.values {
+            history.truncate(len);
+        }
+    }
+
+    fn halve(&mut self) {
+        self.steps = self
+            .steps
+            .chunks(2)
+            .map(|pair| pair[pair.len() - 1])
+            .collect();
+        for history in &mut self.values {
+            *history = history.chunks(2).map(merge).collect();
+        }
+    }
+}
+
+/// The greater value of each layer; what is not finite stays visible.
+fn merge(pair: &[Vec<f32>]) -> Vec<f32> {
+    let (first, last) = (&pair[0], &pair[pair.len() - 1]);
+    let greater = |(a, b): (&f32, &f32)| if a.is_nan() || a > b { *a } else { *b };
+    first.iter().zip(last).map(greater).collect()
+}

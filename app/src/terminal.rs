@@ -1,0 +1,235 @@
+//! The terminal: claimed for the screen, given back whatever happens.
+//!
+//! [`Screen::claim`] takes raw mode and the alternate screen; dropping it, [`restore`] and the panic hook of
+//! [`install_panic_hook`] give them back. A frame is one synchronized update (DEC 2026), so that no half-drawn frame is
+//! seen. An error of [`Screen::draw`] or a false [`is_alive`] means that the terminal is gone; training goes on without
+//! it. Signals are not handled here: who handles them calls [`restore`] or [`Screen::suspend`].
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use ratatui::crossterm::terminal::{
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::crossterm::{cursor, execute, queue};
+use ratatui::{Frame, Terminal};
+
+/// True while the terminal is in raw mode and shows the alternate screen.
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// Messages of panics in threads other than the screen's, kept until the screen can show them.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// True in the thread that draws.
+    static OWNS_SCREEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The claimed terminal.
+pub struct Screen {
+    terminal: Terminal<CrosstermBackend<FrameWriter>>,
+}
+
+impl Screen {
+    /// Claims the terminal of standard output for the calling thread.
+    ///
+    /// # Errors
+    /// If standard output is no terminal or does not take what is written; then nothing is claimed.
+    pub fn claim() -> io::Result<Self> {
+        let mut terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout()?))?;
+        enter(terminal.backend_mut())?;
+        OWNS_SCREEN.set(true);
+        Ok(Self { terminal })
+    }
+
+    /// Draws one frame.
+    ///
+    /// # Errors
+    /// If the terminal does not take it, as when it was closed.
+    pub fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(render)?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
+    }
+
+    /// Gives the terminal back and stops the whole process group, training included, as Ctrl-Z does in a shell. Returns,
+    /// with the terminal claimed anew, once the process is continued.
+    ///
+    /// # Errors
+    /// If the terminal cannot be claimed again.
+    pub fn suspend(&mut self) -> io::Result<()> {
+        restore();
+        #[cfg(unix)]
+        rustix::process::kill_current_process_group(rustix::process::Signal::STOP)?;
+        self.reclaim()
+    }
+
+    /// Claims the terminal again after something else wrote on it or stopped the process, and forgets what it showed.
+    ///
+    /// # Errors
+    /// If the terminal does not take what is written.
+    pub fn reclaim(&mut self) -> io::Result<()> {
+        // A new Terminal remembers nothing of the old screen. Its own `clear` would ask the terminal for the cursor's
+        // position, and the answer would go to whoever reads keys.
+        self.terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout()?))?;
+        enter(self.terminal.backend_mut())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        restore();
+        OWNS_SCREEN.set(false);
+    }
+}
+
+fn enter(out: &mut impl Write) -> io::Result<()> {
+    enable_raw_mode()?;
+    CLAIMED.store(true, Ordering::SeqCst);
+    let entered = execute!(
+        out,
+        EnterAlternateScreen,
+        Clear(ClearType::All),
+        EnableBracketedPaste,
+        cursor::Hide
+    );
+    if entered.is_err() {
+        restore();
+    }
+    entered
+}
+
+/// Gives the terminal back if it is claimed; otherwise nothing happens. Safe to call from any thread, before
+/// `process::exit` for instance.
+pub fn restore() {
+    if !CLAIMED.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    // Nothing can be done about a terminal that refuses to be tidied up, so errors end here.
+    let _ = execute!(
+        io::stdout(),
+        EndSynchronizedUpdate,
+        DisableBracketedPaste,
+        LeaveAlternateScreen,
+        cursor::Show
+    );
+    let _ = disable_raw_mode();
+}
+
+/// False once the terminal is gone: hung up, or its other end closed.
+pub fn is_alive() -> bool {
+    #[cfg(unix)]
+    return rustix::termios::tcgetattr(io::stdout()).is_ok();
+    #[cfg(not(unix))]
+    return true;
+}
+
+/// Installs the hook that keeps panics off the screen. Call once, before threads start.
+///
+/// Threads whose name begins with `engine` are silent: their panics are caught and reported as events. A panic of the
+/// thread that draws gives the terminal back first. Panics of other threads while the screen is up are kept for
+/// [`take_panics`]; without a screen they are printed as usual.
+pub fn install_panic_hook() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("unnamed");
+        if name.starts_with("engine") {
+            return;
+        }
+        if CLAIMED.load(Ordering::SeqCst) && !OWNS_SCREEN.get() {
+            let place = info
+                .location()
+                .map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+            let what = info.payload_as_str().unwrap_or("no message");
+            if let Ok(mut panics) = PANICS.lock() {
+                panics.push(format!("thread '{name}' panicked{place}: {what}"));
+            }
+            return;
+        }
+        restore();
+        usual(info);
+    }));
+}
+
+/// Messages of panics that happened behind the screen since the last call.
+pub fn take_panics() -> Vec<String> {
+    PANICS
+        .lock()
+        .map(|mut p| std::mem::take(&mut *p))
+        .unwrap_or_default()
+}
+
+/// Collects what is written until it is flushed, and drops it instead once the terminal is given back: a panic in the
+/// middle of a frame leaves half of it here, and `Terminal` flushes when it is dropped.
+struct FrameWriter {
+    out: File,
+    pending: Vec<u8>,
+}
+
+impl FrameWriter {
+    fn to_stdout() -> io::Result<Self> {
+        #[cfg(unix)]
+        let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
+        #[cfg(windows)]
+        let handle =
+            std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
+        Ok(Self {
+            out: File::from(handle),
+            pending: Vec::new(),
+        })
+    }
+}
+
+impl Write for FrameWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pending.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let sent = if CLAIMED.load(Ordering::SeqCst) {
+            self.out.write_all(&self.pending)
+        } else {
+            Ok(())
+        };
+        self.pending.clear();
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_reach_a_claimed_terminal_only_and_a_lost_one_is_an_error() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let writer = |out| FrameWriter {
+            out,
+            pending: Vec::new(),
+        };
+        let mut open = writer(path.reopen().unwrap());
+        let mut lost = writer(File::open(path.path()).unwrap());
+        assert!(take_panics().is_empty());
+        restore();
+        open.write_all(b"half a frame").unwrap();
+        open.flush().unwrap();
+        assert_eq!(std::fs::read(path.path()).unwrap(), b"");
+        CLAIMED.store(true, Ordering::SeqCst);
+        open.write_all(b"frame").unwrap();
+        open.flush().unwrap();
+        lost.write_all(b"frame").unwrap();
+        let error = lost.flush();
+        // Not `restore`: it would write to the terminal that runs this test.
+        CLAIMED.store(false, Ordering::SeqCst);
+        assert_eq!(std::fs::read(path.path()).unwrap(), b"frame");
+        assert!(error.is_err());
+    }
+}

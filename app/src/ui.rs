@@ -1,0 +1,287 @@
+//! The screen's loop: keys and events in, commands out, at most one frame every 33 ms.
+//!
+//! Runs in the caller's thread; a second thread waits for keys. The engine is never waited for and never waits: commands
+//! are handed over if there is room, events are drained before each frame. A terminal that goes away, or a panic while
+//! drawing, ends the screen and nothing else: the caller gets the link back and goes on without.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use engine::link::{Client, Interrupt, Urgency};
+use ratatui::crossterm::event::{self, Event as Input};
+
+use crate::chart::glyph::GlyphSet;
+use crate::keymap;
+use crate::lang::Lang;
+use crate::state::{Level, Status};
+use crate::terminal::{self, Screen};
+use crate::theme::{Palette, Theme};
+use crate::view::View;
+use crate::workbench::{Exit, Wants, Workbench};
+
+/// Least time between two frames.
+const FRAME: Duration = Duration::from_millis(33);
+/// How often a screen without news is drawn, for its clocks.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long the key thread waits before it looks whether it is still wanted.
+const KEY_WAIT: Duration = Duration::from_millis(100);
+/// Most events that are folded in before the next frame.
+const MOST_EVENTS: usize = 20_000;
+
+/// How the screen looks at first, and the flags that signals set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Language.
+    pub lang: Lang,
+    /// Colours.
+    pub palette: Palette,
+    /// Characters of charts.
+    pub glyphs: GlyphSet,
+    /// Flags that signal handlers set.
+    pub signals: Signals,
+}
+
+impl Options {
+    /// What the environment asks for: `NO_COLOR`, `TERM`, `COLORFGBG`, the locale.
+    pub fn from_environment() -> Self {
+        let var = |name: &str| std::env::var(name).ok();
+        let console = matches!(
+            var("TERM").as_deref(),
+            Some("linux" | "vt100" | "vt220" | "ansi")
+        );
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .find_map(|n| var(n).filter(|v| !v.is_empty()));
+        let unicode = locale.is_none_or(|l| {
+            let l = l.to_ascii_lowercase();
+            l.contains("utf-8") || l.contains("utf8")
+        });
+        Self {
+            lang: if unicode { Lang::detect(var) } else { Lang::En },
+            palette: Palette::detect(var),
+            glyphs: match (unicode, console) {
+                (false, _) => GlyphSet::Ascii,
+                (true, true) => GlyphSet::Block,
+                (true, false) => GlyphSet::Braille,
+            },
+            signals: Signals::default(),
+        }
+    }
+}
+
+/// What signals ask of the screen. Handlers only set flags; the loop reads them.
+#[derive(Clone, Debug, Default)]
+pub struct Signals {
+    /// SIGINT, SIGTERM: the engine stops by itself; the screen closes once it has.
+    pub interrupt: Interrupt,
+    /// SIGHUP: the terminal is gone; the screen closes at once.
+    pub hangup: Arc<AtomicBool>,
+    /// SIGTSTP: suspend as Ctrl-Z does.
+    pub suspend: Arc<AtomicBool>,
+    /// SIGCONT: claim the terminal again and draw everything anew.
+    pub resumed: Arc<AtomicBool>,
+}
+
+/// Why the screen closed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The run is over, as the status says.
+    Ended(Status),
+    /// The person asked to go on without a screen.
+    Detached,
+    /// The person asked twice to stop: exit at once, without waiting for the engine.
+    HardExit,
+    /// The terminal is gone or drawing failed; training goes on without a screen.
+    Lost(String),
+}
+
+/// Runs the screen until it closes, and gives the link back with the reason. The terminal is restored in every case.
+pub fn run(client: Client, options: &Options) -> (Outcome, Client) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| run_screen(&client, options)));
+    let outcome = match outcome {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Outcome::Lost(format!("terminal: {error}")),
+        Err(_) => Outcome::Lost("the screen failed while drawing".to_owned()),
+    };
+    (outcome, client)
+}
+
+fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
+    let mut screen = Screen::claim()?;
+    let keys = Keys::start()?;
+    let view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
+    let mut bench = Workbench::new(view);
+    let signals = &options.signals;
+    let begin = Instant::now();
+    let mut drawn: Option<Instant> = None;
+    let mut dirty = true;
+    let mut connected = true;
+    loop {
+        let due = drawn.is_none_or(|at| at.elapsed() >= FRAME);
+        if (dirty && due) || drawn.is_none_or(|at| at.elapsed() >= IDLE) {
+            screen.draw(|frame| bench.render(frame.area(), frame.buffer_mut()))?;
+            drawn = Some(Instant::now());
+            dirty = false;
+        }
+        // Keys wake the loop at once; events are looked for at the pace of frames, so that no thread has to forward
+        // them and the link can be handed on when the screen closes.
+        match keys.inputs.recv_timeout(FRAME) {
+            Ok(input) => {
+                bench.now = begin.elapsed();
+                for input in std::iter::once(input).chain(keys.inputs.try_iter()) {
+                    take(&input, &mut bench);
+                }
+                dirty = true;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Ok(Outcome::Lost("terminal: no more input".to_owned()));
+            }
+        }
+        bench.now = begin.elapsed();
+        if connected {
+            let heard = listen(client, &mut bench);
+            dirty |= heard.is_none_or(|num| num > 0);
+            connected = heard.is_some();
+        }
+        for panic in terminal::take_panics() {
+            bench.state.note(Level::Bad, &panic);
+            dirty = true;
+        }
+        send(client, &mut bench);
+        if signals.hangup.load(Ordering::SeqCst) {
+            return Ok(Outcome::Lost("terminal: hung up".to_owned()));
+        }
+        bench.leaving |= signals.interrupt.urgency() != Urgency::None;
+        if bench.leaving && bench.state.status.is_over() {
+            bench.exit.get_or_insert(Exit::Ended);
+        }
+        if let Some(exit) = bench.exit {
+            return Ok(match exit {
+                Exit::Ended => Outcome::Ended(bench.state.status),
+                Exit::Detach => Outcome::Detached,
+                Exit::Hard => Outcome::HardExit,
+            });
+        }
+        if signals.suspend.swap(false, Ordering::SeqCst) {
+            bench.wants = Some(Wants::Suspend);
+        }
+        if signals.resumed.swap(false, Ordering::SeqCst) {
+            bench.wants.get_or_insert(Wants::Redraw);
+        }
+        if let Some(wants) = bench.wants.take() {
+            match wants {
+                Wants::Suspend => {
+                    screen.suspend()?;
+                    // The signal that continued this process is answered by this very return.
+                    signals.resumed.store(false, Ordering::SeqCst);
+                }
+                Wants::Redraw => screen.reclaim()?,
+            }
+            bench.heard = begin.elapsed();
+            drawn = None;
+        }
+    }
+}
+
+fn take(input: &Input, bench: &mut Workbench) {
+    match input {
+        // Windows reports releases too.
+        Input::Key(key) if !key.is_release() => {
+            if let Some(word) = keymap::word(key) {
+                bench.press(&word);
+            }
+        }
+        Input::Paste(text) => {
+            let current = bench.current;
+            bench.panels[current].paste(text);
+        }
+        _ => {}
+    }
+}
+
+/// Folds in what the engine has said. Returns how many events that were; none once the engine is gone.
+fn listen(client: &Client, bench: &mut Workbench) -> Option<usize> {
+    for num in 0..MOST_EVENTS {
+        match client.events.try_recv() {
+            Ok(event) => bench.hear(&event),
+            Err(TryRecvError::Empty) => return Some(num),
+            Err(TryRecvError::Disconnected) => {
+                bench.disconnected();
+                return None;
+            }
+        }
+    }
+    Some(MOST_EVENTS)
+}
+
+fn send(client: &Client, bench: &mut Workbench) {
+    for request in std::mem::take(&mut bench.outbox) {
+        let (id, word) = (request.id, request.command.word());
+        let why = match client.requests.try_send(request) {
+            Ok(()) => continue,
+            Err(TrySendError::Full(_)) => "the engine has too many commands waiting",
+            Err(TrySendError::Disconnected(_)) => "the engine is gone",
+        };
+        bench.state.pending.retain(|p| p.id != id);
+        bench
+            .state
+            .note(Level::Warn, &format!("{word} was not sent: {why}"));
+    }
+}
+
+/// The thread that waits for keys; dropping it ends the thread.
+struct Keys {
+    inputs: Receiver<Input>,
+    wanted: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Keys {
+    fn start() -> io::Result<Self> {
+        let (sender, inputs) = channel();
+        let wanted = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&wanted);
+        let thread = std::thread::Builder::new()
+            .name("keys".to_owned())
+            .spawn(move || read_keys(&sender, &flag))?;
+        Ok(Self {
+            inputs,
+            wanted,
+            thread,
+        })
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.wanted.store(false, Ordering::SeqCst);
+        // Half an escape sequence keeps the thread in a read until the next key; it is not worth waiting for.
+        let begin = Instant::now();
+        while !self.thread.is_finished() && begin.elapsed() < 3 * KEY_WAIT {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Ends, and with it the channel, once the terminal is gone.
+fn read_keys(sender: &Sender<Input>, wanted: &AtomicBool) {
+    while wanted.load(Ordering::SeqCst) {
+        match event::poll(KEY_WAIT) {
+            Ok(true) => {
+                let Ok(input) = event::read() else { return };
+                if sender.send(input).is_err() {
+                    return;
+                }
+            }
+            // A terminal that was closed has no input and says nothing else.
+            Ok(false) if terminal::is_alive() => {}
+            _ => return,
+        }
+    }
+}

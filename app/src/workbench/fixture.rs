@@ -1,0 +1,364 @@
+//! Made-up runs for the tests of the screen: plausible, deterministic, with a spike, an edit, checkpoints and samples.
+
+use engine::link::{
+    Body, Change, Command, ConfigValue, Eval, Event, Layers, Memory, Started, Step,
+};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::Workbench;
+use crate::chart::glyph::GlyphSet;
+use crate::lang::Lang;
+use crate::theme::{Palette, Theme};
+use crate::view::View;
+
+/// Steps that the made-up run shall make.
+pub const MAX_STEPS: u64 = 2000;
+
+pub fn event(body: Body, seconds: u64) -> Event {
+    let (h, m, s) = (14 + seconds / 3600, seconds / 60 % 60, seconds % 60);
+    Event {
+        body,
+        time: format!("2026-03-01T{h:02}:{m:02}:{s:02}Z"),
+    }
+}
+
+/// Numbers between -1 and 1 that look random.
+fn noise(i: u64) -> f64 {
+    let mut x = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1_e995;
+    x ^= x >> 31;
+    x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^= x >> 27;
+    (x % 20_001) as f64 / 10_000.0 - 1.0
+}
+
+pub fn started() -> Event {
+    let value = |key: &str, value: &str, class: &str, source: &str| ConfigValue {
+        key: key.into(),
+        value: value.into(),
+        class: class.into(),
+        source: source.into(),
+    };
+    event(
+        Body::Started(Box::new(Started {
+            schema: 1,
+            run: "demo".into(),
+            attempt: 1,
+            config_version: 1,
+            parameters: 3_412_608,
+            device: "cpu".into(),
+            isa: "avx512".into(),
+            threads: 8,
+            precision: "f32".into(),
+            step: 0,
+            max_steps: MAX_STEPS,
+            tokens_per_step: 8192,
+            floor_bits_per_byte: Some(0.62),
+            floor_loss: Some(1.21),
+            bytes_per_token: Some(2.8),
+            layers: layer_names(),
+            memory: Memory {
+                parameters: 13_650_432,
+                gradients: 13_650_432,
+                optimizer: 27_300_864,
+                activations: 201_326_592,
+                workspace: 33_554_432,
+                data: 4_194_304,
+                runtime: 41_943_040,
+                total: 335_620_096,
+            },
+            config: vec![
+                value("run.name", "\"demo\"", "restart", "file"),
+                value("run.seed", "0", "restart", "default"),
+                value("data.sequence_length", "256", "restart", "file"),
+                value("model.layers", "6", "restart", "file"),
+                value("model.dim", "256", "restart", "file"),
+                value(
+                    "model.mixer",
+                    "{ kind = \"gqa\", window = 0 }",
+                    "restart",
+                    "default",
+                ),
+                value("optimizer.kind", "\"adamw\"", "restart", "default"),
+                value("optimizer.lr", "0.001", "live", "file"),
+                value("optimizer.weight_decay", "0.1", "live", "default"),
+                value("schedule.lr_scale", "1.0", "live", "default"),
+                value("schedule.warmup_steps", "100", "live", "file"),
+                value("train.batch_size", "32", "restart", "file"),
+                value("train.micro_batch", "32", "boundary", "default"),
+                value("train.max_steps", "2000", "live", "flag"),
+                value("train.clip_norm", "1.0", "live", "default"),
+                value("train.eval_interval", "200", "live", "file"),
+                value("train.checkpoint_interval", "500", "live", "file"),
+            ],
+        })),
+        0,
+    )
+}
+
+fn layer_names() -> Vec<String> {
+    let mut names = vec!["embed".to_owned()];
+    for block in 0..6 {
+        names.push(format!("blocks.{block}.mixer"));
+        names.push(format!("blocks.{block}.ffn"));
+    }
+    names.push("norm".into());
+    names.push("head".into());
+    names
+}
+
+pub fn step(step: u64) -> Event {
+    let s = step as f64;
+    let loss = 1.45 + 6.6 * (-s / 160.0).exp() + 0.9 * (-s / 900.0).exp() + 0.07 * noise(step);
+    let spike = if step == 1203 { 3.4 } else { 0.0 };
+    let warmup = (s / 100.0).min(1.0);
+    let lr = 1e-3 * warmup * (0.55 + 0.45 * (std::f64::consts::PI * s / MAX_STEPS as f64).cos());
+    let grad_norm = 0.4 + 3.0 * (-s / 60.0).exp() + 0.12 * noise(step + 7).abs() + spike * 2.0;
+    event(
+        Body::Step(Step {
+            step,
+            attempt: 1,
+            loss: loss + spike,
+            lr,
+            grad_norm,
+            clipped: grad_norm > 1.0,
+            tokens: step * 8192,
+            tokens_per_second: 47_000.0 + 1500.0 * noise(step + 3)
+                - if step % 200 == 1 { 20_000.0 } else { 0.0 },
+            step_seconds: 0.174,
+            data_wait_seconds: 0.001,
+        }),
+        step * 174 / 1000,
+    )
+}
+
+fn layers(step: u64) -> Event {
+    let names = layer_names();
+    let value = |scale: f64, grow: f64| -> Vec<f64> {
+        (0..names.len() as u64)
+            .map(|i| {
+                let drift = 1.0 + grow * (step as f64 / 800.0).min(1.5);
+                scale * drift * (1.0 + i as f64 * 0.12) * (1.0 + 0.1 * noise(step * 31 + i))
+            })
+            .collect()
+    };
+    let mut activation_rms = value(0.6, 0.8);
+    if step > 1500 {
+        activation_rms[10] *= 9.0;
+    }
+    event(
+        Body::Layers(Layers {
+            step,
+            activation_rms,
+            gradient_rms: value(2e-4, -0.5),
+            weight_rms: value(0.02, 0.9),
+            update_ratio: value(1.1e-3, -0.4),
+            names,
+        }),
+        step * 174 / 1000,
+    )
+}
+
+fn eval(step: u64) -> Event {
+    let s = step as f64;
+    let loss = 1.5 + 6.6 * (-s / 160.0).exp() + 0.92 * (-s / 900.0).exp();
+    event(
+        Body::Eval(Eval {
+            step,
+            split: "validation".into(),
+            loss,
+            perplexity: loss.exp(),
+            bits_per_byte: Some(loss / std::f64::consts::LN_2 / 2.8),
+            tokens: 65_536,
+            best: true,
+        }),
+        step * 174 / 1000,
+    )
+}
+
+fn sample(step: u64) -> Event {
+    event(
+        Body::Sample {
+            step,
+            prompt: "The small fox".into(),
+            text: " sees a red house near the river. She asks the old farmer for bread, and the farmer gives her a \
+                   warm apple.\nThe child runs home before the rain begins."
+                .into(),
+            readable: Some(0.35 + step as f64 / 4000.0),
+        },
+        step * 174 / 1000,
+    )
+}
+
+fn checkpoint(step: u64, reason: &str) -> Event {
+    event(
+        Body::Checkpoint {
+            step,
+            path: format!("checkpoints/step_{step:08}"),
+            seconds: 0.41,
+            bytes: 54_601_728,
+            reason: reason.into(),
+        },
+        step * 174 / 1000,
+    )
+}
+
+/// All events of the run up to a step.
+pub fn events(until: u64) -> Vec<Event> {
+    let mut events = vec![started()];
+    for s in 1..=until {
+        events.push(step(s));
+        if s % 25 == 0 {
+            events.push(layers(s));
+        }
+        if s % 200 == 0 {
+            events.push(eval(s));
+            events.push(sample(s));
+        }
+        if s % 500 == 0 {
+            events.push(checkpoint(s, "interval"));
+        }
+        if s == 900 {
+            events.push(event(
+                Body::ConfigApplied {
+                    step: s,
+                    version: 2,
+                    changes: vec![Change {
+                        key: "schedule.lr_scale".into(),
+                        from: "1.0".into(),
+                        to: "0.5".into(),
+                    }],
+                },
+                s * 174 / 1000,
+            ));
+        }
+        if s == 1203 {
+            let message = "grad_norm 7.24 is 17x its median";
+            events.push(event(
+                Body::Warning {
+                    step: s,
+                    message: message.into(),
+                },
+                s * 174 / 1000,
+            ));
+        }
+    }
+    events
+}
+
+pub fn bench() -> Workbench {
+    Workbench::new(View::new(
+        Lang::En,
+        Theme::new(Palette::Mono),
+        GlyphSet::Braille,
+    ))
+}
+
+pub fn hear_all(bench: &mut Workbench, events: &[Event]) {
+    for event in events {
+        bench.hear(event);
+    }
+}
+
+/// The states whose screens are tested, by name.
+pub fn states() -> Vec<(&'static str, Workbench)> {
+    let empty = bench();
+    let mut normal = bench();
+    hear_all(&mut normal, &events(1240));
+
+    let mut paused = bench();
+    hear_all(&mut paused, &events(640));
+    hear_all(
+        &mut paused,
+        &[event(
+            Body::Paused {
+                step: 640,
+                reason: None,
+            },
+            120,
+        )],
+    );
+    paused.ask(Command::Checkpoint { tag: None });
+
+    let mut nonfinite = bench();
+    let mut rows = events(300);
+    for at in [150, 151, 152, 280] {
+        let Some(Event {
+            body: Body::Step(row),
+            ..
+        }) = rows
+            .iter_mut()
+            .find(|e| matches!(&e.body, Body::Step(s) if s.step == at))
+        else {
+            unreachable!("the run has that step")
+        };
+        row.loss = f64::NAN;
+        row.grad_norm = f64::INFINITY;
+    }
+    hear_all(&mut nonfinite, &rows);
+    let stop = [
+        event(
+            Body::Nonfinite {
+                step: 301,
+                r#where: "loss".into(),
+                action: "stop".into(),
+            },
+            60,
+        ),
+        event(
+            Body::Finished {
+                step: 300,
+                loss: f64::NAN,
+                seconds: 52.2,
+                reason: "diverged".into(),
+            },
+            61,
+        ),
+    ];
+    hear_all(&mut nonfinite, &stop);
+
+    let mut finished = bench();
+    hear_all(&mut finished, &events(MAX_STEPS));
+    let end = Body::Finished {
+        step: MAX_STEPS,
+        loss: 1.5312,
+        seconds: 348.0,
+        reason: "max_steps".into(),
+    };
+    hear_all(
+        &mut finished,
+        &[checkpoint(MAX_STEPS, "finished"), event(end, 349)],
+    );
+    vec![
+        ("empty", empty),
+        ("normal", normal),
+        ("paused", paused),
+        ("nonfinite", nonfinite),
+        ("finished", finished),
+    ]
+}
+
+/// The screen as lines of text.
+pub fn text(bench: &Workbench, width: u16, height: u16) -> String {
+    let area = Rect::new(0, 0, width, height);
+    let mut buffer = Buffer::empty(area);
+    bench.render(area, &mut buffer);
+    let mut out = String::new();
+    for y in 0..height {
+        let mut skip = 0;
+        for x in 0..width {
+            // The cell behind a wide character holds nothing of its own.
+            if skip > 0 {
+                skip -= 1;
+                continue;
+            }
+            let symbol = buffer[(x, y)].symbol();
+            skip = crate::text::width(symbol).saturating_sub(1);
+            out.push_str(symbol);
+        }
+        let line = out.trim_end_matches(' ').len();
+        out.truncate(line);
+        out.push('\n');
+    }
+    out
+}

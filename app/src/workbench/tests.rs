@@ -1,0 +1,405 @@
+//! The screen as a whole: what it shows, what keys do, that no size breaks it.
+
+use std::time::Duration;
+
+use engine::link::{Body, Command};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::fixture::{bench, event, events, hear_all, states, step, text};
+use super::{Exit, Wants, Workbench};
+use crate::chart::glyph::GlyphSet;
+use crate::keymap::KEYMAP;
+use crate::lang::Lang;
+use crate::state::Status;
+use crate::theme::{Palette, Theme};
+
+fn normal() -> Workbench {
+    let mut bench = bench();
+    hear_all(&mut bench, &events(640));
+    bench
+}
+
+fn asked(bench: &mut Workbench) -> Vec<Command> {
+    std::mem::take(&mut bench.outbox)
+        .into_iter()
+        .map(|r| r.command)
+        .collect()
+}
+
+#[test]
+fn screens_look_as_they_should() {
+    for (name, bench) in states() {
+        for (width, height) in [(40, 10), (80, 24), (160, 50)] {
+            insta::assert_snapshot!(
+                format!("{name}-{width}x{height}"),
+                text(&bench, width, height)
+            );
+        }
+    }
+    let mut bench = normal();
+    for (key, name) in [
+        ("2", "layers"),
+        ("3", "samples"),
+        ("4", "checkpoints"),
+        ("5", "config"),
+        ("6", "log"),
+        ("7", "help"),
+    ] {
+        bench.press(key);
+        insta::assert_snapshot!(format!("screen-{name}"), text(&bench, 80, 24));
+    }
+    bench.press("1");
+    for key in ["q", "j"] {
+        bench.press(key);
+    }
+    insta::assert_snapshot!("dialog", text(&bench, 80, 24));
+    bench.press("esc");
+    for key in ["H", "z", "z", "y", "t", "m", "m", "m"] {
+        bench.press(key);
+    }
+    insta::assert_snapshot!("zoomed-ascii", text(&bench, 80, 24));
+    bench.view.lang = Lang::Zh;
+    bench.press("?");
+    insta::assert_snapshot!("help-zh", text(&bench, 100, 40));
+}
+
+#[test]
+fn no_size_breaks_any_screen() {
+    for (_, mut bench) in states() {
+        for panel in 0..bench.panels.len() {
+            bench.show(panel);
+            bench.dialog = (panel == 0).then(Default::default);
+            bench.view.glyphs = bench.view.glyphs.next();
+            // Odd strides meet every breakpoint from both sides somewhere.
+            for width in (0..=200)
+                .step_by(11)
+                .chain([1, 2, 3, 39, 40, 59, 60, 69, 136, 200])
+            {
+                for height in (0..=60).step_by(7).chain([1, 2, 3, 4, 6, 14, 16, 22, 36]) {
+                    let area = Rect::new(0, 0, width, height);
+                    let mut buffer = Buffer::empty(area);
+                    bench.render(area, &mut buffer);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_shrinking_area_within_a_buffer_is_kept() {
+    // Drawing stays inside the area even where the buffer is larger.
+    let bench = normal();
+    let mut buffer = Buffer::empty(Rect::new(0, 0, 100, 40));
+    let area = Rect::new(10, 5, 60, 20);
+    bench.render(area, &mut buffer);
+    for y in 0..40 {
+        for x in 0..100 {
+            if !area.contains((x, y).into()) {
+                assert_eq!(buffer[(x, y)].symbol(), " ", "{x} {y}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_of_every_table_does_no_harm_anywhere() {
+    let keys: Vec<&str> = KEYMAP.iter().flat_map(|b| b.keys.iter().copied()).collect();
+    for (_, mut bench) in states() {
+        for panel in 0..bench.panels.len() {
+            let own: Vec<&str> = bench.panels[panel]
+                .keys()
+                .iter()
+                .flat_map(|k| k.keys.iter().copied())
+                .collect();
+            for key in keys
+                .iter()
+                .chain(&own)
+                .chain(&["x", "enter", "esc", "f9", "unknown"])
+            {
+                bench.show(panel);
+                bench.press(key);
+                text(&bench, 80, 24);
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_take_the_keys_that_they_list() {
+    for (index, _) in bench().panels.iter().enumerate() {
+        let keys = bench().panels[index].keys();
+        for key in keys.iter().flat_map(|k| k.keys) {
+            let mut bench = normal();
+            let mut commands = Vec::new();
+            let state = bench.state.clone();
+            let taken = bench.panels[index].handle(key, &state, &mut bench.view, &mut commands);
+            assert!(taken, "panel {index} lists {key} and leaves it");
+        }
+    }
+}
+
+#[test]
+fn every_binding_of_the_footer_and_the_keymap_stands_in_the_help() {
+    for lang in [Lang::En, Lang::Zh] {
+        let mut bench = normal();
+        bench.view.lang = lang;
+        bench.press("?");
+        let help = text(&bench, 160, 100);
+        for binding in KEYMAP {
+            assert!(
+                help.contains(binding.action.help.get(lang)),
+                "{:?}",
+                binding.keys
+            );
+        }
+    }
+}
+
+#[test]
+fn commands_are_asked_for_and_shown_as_pending_until_confirmed() {
+    let mut bench = normal();
+    for (key, command) in [
+        ("p", Command::Pause { hard: false }),
+        ("p", Command::Resume),
+        ("P", Command::Pause { hard: true }),
+        ("c", Command::Checkpoint { tag: None }),
+        ("s", Command::Sample),
+        ("e", Command::Eval),
+    ] {
+        bench.press(key);
+        assert_eq!(asked(&mut bench), [command], "{key}");
+    }
+    let ids: Vec<u64> = bench.state.pending.iter().map(|p| p.id).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(bench.state.status, Status::Running);
+    assert!(text(&bench, 120, 24).contains("evaluating..."));
+    hear_all(
+        &mut bench,
+        &[event(
+            Body::Paused {
+                step: 640,
+                reason: None,
+            },
+            0,
+        )],
+    );
+    bench.state.pending.clear();
+    bench.press("p");
+    assert_eq!(asked(&mut bench), [Command::Resume]);
+}
+
+#[test]
+fn leaving_asks_what_becomes_of_the_run() {
+    let mut bench = normal();
+    bench.press("q");
+    assert!(bench.exit.is_none());
+    bench.press("esc");
+    assert!(bench.dialog.is_none() && bench.exit.is_none());
+    bench.press("q");
+    bench.press("d");
+    assert_eq!(bench.exit, Some(Exit::Detach));
+
+    let mut bench = normal();
+    bench.press("q");
+    bench.press("enter");
+    assert_eq!(asked(&mut bench), [Command::Stop { checkpoint: true }]);
+    assert!(bench.exit.is_none(), "the engine has not confirmed");
+    let stopped = Body::Finished {
+        step: 641,
+        loss: 2.0,
+        seconds: 1.0,
+        reason: "stopped".into(),
+    };
+    hear_all(&mut bench, &[step(641), event(stopped, 0)]);
+    assert_eq!(bench.exit, Some(Exit::Ended));
+
+    let mut bench = normal();
+    bench.press("q");
+    bench.press("x");
+    assert_eq!(asked(&mut bench), [Command::Stop { checkpoint: false }]);
+}
+
+#[test]
+fn a_finished_run_keeps_its_screen_and_takes_no_commands() {
+    let mut bench = normal();
+    let end = Body::Finished {
+        step: 640,
+        loss: 2.0,
+        seconds: 1.0,
+        reason: "max_steps".into(),
+    };
+    hear_all(&mut bench, &[event(end, 0)]);
+    assert!(bench.exit.is_none());
+    bench.press("c");
+    assert!(bench.outbox.is_empty());
+    bench.press("q");
+    assert_eq!(bench.exit, Some(Exit::Ended));
+    // A machine that is taken away does not wait for a key.
+    let mut bench = normal();
+    let end = Body::Finished {
+        step: 640,
+        loss: 2.0,
+        seconds: 1.0,
+        reason: "preempted".into(),
+    };
+    hear_all(&mut bench, &[event(end, 0)]);
+    assert_eq!(bench.exit, Some(Exit::Ended));
+}
+
+#[test]
+fn ctrl_c_stops_and_twice_within_five_seconds_exits() {
+    let mut bench = normal();
+    bench.press("q");
+    bench.press("ctrl-c");
+    assert!(bench.dialog.is_none());
+    assert_eq!(asked(&mut bench), [Command::Stop { checkpoint: true }]);
+    bench.now = Duration::from_secs(6);
+    bench.press("ctrl-c");
+    assert!(bench.exit.is_none());
+    bench.now = Duration::from_secs(8);
+    bench.press("ctrl-c");
+    assert_eq!(bench.exit, Some(Exit::Hard));
+}
+
+#[test]
+fn a_live_key_is_edited_and_a_restart_key_is_not() {
+    let mut bench = normal();
+    bench.press("5");
+    bench.press("enter");
+    assert!(!text(&bench, 80, 24).contains("run.name ="));
+    for key in [
+        "/",
+        "l",
+        "r",
+        "_",
+        "enter",
+        "enter",
+        "backspace",
+        "2",
+        "q",
+        "ctrl-u",
+        "0",
+        ".",
+        "7",
+        "enter",
+    ] {
+        bench.press(key);
+    }
+    let set = Command::Set {
+        key: "schedule.lr_scale".into(),
+        value: "0.7".into(),
+    };
+    assert_eq!(asked(&mut bench), [set]);
+    assert!(
+        bench.exit.is_none() && bench.dialog.is_none(),
+        "typed keys are text"
+    );
+}
+
+#[test]
+fn frozen_the_display_stands_still_and_the_header_goes_on() {
+    let mut bench = normal();
+    bench.press("f");
+    let row = |bench: &Workbench, y: usize| text(bench, 100, 30).lines().nth(y).unwrap().to_owned();
+    let (header, chart) = (row(&bench, 0), row(&bench, 5));
+    assert!(header.contains("FROZEN"));
+    (641..700).for_each(|s| bench.hear(&step(s)));
+    assert_ne!(row(&bench, 0), header);
+    assert_eq!(row(&bench, 5), chart);
+    bench.press("f");
+    assert!(!row(&bench, 0).contains("FROZEN"));
+    assert_ne!(row(&bench, 5), chart);
+}
+
+#[test]
+fn an_engine_that_falls_silent_is_noticed() {
+    let mut bench = normal();
+    bench.now = Duration::from_secs(4);
+    assert!(!text(&bench, 120, 24).contains("silent"));
+    bench.now = Duration::from_secs(42);
+    assert!(text(&bench, 120, 24).contains("silent for 42s"));
+    hear_all(
+        &mut bench,
+        &[event(
+            Body::Paused {
+                step: 640,
+                reason: None,
+            },
+            0,
+        )],
+    );
+    bench.now = Duration::from_mins(70);
+    assert!(!text(&bench, 120, 24).contains("silent"));
+}
+
+#[test]
+fn the_view_is_changed_by_keys_and_told_in_the_chart() {
+    let mut bench = normal();
+    for key in ["y", "t", "z", "S"] {
+        bench.press(key);
+    }
+    let shown = text(&bench, 120, 30);
+    for words in ["x tokens", "y log", "zoom 2x", "smooth 0.95"] {
+        assert!(shown.contains(words), "{words}\n{shown}");
+    }
+    bench.press("G");
+    assert_eq!(bench.view.cursor, Some(640));
+    bench.press("H");
+    assert_eq!(bench.view.cursor, Some(600));
+    bench.press("H");
+    assert_eq!(bench.view.cursor, Some(500));
+    bench.press("L");
+    assert_eq!(bench.view.cursor, Some(600));
+    bench.press("esc");
+    assert_eq!((bench.view.cursor, bench.view.zoom), (None, 1));
+    bench.press("esc");
+    assert_eq!(bench.view.zoom, 0);
+    bench.press("backtab");
+    assert_eq!(bench.current, bench.panels.len() - 1);
+    bench.press("esc");
+    assert_eq!(bench.current, 0);
+    bench.press("ctrl-z");
+    assert_eq!(bench.wants, Some(Wants::Suspend));
+}
+
+#[test]
+fn colours_mean_the_same_in_every_palette_and_none_is_used_under_no_color() {
+    for (_, palette) in Palette::ALL {
+        let mut bench = normal();
+        bench.view.theme = Theme::new(palette);
+        bench.view.glyphs = GlyphSet::Octant;
+        let area = Rect::new(0, 0, 160, 50);
+        let mut buffer = Buffer::empty(area);
+        bench.render(area, &mut buffer);
+        let coloured = buffer.content.iter().filter(|c| {
+            c.style()
+                .fg
+                .is_some_and(|c| c != ratatui::style::Color::Reset)
+        });
+        assert_eq!(coloured.count() == 0, palette == Palette::Mono);
+    }
+}
+
+#[test]
+fn a_frame_of_a_long_run_is_drawn_in_a_few_milliseconds() {
+    let mut bench = bench();
+    hear_all(&mut bench, &events(200));
+    for s in 201..200_000 {
+        bench.hear(&step(s));
+    }
+    let area = Rect::new(0, 0, 200, 60);
+    let mut buffer = Buffer::empty(area);
+    bench.render(area, &mut buffer);
+    let begin = std::time::Instant::now();
+    for _ in 0..5 {
+        bench.render(area, &mut buffer);
+    }
+    // About 2 ms on one core; the bound leaves room for a busy machine.
+    assert!(
+        begin.elapsed() < Duration::from_millis(250),
+        "{:?}",
+        begin.elapsed() / 5
+    );
+    eprintln!("{:?} a frame", begin.elapsed() / 5);
+}

@@ -1,0 +1,233 @@
+//! Which checkpoints there are, which is read, and which are kept.
+
+use super::{
+    CheckpointError, Manifest, RealDisk, TEMPORARY, TrainerState, folder_name, read_trainer,
+    step_of, write_atomic,
+};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// A valid checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What it consists of.
+    pub manifest: Manifest,
+    /// The trainer's scalars.
+    pub trainer: TrainerState,
+}
+
+/// The file that holds the name of the best checkpoint, in a run's folder.
+const BEST: &str = "best";
+/// The file that marks a checkpoint as never to be deleted. It is not the manifest's: the mark can come later.
+const TAG: &str = "tag";
+/// The folder of checkpoints that a later attempt has left behind.
+const ASIDE: &str = "superseded";
+
+/// Reads a checkpoint's folder through and compares it with its manifest.
+///
+/// # Errors
+/// If it is not a complete checkpoint; the message says what is wrong.
+pub fn verify(folder: &Path) -> Result<Found, CheckpointError> {
+    let manifest = Manifest::read(folder)?;
+    manifest.check(folder, true)?;
+    let trainer = read_trainer(folder)?;
+    if trainer.step != manifest.step {
+        return Err(CheckpointError::Invalid {
+            path: folder.to_owned(),
+            message: format!(
+                "its trainer state is of step {}, its manifest of step {}",
+                trainer.step, manifest.step
+            ),
+        });
+    }
+    Ok(Found {
+        path: folder.to_owned(),
+        manifest,
+        trainer,
+    })
+}
+
+/// Steps and folders of a `checkpoints` folder, ascending; whether they are valid is not looked at. None where there is
+/// no folder.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn list(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+    let fault = |error| CheckpointError::disk(checkpoints, "read the folder", error);
+    let entries = match fs::read_dir(checkpoints) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fault(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(fault)?.path();
+        if let Some(step) = step_of(&path) {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The valid checkpoint of the highest step. Each invalid one above it is told to `warn` in a line.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn newest_valid(
+    checkpoints: &Path,
+    warn: &mut dyn FnMut(String),
+) -> Result<Option<Found>, CheckpointError> {
+    for (_, path) in list(checkpoints)?.into_iter().rev() {
+        match verify(&path) {
+            Ok(found) => return Ok(Some(found)),
+            Err(error) => warn(format!("skipped: {error}")),
+        }
+    }
+    Ok(None)
+}
+
+/// Removes what writers that were killed left behind; returns how many things. Only for the process that holds the run's
+/// lock: then nobody else is writing.
+///
+/// # Errors
+/// If the folder cannot be read or something cannot be removed.
+pub fn clean(checkpoints: &Path) -> Result<usize, CheckpointError> {
+    let fault = |error| CheckpointError::disk(checkpoints, "clean the folder", error);
+    let entries = match fs::read_dir(checkpoints) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(fault(error)),
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry.map_err(fault)?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            let path = entry.path();
+            if path.is_dir() {
+                fs::remove_dir_all(&path).map_err(fault)?;
+            } else {
+                fs::remove_file(&path).map_err(fault)?;
+            }
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Moves the checkpoints of steps after `step` to `superseded/`: a run that goes on from an earlier step (a rollback, or
+/// because later ones are damaged) leaves them behind, and will write its own in their place. Returns how many.
+///
+/// # Errors
+/// If one cannot be moved.
+pub fn set_aside(checkpoints: &Path, step: u64) -> Result<usize, CheckpointError> {
+    let aside = checkpoints.join(ASIDE);
+    let mut moved = 0;
+    for (found, path) in list(checkpoints)? {
+        if found <= step {
+            continue;
+        }
+        let fault = |error| CheckpointError::disk(&path, "move the folder", error);
+        fs::create_dir_all(&aside).map_err(fault)?;
+        let name = folder_name(found);
+        let mut number = 1;
+        let mut place = aside.join(format!("{name}.{number}"));
+        while place.symlink_metadata().is_ok() {
+            number += 1;
+            place = aside.join(format!("{name}.{number}"));
+        }
+        fs::rename(&path, place).map_err(fault)?;
+        moved += 1;
+    }
+    Ok(moved)
+}
+
+/// Marks a checkpoint with a name; [`prune`] never deletes it.
+///
+/// # Errors
+/// If the mark cannot be written.
+pub fn tag(folder: &Path, name: &str) -> Result<(), CheckpointError> {
+    let path = folder.join(TAG);
+    write_atomic(&RealDisk, &path, format!("{name}\n").as_bytes())
+        .map_err(|error| CheckpointError::disk(&path, "write", error))
+}
+
+/// The name that a checkpoint is marked with.
+pub fn tag_of(folder: &Path) -> Option<String> {
+    let text = fs::read_to_string(folder.join(TAG)).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Notes which checkpoint is the best, in the run's folder.
+///
+/// # Errors
+/// If the note cannot be written; the old one is then still there.
+pub fn set_best(run: &Path, step: u64) -> Result<(), CheckpointError> {
+    let path = run.join(BEST);
+    write_atomic(
+        &RealDisk,
+        &path,
+        format!("{}\n", folder_name(step)).as_bytes(),
+    )
+    .map_err(|error| CheckpointError::disk(&path, "write", error))
+}
+
+/// The step of the best checkpoint, if one is noted.
+pub fn best(run: &Path) -> Option<u64> {
+    let text = fs::read_to_string(run.join(BEST)).ok()?;
+    step_of(Path::new(text.trim()))
+}
+
+/// What [`prune`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Steps whose checkpoints were deleted.
+    pub steps: Vec<u64>,
+    /// Bytes that this freed, as their manifests say.
+    pub bytes: u64,
+}
+
+/// Deletes checkpoints until the last `keep_last` are left (0: none is deleted), never the best one of the run or one that
+/// is tagged. Folders that do not look complete are neither counted nor touched. Checkpoints set aside go too, unless
+/// tagged.
+///
+/// # Errors
+/// If a folder cannot be read or removed.
+pub fn prune(run: &Path, checkpoints: &Path, keep_last: usize) -> Result<Pruned, CheckpointError> {
+    let mut pruned = Pruned::default();
+    if keep_last == 0 {
+        return Ok(pruned);
+    }
+    let best = best(run);
+    let mut all = list(checkpoints)?;
+    all.retain(|(_, path)| Manifest::read(path).is_ok_and(|m| m.check(path, false).is_ok()));
+    let old = all.len().saturating_sub(keep_last);
+    let mut doomed: Vec<(u64, PathBuf)> = all.into_iter().take(old).collect();
+    doomed.retain(|(step, _)| best != Some(*step));
+    if let Ok(aside) = fs::read_dir(checkpoints.join(ASIDE)) {
+        for path in aside.flatten().map(|entry| entry.path()) {
+            let step = path.file_stem().and_then(|stem| step_of(Path::new(stem)));
+            doomed.extend(step.map(|step| (step, path)));
+        }
+    }
+    for (step, path) in doomed {
+        if tag_of(&path).is_some() {
+            continue;
+        }
+        let fault = |error| CheckpointError::disk(&path, "delete the folder", error);
+        let bytes = Manifest::read(&path).map_or(0, |manifest| manifest.bytes());
+        // Renamed first, so that a kill half-way leaves a leftover and not a damaged checkpoint.
+        let leftover = checkpoints.join(format!(
+            "{TEMPORARY}prune-{}",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ));
+        fs::rename(&path, &leftover).map_err(fault)?;
+        fs::remove_dir_all(&leftover).map_err(fault)?;
+        pruned.steps.push(step);
+        pruned.bytes += bytes;
+    }
+    Ok(pruned)
+}

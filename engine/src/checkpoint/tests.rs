@@ -1,0 +1,450 @@
+use super::*;
+use crate::safetensors::{Dtype, TensorInfo, encode};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Named tensors in memory, both ways.
+#[derive(Clone, Default, PartialEq, Debug)]
+struct Memory(Vec<(TensorInfo, Vec<f32>)>);
+
+impl Memory {
+    fn new(value: f32) -> Self {
+        let tensor = |name: &str, len: usize| {
+            let values = (0..len).map(|i| value + i as f32).collect();
+            (TensorInfo::f32(name, [len]), values)
+        };
+        Self(vec![tensor("a", 3), tensor("b", 5)])
+    }
+}
+
+impl TensorSource for Memory {
+    fn tensors(&self) -> Vec<TensorInfo> {
+        self.0.iter().map(|(info, _)| info.clone()).collect()
+    }
+    fn write(&self, index: usize, out: &mut dyn Write) -> io::Result<()> {
+        encode(Dtype::F32, &self.0[index].1, out)
+    }
+}
+
+impl TensorSink for Memory {
+    fn tensors(&self) -> Vec<TensorInfo> {
+        TensorSource::tensors(self)
+    }
+    fn slot(&mut self, index: usize) -> &mut [f32] {
+        &mut self.0[index].1
+    }
+}
+
+/// A folder in memory where there is one: syncing it takes no time.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+fn state(step: u64) -> TrainerState {
+    TrainerState {
+        step,
+        tokens: 1 << 40,
+        seconds: 12.5,
+        attempt: 2,
+        config_version: 3,
+        config: vec![("optimizer.lr".to_owned(), "0.001".to_owned())],
+        data: DataPosition {
+            epoch: 1,
+            row: 77,
+            rows: 1000,
+            seed: 9,
+        },
+        seed: 42,
+        generators: vec![("sample".to_owned(), [1, u64::MAX, 3, 4])],
+        best_loss: Some(1.25),
+        best_step: 500,
+        loss_ema: (3.5, 0.9),
+        skipped: 1,
+        counters: vec![("rollbacks".to_owned(), 2.0)],
+    }
+}
+
+fn save_on(disk: &dyn Disk, checkpoints: &Path, step: u64) -> Result<Written, CheckpointError> {
+    let contents = Contents {
+        model: &Memory::new(step as f32),
+        optimizer: &Memory::new(-(step as f32)),
+        config: &json!({"model_type": "llama"}),
+        generation_config: &json!({"eos_token_id": 0}),
+        tokenizer: Some(b"{}"),
+        trainer: &state(step),
+    };
+    write_on(disk, checkpoints, &contents, "interval")
+}
+
+fn save(checkpoints: &Path, step: u64) -> Written {
+    save_on(&RealDisk, checkpoints, step).unwrap()
+}
+
+fn newest(checkpoints: &Path) -> Option<u64> {
+    let found = newest_valid(checkpoints, &mut |_| {}).unwrap();
+    found.map(|found| found.manifest.step)
+}
+
+/// Every file under a folder with its contents.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_saved_is_loaded() {
+    let folder = scratch();
+    let checkpoints = folder.path().join("checkpoints");
+    let written = save(&checkpoints, 1000);
+    assert_eq!(written.path, checkpoints.join("step_00001000"));
+    let found = verify(&written.path).unwrap();
+    assert_eq!(found.trainer, state(1000));
+    assert_eq!(found.manifest.reason, "interval");
+    assert_eq!(found.manifest.files.len(), 6);
+    let on_disk: usize = contents(&written.path).values().map(Vec::len).sum();
+    assert_eq!(written.bytes, on_disk as u64);
+    let mut model = Memory::new(0.0);
+    load_tensors(&written.path.join(MODEL), &mut model).unwrap();
+    assert_eq!(model, Memory::new(1000.0));
+    let mut arrays = Memory::new(0.0);
+    load_tensors(&written.path.join(OPTIMIZER), &mut arrays).unwrap();
+    assert_eq!(arrays, Memory::new(-1000.0));
+    arrays.0.pop();
+    let error = load_tensors(&written.path.join(OPTIMIZER), &mut arrays).unwrap_err();
+    assert!(error.to_string().contains("tensor b: is not expected"));
+    arrays.0.push((TensorInfo::f32("c", [5]), vec![0.0; 5]));
+    let error = load_tensors(&written.path.join(OPTIMIZER), &mut arrays).unwrap_err();
+    assert!(error.to_string().contains("tensor c: is missing"));
+    arrays.0[1].0 = TensorInfo::f32("b", [5, 1]);
+    let error = load_tensors(&written.path.join(OPTIMIZER), &mut arrays).unwrap_err();
+    assert!(error.to_string().contains("has shape [5]"), "{error}");
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let folder = scratch();
+    save(folder.path(), 10);
+    let before = contents(folder.path());
+    let error = save_on(&RealDisk, folder.path(), 10).unwrap_err();
+    assert!(matches!(error, CheckpointError::Exists { .. }), "{error}");
+    assert_eq!(contents(folder.path()), before);
+}
+
+#[test]
+fn every_damage_is_noticed() {
+    let folder = scratch();
+    save(folder.path(), 1);
+    let good = contents(&save(folder.path(), 2).path);
+    let mut warnings = Vec::new();
+    for (path, bytes) in &good {
+        // Cut short, grown, one bit flipped, gone.
+        let mut flipped = bytes.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let cut = bytes[..bytes.len() / 2].to_vec();
+        let grown = [bytes.as_slice(), b"\0"].concat();
+        for damaged in [
+            Some(cut),
+            Some(grown),
+            Some(flipped),
+            Some(Vec::new()),
+            None,
+        ] {
+            match &damaged {
+                Some(damaged) => fs::write(path, damaged).unwrap(),
+                None => fs::remove_file(path).unwrap(),
+            }
+            // The manifest's last byte is a line feed: flipping it makes it invalid JSON too.
+            let found = newest_valid(folder.path(), &mut |line| warnings.push(line)).unwrap();
+            assert_eq!(found.unwrap().manifest.step, 1, "{}", path.display());
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    assert_eq!(warnings.len(), good.len() * 5);
+    assert!(
+        warnings
+            .iter()
+            .all(|line| line.starts_with("skipped: ") && !line.contains('\n'))
+    );
+    assert_eq!(newest(folder.path()), Some(2));
+    fs::rename(
+        folder.path().join("step_00000002"),
+        folder.path().join("step_00000003"),
+    )
+    .unwrap();
+    assert_eq!(
+        newest(folder.path()),
+        Some(1),
+        "a folder of another step's name"
+    );
+}
+
+#[test]
+fn a_trainer_state_survives_and_hostile_bytes_do_not() {
+    let bytes = state(7).encode().unwrap();
+    assert_eq!(TrainerState::decode(&bytes).unwrap(), state(7));
+    // The form is frozen: a file of version 1 must stay readable.
+    assert_eq!(bytes[..12], *b"ZLLMTRN1\x01\0\0\0");
+    assert_eq!(bytes[44], 7, "the step is the payload's first number");
+    for length in 0..bytes.len() {
+        assert!(TrainerState::decode(&bytes[..length]).is_err(), "{length}");
+    }
+    for at in 0..bytes.len() {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 0x40;
+        assert!(TrainerState::decode(&bytes).is_err(), "{at}");
+    }
+    // A correct checksum over forged lengths and versions.
+    let forge = |version: u32, payload: &[u8]| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&version.to_le_bytes()).update(payload);
+        let mut bytes = b"ZLLMTRN1".to_vec();
+        bytes.extend(version.to_le_bytes());
+        bytes.extend(hasher.finalize().as_bytes());
+        bytes.extend(payload);
+        TrainerState::decode(&bytes)
+    };
+    let payload = &bytes[44..];
+    let error = |version, payload: &[u8]| forge(version, payload).unwrap_err();
+    assert!(error(2, payload).contains("newer zerollm"));
+    assert!(error(1, &[payload, b"x"].concat()).contains("left over"));
+    assert!(error(1, &[0xff; 64]).contains("cannot be decoded"));
+    for at in 0..payload.len() {
+        let mut payload = payload.to_vec();
+        payload.splice(at..=at, [253, 255, 255, 255, 255, 255, 255, 255, 255]);
+        // A number may be any number; a length may not.
+        if let Ok(state) = forge(1, &payload) {
+            assert_eq!(state.config, self::state(7).config);
+        }
+    }
+}
+
+#[test]
+fn pruning_keeps_the_last_the_best_and_the_tagged() {
+    let folder = scratch();
+    let (run, checkpoints) = (folder.path(), folder.path().join("checkpoints"));
+    assert_eq!(list(&checkpoints).unwrap(), []);
+    assert_eq!(clean(&checkpoints).unwrap(), 0);
+    for step in 1..=6 {
+        save(&checkpoints, step);
+    }
+    set_best(run, 2).unwrap();
+    assert_eq!(best(run), Some(2));
+    tag(&checkpoints.join("step_00000003"), "before the spike").unwrap();
+    assert_eq!(
+        tag_of(&checkpoints.join("step_00000003")).as_deref(),
+        Some("before the spike")
+    );
+    fs::remove_file(checkpoints.join("step_00000006").join(TRAINER)).unwrap();
+    assert_eq!(prune(run, &checkpoints, 0).unwrap(), Pruned::default());
+    let pruned = prune(run, &checkpoints, 1).unwrap();
+    assert_eq!(pruned.steps, [1, 4]);
+    assert!(pruned.bytes > 1000);
+    let steps = |folder: &Path| {
+        let found = list(folder).unwrap().into_iter();
+        found.map(|(step, _)| step).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&checkpoints), [2, 3, 5, 6]);
+    assert!(
+        verify(&checkpoints.join("step_00000003")).is_ok(),
+        "a tag is no damage"
+    );
+
+    // Going on from step 2: the later ones make room, and go at the next pruning unless tagged.
+    assert_eq!(set_aside(&checkpoints, 2).unwrap(), 3);
+    assert_eq!(steps(&checkpoints), [2]);
+    save(&checkpoints, 3);
+    assert_eq!(set_aside(&checkpoints, 2).unwrap(), 1);
+    assert_eq!(newest(&checkpoints), Some(2));
+    let pruned = prune(run, &checkpoints, 1).unwrap();
+    let mut gone = pruned.steps;
+    gone.sort_unstable();
+    assert_eq!(gone, [3, 5, 6]);
+    assert!(checkpoints.join("superseded/step_00000003.1").is_dir());
+}
+
+/// A disk whose n-th operation, and every later one if `dead`, fails.
+struct Faulty {
+    left: AtomicUsize,
+    kind: ErrorKind,
+    dead: bool,
+}
+
+impl Faulty {
+    fn new(n: usize, kind: ErrorKind, dead: bool) -> Self {
+        let left = AtomicUsize::new(n);
+        Self { left, kind, dead }
+    }
+
+    fn count(&self) -> io::Result<()> {
+        match self.left.load(Ordering::Relaxed) {
+            0 if self.dead => Err(self.kind.into()),
+            0 => Ok(()),
+            n => {
+                self.left.store(n - 1, Ordering::Relaxed);
+                if n == 1 {
+                    Err(self.kind.into())
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+struct FaultyFile<'a>(&'a Faulty, Box<dyn DiskFile>);
+
+impl Write for FaultyFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // In small pieces, so that failures fall between any two of them; the failing one leaves a part behind.
+        let part = &bytes[..bytes.len().min(40)];
+        if let Err(error) = self.0.count() {
+            self.1.write_all(&part[..part.len() / 2])?;
+            return Err(error);
+        }
+        self.1.write(part)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.1.flush()
+    }
+}
+
+impl DiskFile for FaultyFile<'_> {
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.count()?;
+        self.1.sync()
+    }
+}
+
+impl Disk for &'static Faulty {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.count()?;
+        Ok(Box::new(FaultyFile(self, RealDisk.create(path)?)))
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.count()?;
+        RealDisk.create_dir_all(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.count()?;
+        RealDisk.create_dir(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.count()?;
+        RealDisk.rename(from, to)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.count()?;
+        RealDisk.sync_dir(path)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.count()?;
+        RealDisk.remove_file(path)
+    }
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.count()?;
+        RealDisk.remove_dir_all(path)
+    }
+}
+
+fn faulty(n: usize, kind: ErrorKind, dead: bool) -> &'static Faulty {
+    Box::leak(Box::new(Faulty::new(n, kind, dead)))
+}
+
+/// Operations of a save that meets no fault.
+fn operations() -> usize {
+    let folder = scratch();
+    let disk = faulty(1_000_000, ErrorKind::Other, false);
+    save_on(&disk, folder.path(), 2).unwrap();
+    1_000_000 - disk.left.load(Ordering::Relaxed)
+}
+
+#[test]
+fn a_failure_at_any_point_loses_nothing() {
+    let folder = scratch();
+    save(folder.path(), 1);
+    let before = contents(folder.path());
+    let total = operations();
+    assert!(total > 50, "{total}");
+    for n in 1..=total {
+        for kind in [ErrorKind::StorageFull, ErrorKind::PermissionDenied] {
+            let disk = faulty(n, kind, false);
+            let error = save_on(&disk, folder.path(), 2).unwrap_err();
+            match (&error, kind) {
+                (CheckpointError::DiskFull { .. }, ErrorKind::StorageFull)
+                | (CheckpointError::Io { .. }, ErrorKind::PermissionDenied) => {}
+                _ => panic!("operation {n}: {error:?}"),
+            }
+            let line = error.to_string();
+            assert!(
+                !line.contains('\n') && line.contains("are intact"),
+                "{line}"
+            );
+            // The old one is there, whole, and nothing else: the temporary folder has gone.
+            assert_eq!(contents(folder.path()), before, "operation {n}");
+            assert_eq!(
+                fs::read_dir(folder.path()).unwrap().count(),
+                1,
+                "operation {n}"
+            );
+        }
+    }
+    assert_eq!(newest(folder.path()), Some(1));
+    save(folder.path(), 2);
+    assert_eq!(newest(folder.path()), Some(2));
+}
+
+#[test]
+fn a_death_at_any_point_loses_nothing() {
+    let total = operations();
+    for n in 1..=total {
+        let folder = scratch();
+        save(folder.path(), 1);
+        let before = contents(folder.path());
+        // After the n-th operation nothing reaches the disk any more: as if the process had been killed there.
+        save_on(&faulty(n, ErrorKind::Other, true), folder.path(), 2).unwrap_err();
+        // Only the last operation (the sync of the parent) comes after the rename: then the new one is there, whole.
+        let expected = if n == total { 2 } else { 1 };
+        assert_eq!(newest(folder.path()), Some(expected), "operation {n}");
+        let leftovers = clean(folder.path()).unwrap();
+        assert_eq!(leftovers, usize::from(n > 2 && n != total), "operation {n}");
+        if n != total {
+            assert_eq!(contents(folder.path()), before, "operation {n}");
+            // The next attempt is not in the way of the dead one.
+            save(folder.path(), 2);
+            assert_eq!(newest(folder.path()), Some(2));
+        }
+    }
+}
+
+#[test]
+fn a_small_file_is_replaced_whole_or_not_at_all() {
+    let folder = scratch();
+    let path = folder.path().join("run.json");
+    write_atomic(&RealDisk, &path, b"old").unwrap();
+    let disk = faulty(1_000_000, ErrorKind::Other, false);
+    write_atomic(&disk, &path, b"old").unwrap();
+    let total = 1_000_000 - disk.left.load(Ordering::Relaxed);
+    for n in 1..=total {
+        let outcome = write_atomic(&faulty(n, ErrorKind::StorageFull, false), &path, b"new");
+        let now = fs::read(&path).unwrap();
+        // A failed removal of a leftover is no failure, and a failed sync of the folder leaves the new contents.
+        assert!(now == b"old" || n == 1 || n == total, "operation {n}");
+        assert!(outcome.is_err() || n == 1, "operation {n}");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "operation {n}"
+        );
+        write_atomic(&RealDisk, &path, b"old").unwrap();
+    }
+}

@@ -1,0 +1,203 @@
+//! A session: a model, its caches, and what has been written so far.
+//!
+//! Prompts go through a program of many tokens without a head ([`PREFILL`] at a time); tokens that are to be continued go
+//! through a program of one token with a head. Both write the same caches: a cache is the state of the one program, and
+//! is handed to the other when the roles change.
+
+use crate::model::{InferenceVars, Model};
+use crate::param::Params;
+use crate::tape::plan::Options;
+use crate::tape::run::{Program, Replay};
+use crate::tape::{Tape, fuse};
+use kernels::arena::Arena;
+use kernels::{Cpu, Precision, Scalars};
+
+/// Prompt tokens that are read at once.
+pub const PREFILL: usize = 64;
+
+/// A recorded step of writing.
+#[derive(Debug)]
+struct Recorded {
+    program: Program,
+    vars: InferenceVars,
+    width: usize,
+}
+
+/// A model that reads and writes.
+#[derive(Debug)]
+pub struct Session {
+    prefill: Recorded,
+    decode: Recorded,
+    /// Whether the caches are with `prefill` (or with `decode`).
+    caches_with_prefill: bool,
+    capacity: usize,
+    vocab: usize,
+    tokens: Vec<i32>,
+    logits: Vec<f32>,
+}
+
+/// A session holds no more tokens than this: the model's positions, or the cache that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text is longer than the {capacity} tokens that the model can read")]
+pub struct TooLong {
+    /// The limit.
+    pub capacity: usize,
+}
+
+impl Session {
+    /// A session of at most `capacity` tokens.
+    pub fn new(model: &Model, precision: Precision, capacity: usize, cpu: &Cpu) -> Self {
+        let record = |width: usize, logits: bool| {
+            let mut tape = Tape::new(precision);
+            // A prefill's surplus tokens lie behind the last of the text: the caches have room for them.
+            let vars = model.record_inference(&mut tape, width, capacity + PREFILL, logits);
+            let program = Program::new(fuse::fuse(tape), None, cpu, Options::default());
+            Recorded {
+                program,
+                vars,
+                width,
+            }
+        };
+        let mut prefill = record(PREFILL.min(capacity), false);
+        let decode = record(1, true);
+        // The caches exist once; the other program starts with empty ones.
+        prefill.program.take_states();
+        Self {
+            prefill,
+            decode,
+            caches_with_prefill: false,
+            capacity,
+            vocab: model.vocab_size(),
+            tokens: Vec::new(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// Bytes of arena that the session's programs need.
+    pub fn arena_bytes(&self) -> usize {
+        self.prefill
+            .program
+            .plan()
+            .bytes()
+            .max(self.decode.program.plan().bytes())
+    }
+
+    /// What was read and written so far.
+    pub fn tokens(&self) -> &[i32] {
+        &self.tokens
+    }
+
+    /// Longest text.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets everything after the first `len` tokens.
+    pub fn truncate(&mut self, len: usize) {
+        self.tokens.truncate(len);
+    }
+
+    /// Reads `tokens`, and returns the logits (V) for the one that follows. At least one token.
+    ///
+    /// # Errors
+    /// If the text becomes too long; nothing was read then.
+    pub fn read(
+        &mut self,
+        tokens: &[i32],
+        arena: &mut Arena,
+        params: &mut Params,
+        cpu: &Cpu,
+    ) -> Result<&[f32], TooLong> {
+        let (last, before) = tokens.split_last().expect("at least one token to read");
+        if self.tokens.len() + tokens.len() > self.capacity {
+            return Err(TooLong {
+                capacity: self.capacity,
+            });
+        }
+        for chunk in before.chunks(self.prefill.width) {
+            self.hand_caches(true);
+            run(
+                &mut self.prefill,
+                chunk,
+                self.tokens.len(),
+                arena,
+                params,
+                cpu,
+            );
+            self.tokens.extend_from_slice(chunk);
+        }
+        self.hand_caches(false);
+        run(
+            &mut self.decode,
+            &[*last],
+            self.tokens.len(),
+            arena,
+            params,
+            cpu,
+        );
+        self.tokens.push(*last);
+        let slot = self.decode.program.read(
+            arena,
+            self.decode
+                .vars
+                .logits
+                .expect("the decoding program has a head"),
+        );
+        self.logits.clear();
+        self.logits
+            .extend_from_slice(&slot.as_slice::<f32>()[..self.vocab]);
+        Ok(&self.logits)
+    }
+
+    fn hand_caches(&mut self, to_prefill: bool) {
+        if self.caches_with_prefill != to_prefill {
+            let (from, to) = if to_prefill {
+                (&mut self.decode, &mut self.prefill)
+            } else {
+                (&mut self.prefill, &mut self.decode)
+            };
+            to.program.set_states(from.program.take_states());
+            self.caches_with_prefill = to_prefill;
+        }
+    }
+}
+
+/// Runs a program on `tokens`, of which there may be fewer than its width: the surplus is read and forgotten, as the next
+/// call writes over its place in the caches.
+fn run(
+    recorded: &mut Recorded,
+    tokens: &[i32],
+    start: usize,
+    arena: &mut Arena,
+    params: &mut Params,
+    cpu: &Cpu,
+) {
+    let Recorded {
+        program,
+        vars,
+        width,
+    } = recorded;
+    let ids: Vec<i32> = (0..*width)
+        .map(|i| tokens.get(i).copied().unwrap_or(0))
+        .collect();
+    // A surplus token's position must only be one that exists.
+    let last = start + tokens.len() - 1;
+    let positions: Vec<i32> = (start..start + *width)
+        .map(|i| i.min(last) as i32)
+        .collect();
+    program.write(arena, vars.tokens, &ids);
+    program.write(arena, vars.positions, &positions);
+    let scalars = Scalars {
+        cache_len: start,
+        ..Scalars::default()
+    };
+    program.replay(
+        arena,
+        params,
+        cpu,
+        &mut Replay {
+            scalars,
+            ..Replay::default()
+        },
+    );
+}

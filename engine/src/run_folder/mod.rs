@@ -1,0 +1,470 @@
+//! A run's folder: who trains what, every event, every configuration, every checkpoint.
+//!
+//! `runs/<name>/` holds `run.json` ([`RunRecord`]), `run.lock`, `config/v001.toml`..., `events.jsonl`
+//! ([`EventWriter`], [`EventReader`]), `checkpoints/` (see [`crate::checkpoint`]), `best`, `samples/` and `engine.log`.
+//! A [`RunFolder`] is the right to write there: it holds a lock that ends with its process. Readers need none
+//! ([`list`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
+
+mod events;
+mod list;
+mod lock;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+pub use events::{EventReader, EventTail, EventWriter};
+pub use list::{State, Summary, list, summary};
+pub use record::{Origin, Parent, RunRecord, now};
+
+use crate::checkpoint::{self, CheckpointError, Disk as _, Found, RealDisk, is_full, write_atomic};
+use lock::Lock;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+const RECORD: &str = "run.json";
+const LOCK: &str = "run.lock";
+const EVENTS: &str = "events.jsonl";
+
+/// Where a run's name was said, which decides what happens when it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameFrom {
+    /// `--run NAME`: a taken name is an error.
+    Flag,
+    /// The config (or the program): a taken name gets a number behind it.
+    Config,
+}
+
+/// Why a run's folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The name is no name for a folder.
+    #[error("run name {name:?}: {message}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        message: &'static str,
+    },
+    /// The name is taken.
+    #[error("run {name} exists already ({}); --resume continues it, another --run starts a new one", path.display())]
+    Exists {
+        /// The name.
+        name: String,
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// There is no such run.
+    #[error("no run {name} in {}; `zerollm runs` lists those there are", runs.display())]
+    NotFound {
+        /// The name.
+        name: String,
+        /// Where it was looked for.
+        runs: PathBuf,
+    },
+    /// There is no run at all.
+    #[error("no run in {} to resume; `zerollm train` starts one", runs.display())]
+    NoRuns {
+        /// Where they were looked for.
+        runs: PathBuf,
+    },
+    /// Another process trains it.
+    #[error("run {name} is in use by {}; `zerollm ctl {name} stop` ends it", Process(*process))]
+    Locked {
+        /// The run.
+        name: String,
+        /// The other process, if it can be told.
+        process: Option<u32>,
+    },
+    /// There is no room.
+    #[error("{}: no room on the disk ({source}); free some space and go on", path.display())]
+    DiskFull {
+        /// What was being written.
+        path: PathBuf,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// The checkpoints cannot be looked at.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+struct Process(Option<u32>);
+
+impl std::fmt::Display for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(process) => write!(f, "process {process}"),
+            None => f.write_str("another process"),
+        }
+    }
+}
+
+impl RunError {
+    fn disk(path: &Path, action: &'static str, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if is_full(&source) {
+            Self::DiskFull { path, source }
+        } else {
+            Self::Io {
+                path,
+                action,
+                source,
+            }
+        }
+    }
+
+    /// The process's exit code for it: 2 where the user named the wrong run, 5 for unusable checkpoints, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Name { .. }
+            | Self::Exists { .. }
+            | Self::NotFound { .. }
+            | Self::NoRuns { .. }
+            | Self::Locked { .. } => 2,
+            Self::Checkpoint(_) => 5,
+            Self::DiskFull { .. } | Self::Io { .. } => 1,
+        }
+    }
+}
+
+/// The folder of runs: the flag, else `ZEROLLM_RUNS`, else `runs` in the current directory.
+pub fn runs_dir(flag: Option<&Path>) -> PathBuf {
+    let from_env = std::env::var_os("ZEROLLM_RUNS").filter(|value| !value.is_empty());
+    match (flag, from_env) {
+        (Some(flag), _) => flag.to_owned(),
+        (None, Some(value)) => value.into(),
+        (None, None) => PathBuf::from("runs"),
+    }
+}
+
+/// The folder of a run: by name in `runs`, or by path (anything with a separator in it).
+///
+/// # Errors
+/// If there is none.
+pub fn find(runs: &Path, run: &str) -> Result<PathBuf, RunError> {
+    let path = if run.contains(std::path::is_separator) || run == "." || run == ".." {
+        PathBuf::from(run)
+    } else {
+        check_name(run)?;
+        runs.join(run)
+    };
+    if is_run(&path) {
+        return Ok(path);
+    }
+    Err(RunError::NotFound {
+        name: run.to_owned(),
+        runs: runs.to_owned(),
+    })
+}
+
+/// Takes `RUN@STEP` apart.
+pub fn split_step(run: &str) -> (&str, Option<u64>) {
+    match run.rsplit_once('@') {
+        Some((name, step)) if !name.is_empty() => match step.parse() {
+            Ok(step) => (name, Some(step)),
+            Err(_) => (run, None),
+        },
+        _ => (run, None),
+    }
+}
+
+/// Whether a folder is a run's, be it one whose process died at its very start.
+fn is_run(path: &Path) -> bool {
+    [RECORD, LOCK, EVENTS]
+        .iter()
+        .any(|file| path.join(file).is_file())
+}
+
+/// A run's name is a folder's name, on any system.
+fn check_name(name: &str) -> Result<(), RunError> {
+    let message = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > 200 {
+        "it is longer than 200 bytes"
+    } else if name.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|', '@'])
+        || name.chars().any(char::is_control)
+    {
+        "it contains a character that a folder's name cannot have everywhere"
+    } else if name.starts_with(['.', '-', ' ']) || name.ends_with(['.', ' ']) {
+        "it begins or ends with a character that makes a bad folder's name"
+    } else {
+        return Ok(());
+    };
+    Err(RunError::Name {
+        name: name.to_owned(),
+        message,
+    })
+}
+
+/// The right to write a run's folder.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    record: RunRecord,
+    lock: Lock,
+}
+
+/// A run that goes on.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Its folder. [`RunFolder::begin_attempt`] is due before the first event.
+    pub folder: RunFolder,
+    /// Its newest valid checkpoint, which stands on its own manifest even where run.json is torn; `None` starts the run at
+    /// step 0.
+    pub checkpoint: Option<Found>,
+    /// Whether run.json was missing or not whole.
+    pub torn: bool,
+    /// What the user should know, a line each.
+    pub warnings: Vec<String>,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run and takes its lock.
+    ///
+    /// # Errors
+    /// If the name is not allowed, is taken and comes from the flag, or the disk refuses. Nothing is left behind then.
+    pub fn create(
+        runs: &Path,
+        name: &str,
+        from: NameFrom,
+        origin: &Origin,
+    ) -> Result<Self, RunError> {
+        check_name(name)?;
+        fs::create_dir_all(runs).map_err(|error| RunError::disk(runs, "make the folder", error))?;
+        let mut path = runs.join(name);
+        let mut number = 1;
+        // Making the folder is the test: of two processes, one gets it.
+        while let Err(error) = fs::create_dir(&path) {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(RunError::disk(&path, "make the folder", error));
+            }
+            if from == NameFrom::Flag {
+                return Err(RunError::Exists {
+                    name: name.to_owned(),
+                    path,
+                });
+            }
+            number += 1;
+            path = runs.join(format!("{name}-{number}"));
+        }
+        let made = Self::fill(&path, origin).and_then(|folder| {
+            let synced = RealDisk.sync_dir(runs);
+            synced.map_err(|error| RunError::disk(runs, "sync the folder", error))?;
+            Ok(folder)
+        });
+        if made.is_err() {
+            drop(fs::remove_dir_all(&path));
+        }
+        made
+    }
+
+    fn fill(path: &Path, origin: &Origin) -> Result<Self, RunError> {
+        let lock = Lock::take(&path.join(LOCK), &name_of(path))?;
+        for folder in ["config", "checkpoints", "samples"] {
+            let folder = path.join(folder);
+            fs::create_dir(&folder)
+                .map_err(|error| RunError::disk(&folder, "make the folder", error))?;
+        }
+        let record = RunRecord::new(&name_of(path), origin);
+        let folder = Self {
+            path: path.to_owned(),
+            record,
+            lock,
+        };
+        folder.write_record()?;
+        // Readers find a file from the start on.
+        folder.events()?;
+        Ok(folder)
+    }
+
+    /// Takes up a run again: the one that is named (or lies at a path), else the newest. Leftovers of writers that were
+    /// killed are removed.
+    ///
+    /// # Errors
+    /// If there is no such run, another process has it, or the disk refuses.
+    pub fn open_for_resume(runs: &Path, name: Option<&str>) -> Result<Resumed, RunError> {
+        let path = match name {
+            Some(name) => find(runs, name)?,
+            None => list::newest(runs)?.ok_or_else(|| RunError::NoRuns {
+                runs: runs.to_owned(),
+            })?,
+        };
+        let name = name_of(&path);
+        let lock = Lock::take(&path.join(LOCK), &name)?;
+        let mut warnings = Vec::new();
+        let known = RunRecord::read(&path);
+        let torn = known.is_none();
+        if torn {
+            warnings.push(format!(
+                "run {name}: {RECORD} is missing or not whole; it is written anew"
+            ));
+        }
+        let mut record = known.unwrap_or_default();
+        let events = path.join(EVENTS);
+        record.attempt = record.attempt.max(events::last_attempt(&events)?);
+        for folder in ["config", "checkpoints", "samples"] {
+            let folder = path.join(folder);
+            fs::create_dir_all(&folder)
+                .map_err(|error| RunError::disk(&folder, "make the folder", error))?;
+        }
+        let folder = Self { path, record, lock };
+        for place in ["", "config", "checkpoints"] {
+            checkpoint::clean(&folder.path.join(place))?;
+        }
+        let checkpoint =
+            checkpoint::newest_valid(&folder.checkpoints(), &mut |line| warnings.push(line))?;
+        Ok(Resumed {
+            folder,
+            checkpoint,
+            torn,
+            warnings,
+        })
+    }
+
+    /// Notes in run.json that an attempt begins, after a resume and once nothing can be refused any more. Returns its
+    /// number.
+    ///
+    /// # Errors
+    /// If run.json cannot be written; the old one is then still there.
+    pub fn begin_attempt(&mut self, origin: &Origin) -> Result<u32, RunError> {
+        let mut record = RunRecord::new(&self.name(), origin);
+        record.attempt = self.record.attempt + 1;
+        if !self.record.created.is_empty() {
+            record.created.clone_from(&self.record.created);
+            record.parent = self.record.parent.take().or(record.parent);
+        }
+        self.record = record;
+        self.write_record()?;
+        Ok(self.record.attempt)
+    }
+
+    fn write_record(&self) -> Result<(), RunError> {
+        let path = self.path.join(RECORD);
+        let mut text = serde_json::to_vec_pretty(&self.record)
+            .map_err(|error| RunError::disk(&path, "write", error.into()))?;
+        text.push(b'\n');
+        write_atomic(&RealDisk, &path, &text).map_err(|error| RunError::disk(&path, "write", error))
+    }
+
+    /// Deletes the folder of a new run that is refused before its first step.
+    ///
+    /// # Errors
+    /// If the folder cannot be deleted.
+    pub fn discard(self) -> Result<(), RunError> {
+        let path = self.path.clone();
+        // The lock's file is open: some systems delete no open file.
+        drop(self.lock);
+        fs::remove_dir_all(&path).map_err(|error| RunError::disk(&path, "delete the folder", error))
+    }
+
+    /// The run's name: its folder's.
+    pub fn name(&self) -> String {
+        name_of(&self.path)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What run.json says.
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// The folder of checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The folder of samples.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples")
+    }
+
+    /// A path below this folder as events name it: relative, with `/`.
+    pub fn relative(&self, path: &Path) -> String {
+        let inner = path.strip_prefix(&self.path).unwrap_or(path);
+        let parts = inner.components().filter(|part| *part != Component::CurDir);
+        let parts: Vec<_> = parts
+            .map(|part| part.as_os_str().to_string_lossy())
+            .collect();
+        parts.join("/")
+    }
+
+    /// Writes a version of the configuration, `config/v001.toml` for version 1.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn save_config(&self, version: u32, text: &str) -> Result<PathBuf, RunError> {
+        let path = config_path(&self.path, version);
+        write_atomic(&RealDisk, &path, text.as_bytes())
+            .map_err(|error| RunError::disk(&path, "write", error))?;
+        Ok(path)
+    }
+
+    /// Opens events.jsonl to go on writing.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn events(&self) -> Result<EventWriter, RunError> {
+        EventWriter::open(&self.path.join(EVENTS))
+    }
+
+    /// Opens engine.log to go on writing.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn log(&self) -> Result<File, RunError> {
+        let path = self.path.join("engine.log");
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        opened.map_err(|error| RunError::disk(&path, "open", error))
+    }
+}
+
+/// Path of a version of the configuration in a run's folder.
+pub fn config_path(run: &Path, version: u32) -> PathBuf {
+    run.join("config").join(format!("v{version:03}.toml"))
+}
+
+/// The versions of the configuration in a run's folder, ascending.
+pub fn config_versions(run: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(run.join("config")) else {
+        return Vec::new();
+    };
+    let mut versions: Vec<u32> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let version = name.to_str()?.strip_prefix('v')?.strip_suffix(".toml")?;
+            version.parse().ok()
+        })
+        .collect();
+    versions.sort_unstable();
+    versions
+}
+
+/// Name of a run's folder; `.` and the like are made whole first.
+fn name_of(path: &Path) -> String {
+    let name = match path.file_name() {
+        Some(name) => name.to_owned(),
+        None => path
+            .canonicalize()
+            .ok()
+            .and_then(|whole| Some(whole.file_name()?.to_owned()))
+            .unwrap_or_default(),
+    };
+    name.to_string_lossy().into_owned()
+}

@@ -1,0 +1,123 @@
+//! Edits of the configuration while a run is on: applied whole at a boundary of their class, or rejected whole.
+
+use super::run::Engine;
+use crate::config::{Config, ConfigError, Sources, diff, read};
+use crate::link::{Body, Change};
+use crate::registry::Class;
+
+impl Engine {
+    /// Reads the configuration file again. Returns whether it was refused, and a line.
+    pub(super) fn reload(&mut self) -> (bool, String) {
+        match self.resolve(&[]) {
+            Ok(config) => self.adopt(config),
+            Err(error) => self.reject(&error),
+        }
+    }
+
+    /// Applies one `key=value`.
+    pub(super) fn apply_edit(&mut self, edit: &str) -> (bool, String) {
+        match self.resolve(&[edit.to_owned()]) {
+            Ok(config) => {
+                let answer = self.adopt(config);
+                if !answer.0 {
+                    self.source.edits.push(edit.to_owned());
+                }
+                answer
+            }
+            Err(error) => self.reject(&error),
+        }
+    }
+
+    fn resolve(&self, edits: &[String]) -> Result<Config, ConfigError> {
+        let text = match &self.source.file {
+            Some(file) => read(file)?,
+            None => crate::config::DEMO.to_owned(),
+        };
+        let edits: Vec<String> = self.source.edits.iter().chain(edits).cloned().collect();
+        Config::resolve(&Sources {
+            file: self.source.file.as_deref(),
+            text: &text,
+            flags: &self.source.flags,
+            edits: &edits,
+            checkpoint: None,
+        })
+    }
+
+    fn reject(&mut self, error: &ConfigError) -> (bool, String) {
+        let message = error.to_string();
+        self.emit(Body::ConfigRejected {
+            step: self.step,
+            line: error.line,
+            column: error.column,
+            message: message.clone(),
+        });
+        (true, message)
+    }
+
+    fn adopt(&mut self, config: Config) -> (bool, String) {
+        let changes = diff(self.config(), &config);
+        if changes.is_empty() {
+            return (false, "nothing has changed".to_owned());
+        }
+        let restart: Vec<&str> = changes
+            .iter()
+            .filter(|(_, class)| *class == Class::Restart)
+            .map(|(change, _)| change.key.as_str())
+            .collect();
+        if !restart.is_empty() {
+            let message = format!(
+                "{} cannot change in a run that is on: start a new one",
+                restart.join(", ")
+            );
+            self.emit(Body::ConfigRejected {
+                step: self.step,
+                line: 0,
+                column: 0,
+                message: message.clone(),
+            });
+            return (true, message);
+        }
+        let names = |changes: &[(Change, Class)]| {
+            changes
+                .iter()
+                .map(|(change, _)| change.key.clone())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        if changes.iter().any(|(_, class)| *class == Class::Boundary) {
+            let message = format!(
+                "{} will be applied at the next pause or checkpoint",
+                names(&changes)
+            );
+            self.waiting_config = Some(config);
+            return (false, message);
+        }
+        let message = format!("{} applied", names(&changes));
+        self.apply(config, changes);
+        (false, message)
+    }
+
+    /// Applies an edit that waited for a boundary.
+    pub(super) fn apply_waiting_config(&mut self) {
+        if let Some(config) = self.waiting_config.take() {
+            let changes = diff(self.config(), &config);
+            self.apply(config, changes);
+        }
+    }
+
+    fn apply(&mut self, config: Config, changes: Vec<(Change, Class)>) {
+        self.trainer.optimizer.configure(&config.optimizer.choice);
+        self.setup.config = config;
+        self.config_version += 1;
+        let text = self.config().to_toml();
+        if let Err(error) = self.folder.save_config(self.config_version, &text) {
+            self.warn(error.to_string());
+        }
+        let changes = changes.into_iter().map(|(change, _)| change).collect();
+        self.emit(Body::ConfigApplied {
+            step: self.step,
+            version: self.config_version,
+            changes,
+        });
+    }
+}
