@@ -6,7 +6,6 @@ pub mod data;
 pub mod hf;
 pub mod infer;
 pub mod link;
-pub mod run_folder;
 pub mod model;
 pub mod optim;
 pub mod param;
