@@ -212,9 +212,10 @@ fn json_lines_are_documents_and_bad_ones_are_named_or_counted() {
 
 #[test]
 fn whole_documents_are_held_out_and_no_tokenizer_sees_them() {
-    let lines: String = (0..20)
-        .map(|i| format!("{{\"text\": \"{i:04}\"}}\n"))
+    let lines: Vec<_> = (0..20)
+        .map(|i| format!("{{\"text\": \"{i:04}\"}}"))
         .collect();
+    let lines = lines.join("\n");
     let folder = Folder::new(&[("a.jsonl", lines.as_bytes())]);
     let setting = "train = [\"a.jsonl\"]\nvalidation_fraction = 0.15\nsequence_length = 5";
     let data = folder.open_with(setting, EOT).unwrap();
