@@ -3,8 +3,10 @@
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod estimate;
 pub mod hf;
 pub mod infer;
+pub mod launch;
 pub mod link;
 pub mod model;
 pub mod optim;

@@ -143,6 +143,12 @@ impl Params {
         }
     }
 
+    /// Bytes of one flat buffer for `specs`, without making it.
+    pub fn flat_bytes(specs: &ParamSpecs, precision: Precision) -> usize {
+        let padded = |spec: &ParamSpec| spec.shape.iter().product::<usize>().next_multiple_of(PAD);
+        specs.specs.iter().map(padded).sum::<usize>() * precision.wide().size()
+    }
+
     /// The parameters' descriptions.
     pub fn specs(&self) -> &ParamSpecs {
         &self.specs

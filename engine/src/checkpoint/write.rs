@@ -1,5 +1,6 @@
 //! Writing a checkpoint so that it is complete or not there.
 
+use super::keep::move_aside;
 use super::manifest::SCHEMA;
 use super::{
     CONFIG, CheckpointError, Disk, DiskFile, FileRecord, GENERATION_CONFIG, MANIFEST, MODEL,
@@ -67,7 +68,12 @@ pub fn write_on(
     let step = contents.trainer.step;
     let place = checkpoints.join(folder_name(step));
     if place.symlink_metadata().is_ok() {
-        return Err(CheckpointError::Exists { path: place });
+        let complete = Manifest::read(&place).is_ok_and(|it| it.check(&place, false).is_ok());
+        if complete {
+            return Err(CheckpointError::Exists { path: place });
+        }
+        // Damaged, which is why this step was trained again: out of the way, but not deleted.
+        move_aside(checkpoints, &place)?;
     }
     let fault = |action| move |path: &Path, error| CheckpointError::disk(path, action, error);
     disk.create_dir_all(checkpoints)

@@ -248,6 +248,13 @@ impl Engine {
         self.link.emit(event);
     }
 
+    /// Writes and hands over an event after the engine has failed, as far as that is possible.
+    pub(crate) fn report(&mut self, event: Event) {
+        drop(self.events.append(&event));
+        self.link.emit(event);
+        self.link.flush();
+    }
+
     pub(super) fn warn(&mut self, message: String) {
         self.emit(Body::Warning {
             step: self.step,

@@ -1,0 +1,122 @@
+//! `zerollm estimate`: what a run will need.
+
+use super::{ConfigFlags, Failure, existing};
+use clap::Args;
+use engine::config::Config;
+use engine::data::{Batch, Cache};
+use engine::estimate::{available_bytes, memory};
+use engine::launch::cpu;
+use engine::setup::Setup;
+use engine::train::step::Trainer;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Flags of `zerollm estimate`.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// Configuration file (TOML); without one the embedded demo
+    pub config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub flags: ConfigFlags,
+}
+
+/// How long the probe trains, warm-up left out.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// Runs it.
+///
+/// # Errors
+/// If the configuration is refused, or it does not fit (exit 4).
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let sets = arguments.flags.sets();
+    let config = match &arguments.config {
+        Some(file) => Config::load(existing(file)?, &sets)?,
+        None => Config::demo(&sets)?,
+    };
+    let cpu = cpu(&config)?;
+    let setup = Setup::new(config, Cache::of_user().as_ref(), &mut |_| {})?;
+    let memory = memory(&setup.config, &setup.model, &cpu);
+    let parameters = setup.model.specs().count();
+    let fits = available_bytes().is_none_or(|free| memory.total - memory.runtime <= free);
+    let step_seconds = fits.then(|| probe(setup, cpu));
+    let steps = |config: &Config| config.train.max_steps as f64;
+    let max_steps = match &arguments.config {
+        Some(file) => steps(&Config::load(file, &sets)?),
+        None => steps(&Config::demo(&sets)?),
+    };
+    let to_finish = step_seconds.map(|step| step * max_steps);
+    if arguments.json {
+        println!(
+            "{}",
+            json!({
+                "parameters": parameters,
+                "memory": memory,
+                "step_seconds": step_seconds,
+                "seconds_to_finish": to_finish,
+                "fits": fits,
+            })
+        );
+    } else {
+        let mib = |bytes: u64| format!("{:10.1} MiB", bytes as f64 / f64::from(1 << 20));
+        println!("parameters   {parameters:>10}");
+        println!("memory");
+        for (name, bytes) in [
+            ("parameters", memory.parameters),
+            ("gradients", memory.gradients),
+            ("optimizer", memory.optimizer),
+            ("activations", memory.activations),
+            ("workspace", memory.workspace),
+            ("data", memory.data),
+            ("runtime", memory.runtime),
+            ("total", memory.total),
+        ] {
+            println!("  {name:<11}{}", mib(bytes));
+        }
+        match step_seconds.zip(to_finish) {
+            Some((step, finish)) => {
+                println!("step         {step:>10.4} s   (measured over two seconds, median)");
+                println!("to finish    {}", crate::text::duration(finish));
+            }
+            None => println!("it does not fit into the memory that is free"),
+        }
+    }
+    if fits {
+        Ok(0)
+    } else {
+        Err(Failure::new(
+            4,
+            "it does not fit into the memory that is free",
+        ))
+    }
+}
+
+/// Median time of a step on real data. Parameters change, and are thrown away.
+fn probe(setup: Setup, cpu: kernels::Cpu) -> f64 {
+    let train = setup.config.train.clone();
+    let mut trainer = Trainer::new(&setup.config, setup.model, cpu);
+    let mut times = Vec::new();
+    let mut step = 0;
+    let begin = Instant::now();
+    while step < 4 || (begin.elapsed() < PROBE && step < 10_000) {
+        step += 1;
+        let data = setup
+            .datasets
+            .train
+            .step(step, train.batch_size, train.micro_batch);
+        let start = Instant::now();
+        let batches: &[Batch] = &data.micro_batches;
+        if let Some(gradients) = trainer.gradients(batches, step, false, &|| false) {
+            trainer.update(&gradients, 1e-9, step, train.clip_norm);
+        }
+        // The first step also touches memory for the first time.
+        if step > 2 {
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}

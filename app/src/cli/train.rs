@@ -1,0 +1,242 @@
+//! `zerollm train`: starts a run and follows it with a screen, with lines, or with JSON.
+
+use super::{ConfigFlags, Failure, RunsFlag};
+use crate::signals;
+use crate::ui::{self, Outcome};
+use crate::watch_file;
+use clap::{Args, ValueEnum};
+use engine::launch::{Launched, Request, launch};
+use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
+use engine::train::run::Ending;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+/// How a run is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ui {
+    /// The terminal UI in a terminal, else plain lines
+    #[default]
+    Auto,
+    /// The terminal UI
+    Tui,
+    /// A line an interval on stderr
+    Plain,
+    /// One event a line on stdout
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Flags of `zerollm train`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Arguments {
+    /// Configuration file (TOML); without one the embedded demo
+    pub config: Option<PathBuf>,
+    /// Name of the run: its folder
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+    /// Go on with the run that --run names, else with the newest, from its newest valid checkpoint
+    #[arg(long)]
+    pub resume: bool,
+    /// Stop after this many steps (the same as --set train.max_steps=N)
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<u64>,
+    /// How the run is followed
+    #[arg(long, value_enum, default_value_t = Ui::Auto)]
+    pub ui: Ui,
+    /// Language of the screen: en, zh [default: LANG]
+    #[arg(long, value_name = "LANG")]
+    pub lang: Option<String>,
+    /// List every configuration key with its default and class, and exit
+    #[arg(long)]
+    pub help_config: bool,
+    #[command(flatten)]
+    pub flags: ConfigFlags,
+    #[command(flatten)]
+    pub runs: RunsFlag,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If it does not start, or ends badly.
+pub fn run(arguments: Arguments) -> Result<u8, Failure> {
+    if arguments.help_config {
+        // A reader that closes the pipe ends the help, and that is fine.
+        drop(std::io::stdout().write_all(engine::config::Config::schema_help().as_bytes()));
+        return Ok(0);
+    }
+    let ui = choose(arguments.ui);
+    let mut options = ui::Options::from_environment();
+    if let Some(word) = &arguments.lang {
+        options.lang = crate::lang::Lang::parse(word)
+            .ok_or_else(|| Failure::new(2, format!("--lang {word}: expected en or zh")))?;
+    }
+    let mut flags = arguments.flags.sets();
+    flags.extend(
+        arguments
+            .max_steps
+            .map(|steps| format!("train.max_steps={steps}")),
+    );
+    let request = Request {
+        file: arguments.config.clone(),
+        flags,
+        runs: arguments.runs.dir(),
+        name: arguments.run.clone(),
+        resume: arguments.resume,
+        command: std::env::args().collect(),
+        commit: crate::COMMIT.to_owned(),
+    };
+    let signals =
+        signals::install().map_err(|error| Failure::new(1, format!("signals: {error}")))?;
+    options.signals = signals.clone();
+    let mut progress = Progress::new(ui != Ui::None);
+    let launched = launch(&request, &signals.interrupt, &mut |what| {
+        progress.show(what)
+    });
+    progress.clear();
+    let Launched {
+        client,
+        thread,
+        folder,
+        ..
+    } = launched?;
+    let _watcher = arguments
+        .config
+        .as_ref()
+        .map(|file| watch_file::watch(file, client.requests.clone()));
+    let rest = match ui {
+        Ui::Tui => follow_on_screen(client, &options, &folder),
+        Ui::Json => follow_as_json(client),
+        Ui::Plain | Ui::Auto => follow_plainly(client),
+        Ui::None => client.events.iter().for_each(drop),
+    };
+    let () = rest;
+    let ending = thread.join().unwrap_or_else(|_| Ending::Failed {
+        message: "the engine is gone".to_owned(),
+        code: 1,
+    });
+    match ending {
+        Ending::Done => Ok(0),
+        Ending::Diverged => Err(Failure::new(
+            3,
+            "the loss or its gradient is not finite: the run has ended (train.on_nonfinite)",
+        )),
+        Ending::Preempted => Ok(75),
+        Ending::Failed { message, code } => Err(Failure::new(code, message)),
+    }
+}
+
+/// `auto` is the terminal UI only where there is a terminal at both ends and nobody says otherwise.
+fn choose(ui: Ui) -> Ui {
+    if ui != Ui::Auto {
+        return ui;
+    }
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    let ci = std::env::var_os("CI").is_some();
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !dumb && !ci {
+        Ui::Tui
+    } else {
+        Ui::Plain
+    }
+}
+
+/// What preparation is busy with, on one line of stderr that goes away.
+struct Progress {
+    shown: bool,
+    enabled: bool,
+    start: Instant,
+}
+
+impl Progress {
+    fn new(enabled: bool) -> Self {
+        Self {
+            shown: false,
+            enabled: enabled && std::io::stderr().is_terminal(),
+            start: Instant::now(),
+        }
+    }
+
+    fn show(&mut self, what: &str) {
+        // Short work needs no words.
+        if self.enabled && self.start.elapsed() > Duration::from_millis(500) {
+            self.shown = true;
+            eprint!("\r\x1b[2K{what} ...");
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
+fn follow_on_screen(client: Client, options: &ui::Options, folder: &std::path::Path) {
+    let (outcome, client) = ui::run(client, options);
+    match outcome {
+        Outcome::Ended(_) => eprintln!("zerollm: the run is in {}", folder.display()),
+        Outcome::Detached => {
+            eprintln!(
+                "zerollm: training goes on without a screen; Ctrl-C stops it with a checkpoint"
+            );
+            follow_plainly(client);
+        }
+        Outcome::HardExit => std::process::exit(130),
+        Outcome::Lost(why) => {
+            // stderr may be gone with the terminal.
+            drop(writeln!(
+                std::io::stderr(),
+                "zerollm: {why}; training goes on without a screen"
+            ));
+            follow_plainly(client);
+        }
+    }
+}
+
+fn follow_as_json(client: Client) {
+    let mut open = true;
+    for event in &client.events {
+        if !open {
+            continue;
+        }
+        // The line is the one in events.jsonl. A closed stdout ends the reader, never training.
+        if let Ok(mut line) = serde_json::to_string(&event) {
+            line.push('\n');
+            let mut out = std::io::stdout().lock();
+            open = out
+                .write_all(line.as_bytes())
+                .and_then(|()| out.flush())
+                .is_ok();
+        }
+    }
+}
+
+fn follow_plainly(client: Client) {
+    let Client { events, requests } = client;
+    let mut plain = crate::plain::Plain::default();
+    for event in events {
+        if let Some(line) = plain.line(&event) {
+            // A stderr that is gone silences the reader, never training.
+            drop(writeln!(std::io::stderr(), "{line}"));
+        }
+        leave_pause(&event, &requests);
+    }
+}
+
+/// Without a screen nobody can press a key: a run that pauses itself for want of a decision is stopped with a checkpoint.
+fn leave_pause(event: &Event, requests: &SyncSender<EngineRequest>) {
+    if let Body::Paused {
+        reason: Some(reason),
+        ..
+    } = &event.body
+        && reason.contains("not finite")
+    {
+        drop(requests.try_send(EngineRequest {
+            id: 0,
+            command: Command::Stop { checkpoint: true },
+        }));
+    }
+}

@@ -1,0 +1,125 @@
+//! A run as plain lines, for logs: one line an interval, and one for whatever else happens.
+
+use crate::text;
+use engine::link::{Body, Event};
+
+/// Turns events into lines.
+#[derive(Debug, Default)]
+pub struct Plain {
+    max_steps: u64,
+    log_interval: u64,
+}
+
+impl Plain {
+    /// The line for an event, if it is worth one. Control characters are shown escaped.
+    pub fn line(&mut self, event: &Event) -> Option<String> {
+        let line = match &event.body {
+            Body::Started(started) => {
+                self.max_steps = started.max_steps;
+                let interval = started
+                    .config
+                    .iter()
+                    .find(|value| value.key == "train.log_interval");
+                self.log_interval = interval
+                    .and_then(|value| value.value.parse().ok())
+                    .unwrap_or(1);
+                format!(
+                    "run {} attempt {}: {} parameters, {} on {} ({}, {} threads), {} steps",
+                    started.run,
+                    started.attempt,
+                    started.parameters,
+                    started.precision,
+                    started.device,
+                    started.isa,
+                    started.threads,
+                    started.max_steps
+                )
+            }
+            Body::Step(step) => {
+                let due = self.log_interval > 0 && step.step.is_multiple_of(self.log_interval);
+                if !due && step.step != self.max_steps {
+                    return None;
+                }
+                format!(
+                    "step {}/{}  loss {:.4}  lr {:.2e}  grad_norm {:.3}  {:.0} tokens/s",
+                    step.step,
+                    self.max_steps,
+                    step.loss,
+                    step.lr,
+                    step.grad_norm,
+                    step.tokens_per_second
+                )
+            }
+            Body::Eval(eval) => {
+                let bits = eval
+                    .bits_per_byte
+                    .map_or_else(String::new, |bits| format!("  {bits:.4} bits per byte"));
+                let best = if eval.best { "  best" } else { "" };
+                format!(
+                    "eval at step {}: loss {:.4}  perplexity {:.3}{bits}{best}",
+                    eval.step, eval.loss, eval.perplexity
+                )
+            }
+            Body::Sample {
+                step, prompt, text, ..
+            } => format!("sample at step {step}: {prompt}{text}"),
+            Body::Checkpoint {
+                path,
+                seconds,
+                reason,
+                ..
+            } => {
+                format!("checkpoint {path} ({reason}, {seconds:.2} s)")
+            }
+            Body::Resumed { step, path, .. } => format!("goes on behind step {step} from {path}"),
+            Body::Paused { step, reason } => {
+                let why = reason
+                    .as_ref()
+                    .map_or_else(String::new, |reason| format!(": {reason}"));
+                format!("paused after step {step}{why}")
+            }
+            Body::ResumedFromPause { step } => format!("goes on after step {step}"),
+            Body::ConfigApplied {
+                version, changes, ..
+            } => {
+                let changes: Vec<_> = changes
+                    .iter()
+                    .map(|change| format!("{} {} -> {}", change.key, change.from, change.to))
+                    .collect();
+                format!("configuration {version} applied: {}", changes.join(", "))
+            }
+            Body::ConfigRejected { message, .. } => format!("configuration rejected: {message}"),
+            Body::Reply {
+                command,
+                refused,
+                message,
+                ..
+            } => {
+                format!(
+                    "{command}{}: {message}",
+                    if *refused { " refused" } else { "" }
+                )
+            }
+            Body::Nonfinite {
+                step,
+                r#where,
+                action,
+            } => format!("{} of step {step} is not finite: {action}", r#where),
+            Body::Warning { message, .. } => format!("warning: {message}"),
+            Body::Failed { message, .. } => format!("failed: {message}"),
+            Body::Finished {
+                step,
+                loss,
+                seconds,
+                reason,
+            } => {
+                format!(
+                    "finished at step {step} ({reason}): loss {loss:.4}, {}",
+                    text::duration(*seconds)
+                )
+            }
+            Body::Layers(_) => return None,
+        };
+        Some(text::escape(&line))
+    }
+}

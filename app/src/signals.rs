@@ -1,0 +1,64 @@
+//! Signals set flags and do nothing else; the engine and the screen read them.
+//!
+//! SIGINT: stop at the next boundary with a checkpoint; a second one exits at once with 130. SIGTERM and SIGUSR1: write a
+//! checkpoint and leave the machine (exit 75); a second SIGTERM exits at once with 143. SIGUSR2: write a checkpoint and go
+//! on. SIGHUP: the terminal is gone, training goes on. SIGTSTP and SIGCONT: the screen gives the terminal back and claims
+//! it again.
+
+use crate::ui::Signals;
+use engine::link::Urgency;
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals as Iterator;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Installs the handlers. A thread turns signals into flags, so that no handler does anything that it may not.
+///
+/// # Errors
+/// If the system refuses.
+pub fn install() -> io::Result<Signals> {
+    let signals = Signals::default();
+    // A closed pipe is an error of the write, not the end of training.
+    signal_hook::flag::register(SIGPIPE, Arc::new(AtomicBool::new(false)))?;
+    let mut received =
+        Iterator::new([SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGTSTP, SIGCONT])?;
+    let flags = signals.clone();
+    let work = move || {
+        let (mut interrupts, mut terminations) = (0, 0);
+        for signal in received.forever() {
+            match signal {
+                SIGINT => {
+                    interrupts += 1;
+                    if interrupts > 1 {
+                        leave(130);
+                    }
+                    flags.interrupt.raise(Urgency::Stop);
+                }
+                SIGTERM => {
+                    terminations += 1;
+                    if terminations > 1 {
+                        leave(143);
+                    }
+                    flags.interrupt.raise(Urgency::Preempt);
+                }
+                SIGUSR1 => flags.interrupt.raise(Urgency::Preempt),
+                SIGUSR2 => flags.interrupt.raise_checkpoint(),
+                SIGHUP => flags.hangup.store(true, Ordering::SeqCst),
+                SIGTSTP => flags.suspend.store(true, Ordering::SeqCst),
+                SIGCONT => flags.resumed.store(true, Ordering::SeqCst),
+                _ => {}
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(work)?;
+    Ok(signals)
+}
+
+/// Exits at once: the terminal is given back, nothing else is waited for.
+fn leave(code: i32) -> ! {
+    crate::terminal::restore();
+    std::process::exit(code)
+}

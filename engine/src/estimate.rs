@@ -1,0 +1,104 @@
+//! What a run will need, before it starts: memory from its plan, and whether that fits this machine.
+
+use crate::config::Config;
+use crate::link::Memory;
+use crate::model::Model;
+use crate::optim;
+use crate::param::Params;
+use crate::tape::plan::{Options, Plan};
+use crate::tape::{Tape, fuse};
+use crate::train::step::precision;
+use kernels::Cpu;
+
+/// Memory by kind for training `model` as `config` says. Nothing of that size is allocated: the training step is recorded
+/// and planned. `runtime` is what the process holds already.
+pub fn memory(config: &Config, model: &Model, cpu: &Cpu) -> Memory {
+    let precision = precision(config);
+    let seq = config.data.sequence_length;
+    let mut tape = Tape::new(precision);
+    let vars = model.record_training(
+        &mut tape,
+        config.train.micro_batch,
+        seq,
+        config.train.recompute,
+    );
+    let tape = if config.train.fuse {
+        fuse::fuse(tape)
+    } else {
+        tape
+    };
+    let plan = Plan::new(&tape, Some(vars.loss), cpu, Options::default());
+    let parameters = Params::flat_bytes(model.specs(), precision) as u64;
+    let workspace = plan.workspace_bytes() as u64;
+    // Ids, targets, positions and document starts of a step: being trained on, two ready, and one being made.
+    let data = 4 * 4 * 4 * (config.train.batch_size * seq) as u64;
+    let mut memory = Memory {
+        parameters,
+        gradients: parameters,
+        optimizer: parameters * optim::state_arrays(&config.optimizer) as u64,
+        activations: plan.bytes() as u64 - workspace,
+        workspace,
+        data,
+        runtime: resident_bytes(),
+        total: 0,
+    };
+    memory.total = memory.parameters
+        + memory.gradients
+        + memory.optimizer
+        + memory.activations
+        + memory.workspace
+        + memory.data
+        + memory.runtime;
+    memory
+}
+
+/// Bytes that this process has resident now; 0 where the system does not say.
+pub fn resident_bytes() -> u64 {
+    status("VmRSS:")
+}
+
+/// Most bytes that this process had resident; 0 where the system does not say.
+pub fn peak_resident_bytes() -> u64 {
+    status("VmHWM:")
+}
+
+fn status(key: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(key));
+    line.and_then(|line| line.split_whitespace().nth(1))
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+/// Bytes that this process may still take: what the system has free, or less where a container's limit says so. `None` where
+/// nobody says.
+pub fn available_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("MemAvailable:"))?;
+    let free = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    let limit = [
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(limit, used)| Some(read(limit)?.saturating_sub(read(used)?)));
+    Some(limit.map_or(free, |limit| limit.min(free)))
+}
+
+/// Threads that this process may use: what affinity allows, or less where a container's quota says so.
+pub fn allowed_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

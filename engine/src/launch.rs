@@ -1,0 +1,383 @@
+//! Starting a run: a new one or one that goes on, up to the engine's thread.
+
+use crate::checkpoint::{CheckpointError, read_trainer};
+use crate::config::{Config, ConfigError, Sources, diff, read};
+use crate::data::Cache;
+use crate::estimate;
+use crate::hf::HfError;
+use crate::link::{Body, Client, Event, Interrupt, link};
+use crate::registry::Class;
+use crate::run_folder::{
+    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, config_path, config_versions,
+};
+use crate::setup::{Setup, SetupError};
+use crate::train::run::{ConfigSource, Ending, Engine, Origin, now};
+use crate::train::saving::init_from;
+use crate::train::step::Trainer;
+use kernels::Cpu;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+/// What to start.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The configuration file; `None` for the embedded demo, or with `resume` for the run's own.
+    pub file: Option<PathBuf>,
+    /// `key=value` flags.
+    pub flags: Vec<String>,
+    /// The folder of runs.
+    pub runs: PathBuf,
+    /// `--run NAME`.
+    pub name: Option<String>,
+    /// Whether to go on with a run.
+    pub resume: bool,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Commit that the program was built from.
+    pub commit: String,
+}
+
+/// A run that is on.
+#[derive(Debug)]
+pub struct Launched {
+    /// Where its events come from and commands go.
+    pub client: Client,
+    /// The engine's thread.
+    pub thread: JoinHandle<Ending>,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// The configuration in force at the start.
+    pub config: Config,
+}
+
+/// Why a run does not start. Nothing was left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Tokenizer, data or model are refused.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The run's folder cannot be used.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// `model.init_from` cannot be used.
+    #[error("model.init_from: {0}")]
+    Weights(#[from] HfError),
+    /// A checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run to go on with was begun with another value of a key that cannot change.
+    #[error("{run} was begun with {key} = {from}, now it is {to}: such a key needs a new run")]
+    Restart {
+        /// The run.
+        run: String,
+        /// The key.
+        key: String,
+        /// Then.
+        from: String,
+        /// Now.
+        to: String,
+    },
+    /// There is no such device, or not yet.
+    #[error("{0}")]
+    Device(String),
+    /// It does not fit.
+    #[error(
+        "training needs {} MiB of memory, {} MiB are free: lower train.micro_batch or set train.recompute = true",
+        need >> 20,
+        free >> 20
+    )]
+    Memory {
+        /// Bytes needed.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// A checkpoint does not fit the run.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl LaunchError {
+    /// The process's exit code for it (see `zerollm --help`).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Setup(_) | Self::Weights(_) | Self::Restart { .. } => 2,
+            Self::Run(error) => error.exit_code(),
+            Self::Device(_) | Self::Memory { .. } => 4,
+            Self::Checkpoint(_) | Self::Unusable(_) => 5,
+        }
+    }
+}
+
+/// Checks that the device that `[device]` names is there: for now the CPU.
+///
+/// # Errors
+/// If it is not.
+pub fn cpu(config: &Config) -> Result<Cpu, LaunchError> {
+    match config.device.kind.as_str() {
+        "auto" | "cpu" => {
+            let threads = config
+                .device
+                .threads
+                .unwrap_or_else(estimate::allowed_threads);
+            Ok(Cpu::new(threads))
+        }
+        other => Err(LaunchError::Device(format!(
+            "device {other}: this build trains on the CPU only; use --device cpu (or auto)"
+        ))),
+    }
+}
+
+/// Prepares and starts a run. `progress` is told what preparation is busy with.
+///
+/// # Errors
+/// If it cannot start; then no run folder is left behind.
+pub fn launch(
+    request: &Request,
+    interrupt: &Interrupt,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Launched, LaunchError> {
+    if request.resume {
+        go_on(request, interrupt, progress)
+    } else {
+        begin(request, interrupt, progress)
+    }
+}
+
+/// The text of the configuration file, or of the demo.
+fn text(file: Option<&PathBuf>) -> Result<String, ConfigError> {
+    file.map_or_else(|| Ok(crate::config::DEMO.to_owned()), |file| read(file))
+}
+
+fn begin(
+    request: &Request,
+    interrupt: &Interrupt,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Launched, LaunchError> {
+    let config = Config::parse(
+        request.file.as_deref(),
+        &text(request.file.as_ref())?,
+        &request.flags,
+    )?;
+    let prepared = Prepared::new(config, progress)?;
+    let config = &prepared.setup.config;
+    let (name, from) = match &request.name {
+        Some(name) => (name.clone(), NameFrom::Flag),
+        None => (config.run.name.clone(), NameFrom::Config),
+    };
+    let mut folder = RunFolder::create(&request.runs, &name, from, &request.origin())?;
+    let attempt = folder.record().attempt.max(1);
+    let started = (|| {
+        folder.save_config(1, &config.to_toml())?;
+        Ok::<u32, RunError>(attempt)
+    })();
+    if let Err(error) = started {
+        drop(folder.discard());
+        return Err(error.into());
+    }
+    if folder.record().attempt == 0 {
+        folder.begin_attempt(&request.origin())?;
+    }
+    let origin = Origin {
+        source: request.source(),
+        attempt,
+        warnings: Vec::new(),
+        config_version: 1,
+    };
+    prepared.start(folder, None, origin, interrupt)
+}
+
+fn go_on(
+    request: &Request,
+    interrupt: &Interrupt,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Launched, LaunchError> {
+    let Resumed {
+        mut folder,
+        checkpoint,
+        mut warnings,
+        ..
+    } = RunFolder::open_for_resume(&request.runs, request.name.as_deref())?;
+    let stored = config_versions(folder.path())
+        .last()
+        .map(|version| config_path(folder.path(), *version));
+    let file = request.file.clone().or(stored);
+    let stored_text = match &checkpoint {
+        Some(found) => Some(checkpoint_config(&found.path)?),
+        None => None,
+    };
+    let config = Config::resolve(&Sources {
+        file: file.as_deref(),
+        text: &text(file.as_ref())?,
+        flags: &request.flags,
+        edits: &[],
+        checkpoint: stored_text.as_deref(),
+    })?;
+    if let Some(stored) = &stored_text {
+        let before = Config::parse(None, stored, &[])?;
+        for (change, class) in diff(&before, &config) {
+            if class == Class::Restart && change.key != "run.name" {
+                return Err(LaunchError::Restart {
+                    run: folder.name(),
+                    key: change.key,
+                    from: change.from,
+                    to: change.to,
+                });
+            }
+            warnings.push(format!(
+                "{} = {} (the checkpoint had {})",
+                change.key, change.to, change.from
+            ));
+        }
+    }
+    let prepared = Prepared::new(config, progress)?;
+    let attempt = folder.begin_attempt(&request.origin())?;
+    let version = config_versions(folder.path())
+        .last()
+        .map_or(1, |version| version + 1);
+    folder.save_config(version, &prepared.setup.config.to_toml())?;
+    let origin = Origin {
+        source: request.source(),
+        attempt,
+        warnings,
+        config_version: version,
+    };
+    prepared.start(folder, checkpoint, origin, interrupt)
+}
+
+/// The configuration that a checkpoint was written under, as TOML.
+fn checkpoint_config(folder: &std::path::Path) -> Result<String, CheckpointError> {
+    let state = read_trainer(folder)?;
+    // Dotted keys need no tables.
+    Ok(state
+        .config
+        .iter()
+        .map(|(key, value)| format!("{key} = {value}\n"))
+        .collect())
+}
+
+impl Request {
+    fn origin(&self) -> RunOrigin {
+        let what = self
+            .file
+            .as_ref()
+            .map_or_else(|| "demo".to_owned(), |file| file.display().to_string());
+        RunOrigin {
+            what,
+            command: self.command.clone(),
+            commit: self.commit.clone(),
+            parent: None,
+        }
+    }
+
+    fn source(&self) -> ConfigSource {
+        ConfigSource {
+            file: self.file.clone(),
+            flags: self.flags.clone(),
+            edits: Vec::new(),
+        }
+    }
+}
+
+/// Everything but the run's folder.
+struct Prepared {
+    setup: Setup,
+    trainer: Trainer,
+    memory: crate::link::Memory,
+}
+
+impl Prepared {
+    fn new(config: Config, progress: &mut dyn FnMut(&str)) -> Result<Self, LaunchError> {
+        let cpu = cpu(&config)?;
+        let setup = Setup::new(config, Cache::of_user().as_ref(), progress)?;
+        let memory = estimate::memory(&setup.config, &setup.model, &cpu);
+        if let Some(free) = estimate::available_bytes()
+            && memory.total - memory.runtime > free
+        {
+            return Err(LaunchError::Memory {
+                need: memory.total - memory.runtime,
+                free,
+            });
+        }
+        let model = crate::model::Model::new(&setup.config.model, setup.model.vocab_size());
+        let mut trainer = Trainer::new(&setup.config, model, cpu);
+        init_from(&setup, &setup.model, &mut trainer.params)?;
+        Ok(Self {
+            setup,
+            trainer,
+            memory,
+        })
+    }
+
+    fn start(
+        self,
+        folder: RunFolder,
+        checkpoint: Option<crate::checkpoint::Found>,
+        origin: Origin,
+        interrupt: &Interrupt,
+    ) -> Result<Launched, LaunchError> {
+        let (engine_link, client) = link();
+        let path = folder.path().to_owned();
+        let config = self.setup.config.clone();
+        let memory = self.memory;
+        let mut engine = Engine::new(
+            self.setup,
+            self.trainer,
+            folder,
+            engine_link,
+            interrupt.clone(),
+            &origin,
+        )?;
+        let resumed = match checkpoint {
+            Some(found) => match engine.restore(&found) {
+                Ok(path) => Some(path),
+                Err(Ending::Failed { message, .. }) => return Err(LaunchError::Unusable(message)),
+                Err(_) => None,
+            },
+            None => None,
+        };
+        let warnings = origin.warnings;
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || guarded(engine, memory, resumed, &warnings))
+            .map_err(|error| {
+                LaunchError::Unusable(format!("the system gives no thread: {error}"))
+            })?;
+        Ok(Launched {
+            client,
+            thread,
+            folder: path,
+            config,
+        })
+    }
+}
+
+/// Runs the engine; a panic inside it becomes an event and an ending, and never tears the screen.
+fn guarded(
+    mut engine: Engine,
+    memory: crate::link::Memory,
+    resumed: Option<String>,
+    warnings: &[String],
+) -> Ending {
+    let outcome = catch_unwind(AssertUnwindSafe(|| engine.run(memory, resumed, warnings)));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "unknown".to_owned());
+        let message = format!("the engine failed: {text}");
+        engine.report(Event {
+            body: Body::Failed {
+                step: 0,
+                message: message.clone(),
+            },
+            time: now(),
+        });
+        Ending::Failed { message, code: 1 }
+    })
+}
