@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod activation;
+pub mod activation_linear;
 pub mod add;
 pub mod add_norm;
 pub mod attention;
@@ -10,9 +11,10 @@ pub mod classifier;
 pub mod dropout;
 pub mod embedding;
 pub mod gated;
-pub mod linear;
 pub mod head_norm;
 pub mod layernorm;
+pub mod linear;
+pub mod linear_rope;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
@@ -33,6 +35,7 @@ pub struct Entry {
 /// All operations.
 pub static OPS: &[&Entry] = &[
     &activation::ENTRY,
+    &activation_linear::ENTRY,
     &add::ENTRY,
     &add_norm::ENTRY,
     &attention::ENTRY,
@@ -41,6 +44,7 @@ pub static OPS: &[&Entry] = &[
     &embedding::ENTRY,
     &gated::ENTRY,
     &linear::ENTRY,
+    &linear_rope::ENTRY,
     &head_norm::ENTRY,
     &layernorm::ENTRY,
     &rmsnorm::ENTRY,
