@@ -1,8 +1,66 @@
 //! Optimizers: how gradients become updates.
 
+use crate::config::{Choice, OptimizerConfig};
+use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Slot};
+use kernels::Cpu;
+use std::fmt::Debug;
+use std::ops::Range;
 
-crate::variants!(=> adamw, sgd);
+/// An optimizer with its state.
+pub trait Optimizer: Debug + Send {
+    /// Takes new values of its live keys.
+    fn configure(&mut self, choice: &Choice);
+
+    /// One update of all parameters from their gradients.
+    fn step(&mut self, cpu: &Cpu, params: &mut Params, scalars: &Update);
+
+    /// Its arrays, each as long as the parameters' flat buffer, with the names they have in checkpoints.
+    fn state(&self) -> Vec<(&'static str, &[f32])>;
+
+    /// The same, to be loaded.
+    fn state_mut(&mut self) -> Vec<(&'static str, &mut [f32])>;
+
+    /// Root mean square of the last update of the parameters in `range` of the flat buffer, which all belong to `group`.
+    fn update_rms(
+        &self,
+        params: &Params,
+        range: Range<usize>,
+        group: Group,
+        scalars: &Update,
+    ) -> f64;
+}
+
+/// The scalars of one update.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// Learning rate.
+    pub lr: f64,
+    /// Optimizer step, from 1.
+    pub step: u64,
+    /// What gradients are multiplied by: the clip factor.
+    pub grad_scale: f64,
+}
+
+/// Makes a variant's state for `len` parameters.
+type Build = fn(choice: &Choice, len: usize) -> Box<dyn Optimizer>;
+
+crate::variants!(BUILDS: Build = build; => adamw, sgd);
+
+/// The optimizer that `config` names, for a flat buffer of `len` parameters.
+pub fn build(config: &OptimizerConfig, len: usize) -> Box<dyn Optimizer> {
+    BUILDS[config.choice.index](&config.choice, len)
+}
+
+/// Arrays of `len` values that an optimizer of this kind keeps.
+pub fn state_arrays(config: &OptimizerConfig) -> usize {
+    build(config, 0).state().len()
+}
+
+/// Whether weight decay applies: to matrices and heads, never to tables, gains and biases.
+pub(crate) fn is_decayed(group: Group) -> bool {
+    matches!(group, Group::Matrix | Group::Head)
+}
 
 /// The slot `optimizer`.
 pub static SLOT: Slot = Slot {

@@ -69,14 +69,28 @@ pub static RULES: &[Rule] = &[
 
 fn add_rmsnorm(first: &dyn Any, second: &dyn Any) -> Option<Arc<dyn Op>> {
     first.downcast_ref::<Add>()?;
-    let &RmsNorm { eps, zero_centered } = second.downcast_ref()?;
+    let &RmsNorm {
+        eps,
+        zero_centered,
+        wide: false,
+    } = second.downcast_ref()?
+    else {
+        return None;
+    };
     let norm = Norm::Rms { eps, zero_centered };
     Some(Arc::new(AddNorm { norm }))
 }
 
 fn add_layernorm(first: &dyn Any, second: &dyn Any) -> Option<Arc<dyn Op>> {
     first.downcast_ref::<Add>()?;
-    let &LayerNorm { eps, bias } = second.downcast_ref()?;
+    let &LayerNorm {
+        eps,
+        bias,
+        wide: false,
+    } = second.downcast_ref()?
+    else {
+        return None;
+    };
     let norm = Norm::Layer { eps, bias };
     Some(Arc::new(AddNorm { norm }))
 }
@@ -104,9 +118,9 @@ fn narrow(op: &dyn Any) -> Option<&Linear> {
     op.downcast_ref::<Linear>().filter(|linear| !linear.wide)
 }
 
-/// Joins all that the rules join. `loss` is what a training step is planned for, `None` for a plain forward.
-pub fn fuse(mut tape: Tape, loss: Option<Var>) -> Tape {
-    while let Some(found) = find(&tape, loss) {
+/// Joins all that the rules join.
+pub fn fuse(mut tape: Tape) -> Tape {
+    while let Some(found) = find(&tape) {
         tape.nodes[found.first] = found.node;
         tape.nodes.remove(found.second);
     }
@@ -120,8 +134,8 @@ struct Found {
     node: Node,
 }
 
-fn find(tape: &Tape, loss: Option<Var>) -> Option<Found> {
-    let uses = Uses::new(tape, loss);
+fn find(tape: &Tape) -> Option<Found> {
+    let uses = Uses::new(tape);
     (0..tape.nodes.len()).find_map(|second| {
         let middle = *tape.nodes[second].inputs.first()?;
         let first = uses.producer[middle.index()]?;
@@ -137,20 +151,23 @@ struct Uses {
     readers: Vec<usize>,
     /// Whether somebody outside the recording reads it: it must stay.
     outside: Vec<bool>,
-    /// Whether the loss (a kept value, where there is no loss) depends on it.
+    /// Whether a loss depends on it; where the recording has no loss, a kept value.
     needed: Vec<bool>,
 }
 
 impl Uses {
-    fn new(tape: &Tape, loss: Option<Var>) -> Self {
+    fn new(tape: &Tape) -> Self {
         let len = tape.values.len();
         let (mut producer, mut readers) = (vec![None; len], vec![0; len]);
         let (mut outside, mut needed) = (vec![false; len], vec![false; len]);
         let observed = tape.observed.iter().map(|(_, var)| var);
-        for var in tape.kept.iter().chain(&loss).chain(observed) {
+        for var in tape.kept.iter().chain(observed) {
             outside[var.index()] = true;
         }
-        let roots = loss.map_or(tape.kept.clone(), |loss| vec![loss]);
+        let mut roots: Vec<Var> = tape.nodes.iter().flat_map(losses).collect();
+        if roots.is_empty() {
+            roots.clone_from(&tape.kept);
+        }
         roots.iter().for_each(|var| needed[var.index()] = true);
         for (i, node) in tape.nodes.iter().enumerate().rev() {
             let is_needed = node.outputs.iter().any(|var| needed[var.index()]);
@@ -169,6 +186,12 @@ impl Uses {
             needed,
         }
     }
+}
+
+/// The outputs of a loss, which is known by its forward running with its backward.
+fn losses(node: &Node) -> impl Iterator<Item = Var> {
+    let is_loss = matches!(&node.op, NodeOp::Op(op) if op.keeps().forward_in_backward);
+    node.outputs.iter().copied().filter(move |_| is_loss)
 }
 
 /// The operation that `rule` makes of nodes `first` and `second`, if it may:

@@ -4,7 +4,12 @@
 //!
 //! Source: Shazeer, "GLU variants improve transformer", arXiv:2002.05202.
 
+use super::FeedForward;
+use super::network::Network;
+use crate::config::ModelConfig;
+use crate::param::ParamSpecs;
 use crate::registry::Variant;
+use kernels::ops::act::Act;
 
 /// Its registration.
 pub static VARIANT: Variant = Variant {
@@ -13,3 +18,8 @@ pub static VARIANT: Variant = Variant {
     reference: "Shazeer, arXiv:2002.05202",
     keys: &[],
 };
+
+/// Registers its parameters.
+pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward> {
+    Network::build(config, specs, name, Act::GeluTanh, true)
+}

@@ -4,7 +4,12 @@
 //!
 //! Source: Vaswani et al., arXiv:1706.03762; Hendrycks and Gimpel, "Gaussian error linear units", arXiv:1606.08415.
 
+use super::FeedForward;
+use super::network::Network;
+use crate::config::ModelConfig;
+use crate::param::ParamSpecs;
 use crate::registry::{Class, Default, Key, Kind, Variant};
+use kernels::ops::act::Act;
 
 /// Its registration.
 pub static VARIANT: Variant = Variant {
@@ -19,3 +24,10 @@ pub static VARIANT: Variant = Variant {
         doc: "the activation: GELU by its tanh form (GPT-2), exact GELU, ReLU or SiLU",
     }],
 };
+
+/// Registers its parameters.
+pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward> {
+    let word = config.ffn.text("activation");
+    let act = Act::from_name(word).expect("the registry allows only known activations");
+    Network::build(config, specs, name, act, false)
+}

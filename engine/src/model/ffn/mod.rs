@@ -1,8 +1,29 @@
 //! Feed-forward networks: what a block computes at each position alone.
 
-use crate::registry::{Class, Default, Key, Kind, Slot};
+mod network;
 
-crate::variants!(=> mlp, swiglu, geglu, relu2);
+use super::Recording;
+use crate::config::ModelConfig;
+use crate::param::ParamSpecs;
+use crate::registry::{Class, Default, Key, Kind, Slot};
+use crate::tape::{Tape, Var};
+use std::fmt::Debug;
+
+/// A feed-forward network with its parameters.
+pub trait FeedForward: Debug + Send + Sync {
+    /// `x (B, T, C)` compute type -> the same; each position alone.
+    fn record(&self, tape: &mut Tape, x: Var, recording: &Recording<'_>) -> Var;
+}
+
+/// Registers a variant's parameters under `name`.
+type Build = fn(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward>;
+
+crate::variants!(BUILDS: Build = build; => mlp, swiglu, geglu, relu2);
+
+/// The network that `config` names.
+pub fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward> {
+    BUILDS[config.ffn.index](config, specs, name)
+}
 
 /// The slot `model.ffn`.
 pub static SLOT: Slot = Slot {

@@ -4,7 +4,12 @@
 //!
 //! Source: So et al., "Primer: searching for efficient transformers for language modeling", arXiv:2109.08668.
 
+use super::FeedForward;
+use super::network::Network;
+use crate::config::ModelConfig;
+use crate::param::ParamSpecs;
 use crate::registry::Variant;
+use kernels::ops::act::Act;
 
 /// Its registration.
 pub static VARIANT: Variant = Variant {
@@ -13,3 +18,8 @@ pub static VARIANT: Variant = Variant {
     reference: "So et al., arXiv:2109.08668",
     keys: &[],
 };
+
+/// Registers its parameters.
+pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward> {
+    Network::build(config, specs, name, Act::Relu2, false)
+}

@@ -6,6 +6,10 @@
 //! Source: Ainslie et al., "GQA: training generalized multi-query transformer models from multi-head checkpoints",
 //! arXiv:2305.13245.
 
+use super::Mixer;
+use super::softmax::SoftmaxAttention;
+use crate::config::ModelConfig;
+use crate::param::ParamSpecs;
 use crate::registry::Variant;
 
 /// Its registration.
@@ -15,3 +19,8 @@ pub static VARIANT: Variant = Variant {
     reference: "Ainslie et al., arXiv:2305.13245",
     keys: &[],
 };
+
+/// Registers its parameters.
+pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn Mixer> {
+    SoftmaxAttention::build(config, specs, name, config.kv_heads)
+}

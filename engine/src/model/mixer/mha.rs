@@ -5,6 +5,10 @@
 //!
 //! Source: Vaswani et al., "Attention is all you need", arXiv:1706.03762.
 
+use super::Mixer;
+use super::softmax::SoftmaxAttention;
+use crate::config::ModelConfig;
+use crate::param::ParamSpecs;
 use crate::registry::Variant;
 
 /// Its registration.
@@ -14,3 +18,8 @@ pub static VARIANT: Variant = Variant {
     reference: "Vaswani et al., arXiv:1706.03762",
     keys: &[],
 };
+
+/// Registers its parameters.
+pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn Mixer> {
+    SoftmaxAttention::build(config, specs, name, config.heads)
+}

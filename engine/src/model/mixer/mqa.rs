@@ -4,6 +4,10 @@
 //!
 //! Source: Shazeer, "Fast transformer decoding: one write-head is all you need", arXiv:1911.02150.
 
+use super::Mixer;
+use super::softmax::SoftmaxAttention;
+use crate::config::ModelConfig;
+use crate::param::ParamSpecs;
 use crate::registry::Variant;
 
 /// Its registration.
@@ -13,3 +17,8 @@ pub static VARIANT: Variant = Variant {
     reference: "Shazeer, arXiv:1911.02150",
     keys: &[],
 };
+
+/// Registers its parameters.
+pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn Mixer> {
+    SoftmaxAttention::build(config, specs, name, 1)
+}

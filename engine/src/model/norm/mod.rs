@@ -1,8 +1,33 @@
 //! Normalisation, and where in a block it stands.
 
+use super::Recording;
+use crate::config::ModelConfig;
+use crate::param::ParamSpecs;
 use crate::registry::{Class, Default, Key, Kind, Slot};
+use crate::tape::{Tape, Var};
+use std::fmt::Debug;
 
-crate::variants!(=> rmsnorm, layernorm);
+/// A norm with its parameters.
+pub trait Norm: Debug + Send + Sync {
+    /// `x (B, T, C)` -> the same shape, each position normalised.
+    fn record(&self, tape: &mut Tape, x: Var, recording: &Recording<'_>) -> Var;
+}
+
+/// Registers a variant's parameters under `name`; `wide` where its result is the residual stream.
+type Build =
+    fn(config: &ModelConfig, specs: &mut ParamSpecs, name: &str, wide: bool) -> Box<dyn Norm>;
+
+crate::variants!(BUILDS: Build = build; => rmsnorm, layernorm);
+
+/// The norm that `config` names.
+pub fn build(
+    config: &ModelConfig,
+    specs: &mut ParamSpecs,
+    name: &str,
+    wide: bool,
+) -> Box<dyn Norm> {
+    BUILDS[config.norm.index](config, specs, name, wide)
+}
 
 /// The slot `model.norm`.
 pub static SLOT: Slot = Slot {

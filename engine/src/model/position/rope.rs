@@ -6,7 +6,13 @@
 //!
 //! Source: Su et al., "RoFormer", arXiv:2104.09864.
 
+use super::Position;
+use crate::config::ModelConfig;
+use crate::model::Recording;
+use crate::param::ParamSpecs;
 use crate::registry::{Class, Default, Key, Kind, Variant};
+use crate::tape::{Tape, Var};
+use kernels::ops::rope::Layout;
 
 /// Its registration.
 pub static VARIANT: Variant = Variant {
@@ -30,3 +36,21 @@ pub static VARIANT: Variant = Variant {
         },
     ],
 };
+
+#[derive(Debug)]
+struct Rotary {
+    theta: f64,
+    layout: Layout,
+}
+
+/// It has no parameters.
+pub(super) fn build(config: &ModelConfig, _: &mut ParamSpecs) -> Box<dyn Position> {
+    let layout = if config.position.text("layout") == "interleaved" { Layout::Interleaved } else { Layout::Half };
+    Box::new(Rotary { theta: config.position.float("theta"), layout })
+}
+
+impl Position for Rotary {
+    fn rotate(&self, tape: &mut Tape, qkv: Var, heads: (usize, usize, usize), recording: &Recording<'_>) -> Var {
+        tape.rope(qkv, recording.positions, heads, self.theta, self.layout)
+    }
+}

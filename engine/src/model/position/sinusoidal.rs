@@ -4,7 +4,12 @@
 //!
 //! Source: Vaswani et al., "Attention is all you need", arXiv:1706.03762, section 3.5.
 
+use super::Position;
+use crate::config::ModelConfig;
+use crate::model::Recording;
+use crate::param::ParamSpecs;
 use crate::registry::Variant;
+use crate::tape::{Tape, Var};
 
 /// Its registration.
 pub static VARIANT: Variant = Variant {
@@ -13,3 +18,17 @@ pub static VARIANT: Variant = Variant {
     reference: "Vaswani et al., arXiv:1706.03762",
     keys: &[],
 };
+
+#[derive(Debug)]
+struct Waves;
+
+/// It has no parameters.
+pub(super) fn build(_: &ModelConfig, _: &mut ParamSpecs) -> Box<dyn Position> {
+    Box::new(Waves)
+}
+
+impl Position for Waves {
+    fn embed(&self, tape: &mut Tape, x: Var, recording: &Recording<'_>) -> Var {
+        tape.sinusoid(x, recording.positions)
+    }
+}

@@ -65,8 +65,16 @@ impl AddNorm {
     /// The two operations that this one fuses: the norm reads the sum.
     pub fn reference(&self) -> (Add, Box<dyn Op>) {
         let norm: Box<dyn Op> = match self.norm {
-            Norm::Rms { eps, zero_centered } => Box::new(RmsNorm { eps, zero_centered }),
-            Norm::Layer { eps, bias } => Box::new(LayerNorm { eps, bias }),
+            Norm::Rms { eps, zero_centered } => Box::new(RmsNorm {
+                eps,
+                zero_centered,
+                wide: false,
+            }),
+            Norm::Layer { eps, bias } => Box::new(LayerNorm {
+                eps,
+                bias,
+                wide: false,
+            }),
         };
         (Add, norm)
     }

@@ -39,6 +39,8 @@ pub struct LayerNorm {
     pub eps: f64,
     /// Whether there is a bias.
     pub bias: bool,
+    /// Whether the output is of the wide type (it is the residual stream) and not of the compute type.
+    pub wide: bool,
 }
 
 impl Op for LayerNorm {
@@ -61,7 +63,14 @@ impl Op for LayerNorm {
                 x.cols()
             )));
         }
-        Ok(vec![Meta::new(x.shape.clone(), precision.compute())])
+        Ok(vec![Meta::new(
+            x.shape.clone(),
+            if self.wide {
+                precision.wide()
+            } else {
+                precision.compute()
+            },
+        )])
     }
 
     fn keeps(&self) -> Keeps {
@@ -114,7 +123,14 @@ fn cases() -> Vec<Case> {
         if bias {
             inputs.push(Input::new([cols], Role::Param, Fill::Normal(0.2)));
         }
-        Case::new(LayerNorm { eps: 1e-5, bias }, inputs)
+        Case::new(
+            LayerNorm {
+                eps: 1e-5,
+                bias,
+                wide: false,
+            },
+            inputs,
+        )
     };
     vec![
         case(3, 7, Role::Wide, false),

@@ -36,6 +36,8 @@ pub struct RmsNorm {
     pub eps: f64,
     /// Whether the gain is `1 + w`.
     pub zero_centered: bool,
+    /// Whether the output is of the wide type (it is the residual stream) and not of the compute type.
+    pub wide: bool,
 }
 
 impl Op for RmsNorm {
@@ -56,7 +58,14 @@ impl Op for RmsNorm {
                 x.cols()
             )));
         }
-        Ok(vec![Meta::new(x.shape.clone(), precision.compute())])
+        Ok(vec![Meta::new(
+            x.shape.clone(),
+            if self.wide {
+                precision.wide()
+            } else {
+                precision.compute()
+            },
+        )])
     }
 
     fn keeps(&self) -> Keeps {
@@ -106,6 +115,7 @@ fn cases() -> Vec<Case> {
             RmsNorm {
                 eps: 1e-5,
                 zero_centered,
+                wide: false,
             },
             vec![
                 Input::new([rows, cols], role, Fill::Normal(1.5)),
@@ -148,6 +158,7 @@ mod tests {
             RmsNorm {
                 eps: 0.0,
                 zero_centered: false,
+                wide: false,
             },
             vec![
                 Input::new([3, 33], Role::Wide, Fill::Normal(1.0)),

@@ -1,0 +1,264 @@
+//! One training step, in reading order.
+//!
+//! Batches come from the loader; forward and backward leave the gradient in one flat buffer; its norm is taken and checked
+//! before any weight is touched; the schedule gives the learning rate; the optimizer updates each group in one pass.
+
+use crate::config::Config;
+use crate::model::{Model, TrainingVars};
+use crate::optim::{self, Optimizer, Update};
+use crate::param::Params;
+use crate::tape::plan::Options;
+use crate::tape::run::{Profile, Program, Replay};
+use crate::tape::{Tape, fuse};
+use kernels::arena::Arena;
+use kernels::update::norm::{clip_factor, sum_of_squares};
+use kernels::{Cpu, Precision, Scalars};
+use std::collections::BTreeMap;
+
+/// Rows of tokens, ready to be trained on or evaluated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Number of rows B.
+    pub rows: usize,
+    /// (B, T) token ids.
+    pub tokens: Vec<i32>,
+    /// (B, T) the token that follows each; -1 where it is not to be predicted.
+    pub targets: Vec<i32>,
+    /// (B, T) positions.
+    pub positions: Vec<i32>,
+    /// (B, T) position in the row at which each token's document starts.
+    pub doc_start: Vec<i32>,
+    /// Index of the first row in the stream of all rows.
+    pub row0: u64,
+}
+
+impl Batch {
+    /// Targets that are to be predicted.
+    pub fn valid_targets(&self) -> u64 {
+        self.targets.iter().filter(|t| **t >= 0).count() as u64
+    }
+}
+
+/// What forward and backward of a whole step gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gradients {
+    /// Mean over the valid targets of the step, before its update; nats per token.
+    pub loss: f64,
+    /// Global norm, before clipping.
+    pub norm: f64,
+}
+
+/// A recorded and planned model for a number of rows.
+#[derive(Debug)]
+struct Recorded {
+    program: Program,
+    vars: TrainingVars,
+}
+
+/// A model in training: parameters, optimizer state, plans, and the arena that they all share.
+#[derive(Debug)]
+pub struct Trainer {
+    /// Threads and instruction set.
+    pub cpu: Cpu,
+    /// The model.
+    pub model: Model,
+    /// Its parameters and their gradients.
+    pub params: Params,
+    /// The optimizer.
+    pub optimizer: Box<dyn Optimizer>,
+    /// Memory of every plan; grows to the largest.
+    pub arena: Arena,
+    /// Root mean squares of the layers' outputs at the last step that took them.
+    pub activation_rms: Vec<f64>,
+    /// Times of the operations, where they are wanted.
+    pub profile: Option<Profile>,
+    precision: Precision,
+    seq: usize,
+    fuse: bool,
+    recompute: bool,
+    seed: u64,
+    training: BTreeMap<usize, Recorded>,
+    evaluation: BTreeMap<usize, Recorded>,
+}
+
+/// The precision that `[device]` asks for.
+pub fn precision(config: &Config) -> Precision {
+    if config.device.bf16 {
+        Precision::Bf16
+    } else {
+        Precision::F32
+    }
+}
+
+impl Trainer {
+    /// Memory and plans for training `model` as `config` says, with parameters drawn from `run.seed`.
+    pub fn new(config: &Config, model: Model, cpu: Cpu) -> Self {
+        let precision = precision(config);
+        let params = model.init(config.run.seed, precision, true);
+        let optimizer = optim::build(&config.optimizer, params.len());
+        let mut trainer = Self {
+            cpu,
+            model,
+            params,
+            optimizer,
+            arena: Arena::new(0),
+            activation_rms: Vec::new(),
+            profile: None,
+            precision,
+            seq: config.data.sequence_length,
+            fuse: config.train.fuse,
+            recompute: config.train.recompute,
+            seed: config.run.seed,
+            training: BTreeMap::new(),
+            evaluation: BTreeMap::new(),
+        };
+        let (batch, micro) = (config.train.batch_size, config.train.micro_batch);
+        trainer.plan_training(micro.min(batch));
+        if !batch.is_multiple_of(micro) {
+            trainer.plan_training(batch % micro);
+        }
+        trainer
+    }
+
+    /// The precision of the run.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Tokens of a row.
+    pub fn sequence_length(&self) -> usize {
+        self.seq
+    }
+
+    fn record(&self, rows: usize, training: bool) -> Recorded {
+        let mut tape = Tape::new(self.precision);
+        let vars =
+            self.model
+                .record_training(&mut tape, rows, self.seq, training && self.recompute);
+        if !training {
+            tape.keep(vars.loss);
+        }
+        let tape = if self.fuse { fuse::fuse(tape) } else { tape };
+        let loss = training.then_some(vars.loss);
+        Recorded {
+            program: Program::new(tape, loss, &self.cpu, Options::default()),
+            vars,
+        }
+    }
+
+    fn plan_training(&mut self, rows: usize) {
+        let recorded = self.record(rows, true);
+        self.reserve(recorded.program.plan().bytes());
+        self.training.insert(rows, recorded);
+    }
+
+    /// Makes sure that the arena has `bytes` bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        if self.arena.size() < bytes {
+            // The old memory is given back before the new is taken: nothing in it is needed any more.
+            self.arena = Arena::new(0);
+            self.arena = Arena::new(bytes);
+        }
+    }
+
+    /// The training program for the largest micro-batch: what memory and time are counted from.
+    pub fn program(&self) -> &Program {
+        &self
+            .training
+            .values()
+            .next_back()
+            .expect("planned when the trainer was made")
+            .program
+    }
+
+    /// Forward and backward over the micro-batches of one step. `valid` is the number of their valid targets in all, so that
+    /// unequal micro-batches weigh right; `stop` is asked before each micro-batch and ends the step early (`None`).
+    pub fn gradients(
+        &mut self,
+        batches: &[Batch],
+        step: u64,
+        statistics: bool,
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Gradients> {
+        let valid: u64 = batches.iter().map(Batch::valid_targets).sum();
+        let loss_scale = 1.0 / valid.max(1) as f64;
+        let mut loss = 0.0;
+        for (number, batch) in batches.iter().enumerate() {
+            if stop() {
+                return None;
+            }
+            if !self.training.contains_key(&batch.rows) {
+                self.plan_training(batch.rows);
+            }
+            let recorded = self.training.get_mut(&batch.rows).expect("just planned");
+            write(recorded, &mut self.arena, batch);
+            let scalars = Scalars {
+                seed: self.seed,
+                step,
+                row0: batch.row0,
+                loss_scale,
+                cache_len: 0,
+            };
+            let mut replay = Replay {
+                scalars,
+                accumulate: number > 0,
+                statistics: (statistics && number == 0).then_some(&mut self.activation_rms),
+                profile: self.profile.as_mut(),
+                poison: false,
+            };
+            recorded
+                .program
+                .replay(&mut self.arena, &mut self.params, &self.cpu, &mut replay);
+            loss += recorded.program.loss(&self.arena);
+        }
+        let norm = sum_of_squares(&self.cpu, self.params.gradients()).sqrt();
+        Some(Gradients { loss, norm })
+    }
+
+    /// Clips the gradient and updates the parameters. Returns what was applied and whether the gradient was clipped.
+    pub fn update(
+        &mut self,
+        gradients: &Gradients,
+        lr: f64,
+        step: u64,
+        clip_norm: f64,
+    ) -> (Update, bool) {
+        let grad_scale = clip_factor(gradients.norm, clip_norm);
+        let update = Update {
+            lr,
+            step,
+            grad_scale,
+        };
+        self.optimizer.step(&self.cpu, &mut self.params, &update);
+        (update, grad_scale < 1.0)
+    }
+
+    /// Sum of the losses of a batch's valid targets, in nats, without training on it.
+    pub fn evaluate(&mut self, batch: &Batch) -> f64 {
+        if !self.evaluation.contains_key(&batch.rows) {
+            let recorded = self.record(batch.rows, false);
+            self.reserve(recorded.program.plan().bytes());
+            self.evaluation.insert(batch.rows, recorded);
+        }
+        let recorded = self.evaluation.get_mut(&batch.rows).expect("just planned");
+        write(recorded, &mut self.arena, batch);
+        recorded.program.replay(
+            &mut self.arena,
+            &mut self.params,
+            &self.cpu,
+            &mut Replay::default(),
+        );
+        recorded
+            .program
+            .read(&self.arena, recorded.vars.loss)
+            .to_f64()[0]
+    }
+}
+
+fn write(recorded: &Recorded, arena: &mut Arena, batch: &Batch) {
+    let Recorded { program, vars } = recorded;
+    program.write(arena, vars.tokens, &batch.tokens);
+    program.write(arena, vars.targets, &batch.targets);
+    program.write(arena, vars.positions, &batch.positions);
+    program.write(arena, vars.doc_start, &batch.doc_start);
+}
