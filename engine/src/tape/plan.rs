@@ -247,11 +247,8 @@ impl<'a> Planner<'a> {
             }
         }
         let seed = self.loss.map(|loss| {
-            let first = schedule
-                .iter()
-                .position(|(phase, _)| *phase == Phase::Backward)
-                .unwrap_or(0);
-            let id = self.buffer(Kind::Gradient, loss.index(), first);
+            // Written before the replay, like the inputs: no forward may use its bytes.
+            let id = self.buffer(Kind::Gradient, loss.index(), 0);
             self.gradients[loss.index()] = Some(id);
             self.sharers.push((id, loss.index()));
             id
