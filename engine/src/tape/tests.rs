@@ -3,7 +3,7 @@
 mod fusion;
 mod toy;
 
-use super::plan::{Kind, Options, Plan};
+use super::plan::{Kind, Options, Phase, Place, Plan, Target};
 use super::run::{Program, Replay};
 use super::{Tape, Var};
 use crate::param::{Group, Init, ParamId, ParamSpecs, Params};
@@ -87,13 +87,8 @@ fn recomputing_changes_no_bit_and_needs_less_memory() {
             };
             let (mut plain, mut again) = (Runner::new(LARGE, setup), Runner::new(LARGE, again));
             let (want, got) = (plain.step(), again.step());
-            if fused {
-                // A sum and the norm of the next block lie in two regions: they are not joined.
-                let error = distance(&got, &want);
-                assert!(error < 1e-3, "{precision:?}: {error:e}");
-            } else {
-                assert!(got == want, "{precision:?}");
-            }
+            // Sums and the norms of the next block lie in two regions and are not joined there; the bits are the same.
+            assert!(got == want, "{precision:?}, fused {fused}");
             assert!(
                 again.bytes() < plain.bytes() * 3 / 4,
                 "{precision:?}: {} of {}",
@@ -209,6 +204,7 @@ impl Awkward {
                 ..Options::default()
             };
             let mut program = Program::new(tape, Some(loss), &cpu, options);
+            assert_no_memory_twice(program.plan());
             let mut arena = Arena::new(program.plan().bytes());
             arena.fill(0..arena.size(), 0xff);
             let mut start = Params::new(self.specs.clone(), Precision::F32, false);
@@ -274,6 +270,16 @@ fn one_value_in_several_operations() {
         let y = tape.linear(n, w, Some(b));
         tape.linear(y, w, Some(b))
     });
+    // The stream is read again after the addend was made: the addend's gradient may not lie where the stream's grows.
+    toy.check(|tape, x, w, [a, b]| {
+        let n = tape.rmsnorm(x, a, RMS);
+        let y = tape.linear(n, w, None);
+        let m = tape.rmsnorm(x, b, RMS);
+        let s = tape.add(x, y);
+        let z = tape.linear(m, w, None);
+        let s = tape.add(s, z);
+        tape.rmsnorm(s, a, RMS)
+    });
     // Both addends have other readers, before and after the sum.
     toy.check(|tape, x, w, [a, b]| {
         let n = tape.rmsnorm(x, a, RMS);
@@ -299,6 +305,43 @@ fn one_value_in_several_operations() {
         let t = tape.add(t, s);
         tape.rmsnorm(t, b, RMS)
     });
+}
+
+/// No operation is given memory to write that it also reads, or writes twice.
+fn assert_no_memory_twice(plan: &Plan) {
+    for step in &plan.steps {
+        let deliveries = step.d_inputs.iter().flatten();
+        let mut written: Vec<Target> = deliveries.map(|d| d.to).collect();
+        written.extend(step.late_outputs.iter().map(|id| Target::Buffer(*id)));
+        written.extend(step.workspace.map(Target::Buffer));
+        let mut read: Vec<Option<usize>> = step.d_outputs.clone();
+        if step.phase == Phase::Backward {
+            read.extend(&step.outputs);
+            read.extend(step.saved.iter().map(|id| Some(*id)));
+        } else {
+            written.extend(step.outputs.iter().flatten().map(|id| Target::Buffer(*id)));
+            written.extend(step.saved.iter().map(|id| Target::Buffer(*id)));
+        }
+        for input in &step.inputs {
+            if let Place::Buffer(id) = input {
+                read.push(Some(*id));
+            }
+        }
+        for (i, target) in written.iter().enumerate() {
+            assert!(!written[..i].contains(target), "{step:?}");
+            let is_read = |id: &usize| Target::Buffer(*id) == *target;
+            assert!(!read.iter().flatten().any(is_read), "{step:?}");
+        }
+    }
+}
+
+#[test]
+fn no_operation_gets_memory_twice() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for setup in setups(precision) {
+            assert_no_memory_twice(Runner::new(SMALL, setup).program.plan());
+        }
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub(super) fn backward<X: Elem>(op: &ActivationLinear, cx: &mut Backward<'_>) {
                 bias: None,
             };
             let h = Mat::new(Slot::new(&*h), rows.len(), f);
-            let dw = MatMut::new(SlotMut::new(&mut **dw), n, f);
+            let dw = MatMut::new(SlotMut::new(dw), n, f);
             gemm(cpu, precision, dy.t(), h, dw, epilogue, scratch);
         }
     }

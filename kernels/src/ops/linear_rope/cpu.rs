@@ -85,7 +85,7 @@ pub(super) fn backward<X: Elem>(op: &LinearRope, cx: &mut Backward<'_>) {
                 bias: None,
             };
             let x = Mat::new(Slot::new(&x[start * k..end * k]), rows, k);
-            let dw = MatMut::new(SlotMut::new(&mut **dw), n, k);
+            let dw = MatMut::new(SlotMut::new(dw), n, k);
             gemm(cpu, precision, mat.t(), x, dw, epilogue, scratch);
         }
         if let Some((db, mode)) = &mut db {
