@@ -76,6 +76,8 @@ fn threads_change_no_bit() {
         &[][..],
         &["model.dropout=0.2"],
         &["device.precision=\"bf16\""],
+        // Longer than the tiles of attention, more tokens than a product sums in one go.
+        &["data.sequence_length=150", "train.batch_size=8"],
         &[
             "train.micro_batch=4",
             "model.mixer.qk_norm=true",
