@@ -624,7 +624,9 @@ impl<'a> Planner<'a> {
             }
         }
         let saved = self.saved[index].clone();
-        saved.iter().for_each(|id| self.touch(*id));
+        for id in &saved {
+            self.touch(*id);
+        }
         let workspace = op.workspace(&metas, self.cpu, true);
         let workspace = self.workspace(format!("{}.{}", node.scope, op.name()), workspace);
         let mut d_outputs: Vec<_> = node
