@@ -32,11 +32,11 @@ pub fn watch(file: &Path, requests: SyncSender<Request>) -> Watch {
         // The thread that reads is gone only when the program ends.
         let _ = wake.send(());
     })
-        .and_then(|mut watcher| {
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        })
-        .ok();
+    .and_then(|mut watcher| {
+        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    })
+    .ok();
     let file = file.to_owned();
     let work = move || {
         // The sender kept here ends with the thread: without a watcher there are only polls.
