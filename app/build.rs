@@ -14,5 +14,11 @@ fn main() {
             |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         );
     println!("cargo::rustc-env=ZEROLLM_COMMIT={commit}");
-    println!("cargo::rerun-if-changed=../.git/HEAD");
+    // A commit changes the file that HEAD names, a checkout HEAD itself.
+    let head = "../.git/HEAD";
+    println!("cargo::rerun-if-changed={head}");
+    let branch = std::fs::read_to_string(head).unwrap_or_default();
+    if let Some(name) = branch.trim().strip_prefix("ref: ") {
+        println!("cargo::rerun-if-changed=../.git/{name}");
+    }
 }

@@ -46,6 +46,7 @@ pub(crate) fn version() -> &'static str {
 }
 
 fn main() -> ExitCode {
+    terminal::install_panic_hook();
     let outcome = run();
     match outcome {
         Ok(code) => ExitCode::from(code),

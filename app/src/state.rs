@@ -242,6 +242,8 @@ pub struct State {
     pub num_alerts: usize,
     /// Steps whose loss or gradient was not finite.
     pub num_nonfinite: usize,
+    /// What the last event's line in the log is about, if it left one.
+    last_tag: Option<&'static str>,
 }
 
 impl State {
@@ -269,6 +271,7 @@ impl State {
             log: VecDeque::new(),
             num_alerts: 0,
             num_nonfinite: 0,
+            last_tag: None,
         }
     }
 

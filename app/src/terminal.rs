@@ -75,6 +75,9 @@ impl Screen {
     /// # Errors
     /// If the terminal does not take what is written.
     pub fn reclaim(&mut self) -> io::Result<()> {
+        // The old Terminal shows the cursor when it is dropped, and prints (which panics) where the terminal is gone; not
+        // claimed, it writes nothing.
+        CLAIMED.store(false, Ordering::SeqCst);
         // A new Terminal remembers nothing of the old screen. Its own `clear` would ask the terminal for the cursor's
         // position, and the answer would go to whoever reads keys.
         self.terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout()?))?;

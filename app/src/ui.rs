@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendE
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::link::{Client, Interrupt, Urgency};
+use engine::link::{Client, Event, Interrupt, Urgency};
 use ratatui::crossterm::event::{self, Event as Input};
 
 use crate::chart::glyph::GlyphSet;
@@ -44,6 +44,8 @@ pub struct Options {
     pub glyphs: GlyphSet,
     /// Flags that signal handlers set.
     pub signals: Signals,
+    /// Events of the run's earlier attempts, oldest first, so that a resumed run shows its whole course.
+    pub history: Vec<Event>,
 }
 
 impl Options {
@@ -70,6 +72,7 @@ impl Options {
                 (true, false) => GlyphSet::Braille,
             },
             signals: Signals::default(),
+            history: Vec::new(),
         }
     }
 }
@@ -116,6 +119,7 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let keys = Keys::start()?;
     let view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
     let mut bench = Workbench::new(view);
+    bench.state.replay(&options.history);
     let signals = &options.signals;
     let begin = Instant::now();
     let mut drawn: Option<Instant> = None;

@@ -7,10 +7,10 @@
 //! NT is the forward of a linear map (weights `[N, K]`), NN the gradient of its input, TN that of its weights. Each figure
 //! is the median of some tries.
 
-use kernels::arena::Arena;
+use kernels::arena::{Arena, scratch_of};
 use kernels::cpu::gemm::{Epilogue, Mat, MatMut, gemm, workspace_bytes};
 use kernels::cpu::peak;
-use kernels::{Bf16, Cpu, Dtype, Elem as _, Isa, Precision, Slot, SlotMut};
+use kernels::{Cpu, Dtype, Elem, Float as _, Isa, Precision, Slot, SlotMut, with_elem};
 use std::time::Instant;
 
 const TRIES: usize = 7;
@@ -83,9 +83,10 @@ fn main() {
 }
 
 /// Random numbers in memory, stored as `f32` or `bf16`.
-enum Values {
-    Single(Arena, usize),
-    Half(Vec<Bf16>),
+struct Values {
+    arena: Arena,
+    len: usize,
+    dtype: Dtype,
 }
 
 impl Values {
@@ -95,26 +96,21 @@ impl Values {
             state = state.wrapping_mul(1664525).wrapping_add(1013904223);
             (state >> 8) as f32 / 8388608.0 - 1.0
         };
-        if dtype == Dtype::Bf16 {
-            return Self::Half((0..len).map(|_| Bf16::put(random())).collect());
-        }
-        let mut arena = Arena::new(len * 4);
-        arena.as_f32_mut()[..len].fill_with(random);
-        Self::Single(arena, len)
+        let mut arena = Arena::new(len * dtype.size());
+        with_elem!(dtype, T => {
+            scratch_of::<T>(arena.as_bytes_mut())[..len]
+                .fill_with(|| <T as Elem>::put(<T as Elem>::Acc::from_f64(f64::from(random()))));
+        });
+        Self { arena, len, dtype }
     }
 
     fn slot(&self) -> Slot<'_> {
-        match self {
-            Self::Single(arena, len) => Slot::new(&arena.as_f32()[..*len]),
-            Self::Half(values) => Slot::new(values),
-        }
+        with_elem!(self.dtype, T => Slot::new(&self.arena.as_slice::<T>()[..self.len]))
     }
 
     fn slot_mut(&mut self) -> SlotMut<'_> {
-        match self {
-            Self::Single(arena, len) => SlotMut::new(&mut arena.as_f32_mut()[..*len]),
-            Self::Half(values) => SlotMut::new(values),
-        }
+        let bytes = self.arena.as_bytes_mut();
+        with_elem!(self.dtype, T => SlotMut::new(&mut scratch_of::<T>(bytes)[..self.len]))
     }
 }
 

@@ -7,9 +7,10 @@ use crate::watch_file;
 use clap::{Args, ValueEnum};
 use engine::launch::{Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
+use engine::run_folder::EventReader;
 use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,9 @@ pub struct Arguments {
     /// Language of the screen: en, zh [default: LANG]
     #[arg(long, value_name = "LANG")]
     pub lang: Option<String>,
+    /// Colours of the screen [default: what the terminal and NO_COLOR ask for]
+    #[arg(long, value_name = "THEME", value_parser = crate::theme::Palette::ALL.map(|(word, _)| word))]
+    pub theme: Option<String>,
     /// List every configuration key with its default and class, and exit
     #[arg(long)]
     pub help_config: bool,
@@ -73,6 +77,13 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
     if let Some(word) = &arguments.lang {
         options.lang = crate::lang::Lang::parse(word)
             .ok_or_else(|| Failure::new(2, format!("--lang {word}: expected en or zh")))?;
+    }
+    if let Some(palette) = arguments
+        .theme
+        .as_deref()
+        .and_then(crate::theme::Palette::parse)
+    {
+        options.palette = palette;
     }
     let mut flags = arguments.flags.sets();
     flags.extend(
@@ -103,6 +114,9 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         folder,
         ..
     } = launched?;
+    if arguments.resume && ui == Ui::Tui {
+        options.history = history(&folder);
+    }
     let _watcher = arguments
         .config
         .as_ref()
@@ -127,6 +141,13 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Ending::Preempted => Ok(75),
         Ending::Failed { message, code } => Err(Failure::new(code, message)),
     }
+}
+
+/// What earlier attempts recorded, so that the screen shows the whole course. A record that cannot be read is shown as none.
+fn history(folder: &Path) -> Vec<Event> {
+    EventReader::open(folder)
+        .map(Iterator::collect)
+        .unwrap_or_default()
 }
 
 /// `auto` is the terminal UI only where there is a terminal at both ends and nobody says otherwise.
@@ -174,7 +195,7 @@ impl Progress {
     }
 }
 
-fn follow_on_screen(client: Client, options: &ui::Options, folder: &std::path::Path) {
+fn follow_on_screen(client: Client, options: &ui::Options, folder: &Path) {
     let (outcome, client) = ui::run(client, options);
     match outcome {
         Outcome::Ended(_) => eprintln!("zerollm: the run is in {}", folder.display()),

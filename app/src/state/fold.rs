@@ -8,9 +8,20 @@ use super::{
 use crate::text;
 
 impl State {
+    /// Folds in what earlier attempts of this run have said, before this engine says anything.
+    pub fn replay(&mut self, history: &[Event]) {
+        for event in history {
+            self.apply(event);
+        }
+        // Those engines are gone; the alerts were theirs.
+        self.status = Status::Waiting;
+        self.num_alerts = 0;
+    }
+
     /// Folds one event in.
     pub fn apply(&mut self, event: &Event) {
         let time = &event.time;
+        let before = self.last_tag.take();
         match &event.body {
             Body::Started(head) => self.start(head, time),
             Body::Step(step) => self.train(step),
@@ -139,15 +150,21 @@ impl State {
                 message,
             } => {
                 self.reply(*id, *refused);
-                let level = if *refused { Level::Warn } else { Level::Info };
-                let line = format!("{command}: {message}");
-                self.log(
-                    time,
-                    *step,
-                    level,
-                    if *refused { "refused" } else { "reply" },
-                    &line,
+                // What the event just before has said already is not said twice.
+                let said = matches!(
+                    (command.as_str(), before),
+                    ("pause" | "resume", Some("pause"))
+                        | ("checkpoint", Some("ckpt"))
+                        | ("eval", Some("eval"))
+                        | ("set" | "reload", Some("config"))
                 );
+                if !said {
+                    let (level, tag) = match refused {
+                        true => (Level::Warn, "refused"),
+                        false => (Level::Info, "reply"),
+                    };
+                    self.log(time, *step, level, tag, &format!("{command}: {message}"));
+                }
             }
             Body::Nonfinite {
                 step,
@@ -313,6 +330,7 @@ impl State {
     }
 
     fn log(&mut self, time: &str, step: u64, level: Level, tag: &'static str, message: &str) {
+        self.last_tag = Some(tag);
         self.push_log(clock(time), step, level, tag, message);
     }
 

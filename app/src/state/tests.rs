@@ -153,6 +153,61 @@ fn what_is_asked_stays_pending_until_the_engine_confirms_it() {
 }
 
 #[test]
+fn what_an_event_says_its_reply_does_not_repeat() {
+    let mut state = state(&[started(), step(1)]);
+    let reply = |command: &str, message: &str| Body::Reply {
+        step: 1,
+        id: 1,
+        command: command.into(),
+        refused: false,
+        message: message.into(),
+    };
+    let lines = state.log.len();
+    happen(
+        &mut state,
+        Body::Paused {
+            step: 1,
+            reason: None,
+        },
+    );
+    happen(&mut state, reply("pause", "paused after step 1"));
+    assert_eq!(state.log.len(), lines + 1);
+    // An answer that no event gave is shown.
+    happen(&mut state, reply("set", "nothing has changed"));
+    assert_eq!(state.log.back().unwrap().text, "set: nothing has changed");
+}
+
+#[test]
+fn a_resumed_run_shows_its_whole_course() {
+    let mut history = events(700);
+    let end = Body::Finished {
+        step: 700,
+        loss: 2.0,
+        seconds: 122.0,
+        reason: "preempted".into(),
+    };
+    history.push(event(end, 0));
+    let mut state = state(&[]);
+    state.replay(&history);
+    assert_eq!(state.status, Status::Waiting);
+    let head = Started {
+        step: 500,
+        attempt: 2,
+        ..Started::default()
+    };
+    happen(&mut state, Body::Started(Box::new(head)));
+    let resumed = Body::Resumed {
+        step: 500,
+        path: "checkpoints/step_00000500".into(),
+        attempt: 2,
+    };
+    happen(&mut state, resumed);
+    state.apply(&step(501));
+    assert_eq!((state.track.len(), &state.status), (501, &Status::Running));
+    assert!((state.elapsed() - 501.0 * 0.174).abs() < 1e-6);
+}
+
+#[test]
 fn a_refused_edit_is_kept_until_one_is_taken() {
     let mut state = state(&[started(), step(1)]);
     happen(

@@ -119,30 +119,35 @@ pub fn clean(checkpoints: &Path) -> Result<usize, CheckpointError> {
 }
 
 /// Moves the checkpoints of steps after `step` to `superseded/`: a run that goes on from an earlier step (a rollback, or
-/// because later ones are damaged) leaves them behind, and will write its own in their place. Returns how many.
+/// because later ones are damaged) leaves them behind, and will write its own in their place. Without this, the next
+/// resume would take up the steps that were rolled back. Returns how many.
 ///
 /// # Errors
 /// If one cannot be moved.
 pub fn set_aside(checkpoints: &Path, step: u64) -> Result<usize, CheckpointError> {
-    let aside = checkpoints.join(ASIDE);
     let mut moved = 0;
     for (found, path) in list(checkpoints)? {
-        if found <= step {
-            continue;
+        if found > step {
+            move_aside(checkpoints, &path)?;
+            moved += 1;
         }
-        let fault = |error| CheckpointError::disk(&path, "move the folder", error);
-        fs::create_dir_all(&aside).map_err(fault)?;
-        let name = folder_name(found);
-        let mut number = 1;
-        let mut place = aside.join(format!("{name}.{number}"));
-        while place.symlink_metadata().is_ok() {
-            number += 1;
-            place = aside.join(format!("{name}.{number}"));
-        }
-        fs::rename(&path, place).map_err(fault)?;
-        moved += 1;
     }
     Ok(moved)
+}
+
+/// Moves one folder to `superseded/`, with a number behind its name.
+pub(super) fn move_aside(checkpoints: &Path, path: &Path) -> Result<(), CheckpointError> {
+    let fault = |error| CheckpointError::disk(path, "move the folder", error);
+    let aside = checkpoints.join(ASIDE);
+    fs::create_dir_all(&aside).map_err(fault)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut number = 1;
+    let mut place = aside.join(format!("{name}.{number}"));
+    while place.symlink_metadata().is_ok() {
+        number += 1;
+        place = aside.join(format!("{name}.{number}"));
+    }
+    fs::rename(path, place).map_err(fault)
 }
 
 /// Marks a checkpoint with a name; [`prune`] never deletes it.

@@ -138,6 +138,12 @@ fn nothing_is_overwritten() {
     let error = save_on(&RealDisk, folder.path(), 10).unwrap_err();
     assert!(matches!(error, CheckpointError::Exists { .. }), "{error}");
     assert_eq!(contents(folder.path()), before);
+    // A damaged one makes room and is kept beside.
+    fs::write(folder.path().join("step_00000010").join(MODEL), "x").unwrap();
+    save(folder.path(), 10);
+    assert_eq!(newest(folder.path()), Some(10));
+    let aside = folder.path().join("superseded/step_00000010.1").join(MODEL);
+    assert_eq!(fs::read(aside).unwrap(), b"x");
 }
 
 #[test]

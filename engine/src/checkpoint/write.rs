@@ -1,11 +1,13 @@
 //! Writing a checkpoint so that it is complete or not there.
 
+use super::keep::move_aside;
 use super::manifest::SCHEMA;
 use super::{
     CONFIG, CheckpointError, Disk, DiskFile, FileRecord, GENERATION_CONFIG, MANIFEST, MODEL,
-    Manifest, OPTIMIZER, RealDisk, TEMPORARY, TOKENIZER, TRAINER, TensorSource, TrainerState,
-    folder_name,
+    Manifest, OPTIMIZER, RealDisk, TEMPORARY, TOKENIZER, TOKENIZER_CONFIG, TRAINER, TensorSource,
+    TrainerState, folder_name,
 };
+use crate::hf::tokenizer_config;
 use crate::safetensors;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -67,7 +69,12 @@ pub fn write_on(
     let step = contents.trainer.step;
     let place = checkpoints.join(folder_name(step));
     if place.symlink_metadata().is_ok() {
-        return Err(CheckpointError::Exists { path: place });
+        let complete = Manifest::read(&place).is_ok_and(|it| it.check(&place, false).is_ok());
+        if complete {
+            return Err(CheckpointError::Exists { path: place });
+        }
+        // Damaged, which is why this step was trained again: out of the way, but not deleted.
+        move_aside(checkpoints, &place)?;
     }
     let fault = |action| move |path: &Path, error| CheckpointError::disk(path, action, error);
     disk.create_dir_all(checkpoints)
@@ -131,6 +138,8 @@ fn fill(
     writer.bytes(GENERATION_CONFIG, &pretty(contents.generation_config))?;
     if let Some(tokenizer) = contents.tokenizer {
         writer.bytes(TOKENIZER, tokenizer)?;
+        let config = tokenizer_config(tokenizer, contents.generation_config);
+        writer.bytes(TOKENIZER_CONFIG, &pretty(&config))?;
     }
     writer.file(OPTIMIZER, &mut |out| tensors(out, contents.optimizer, &[]))?;
     writer.bytes(TRAINER, &trainer)?;

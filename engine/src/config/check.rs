@@ -22,7 +22,7 @@ fn run_name(e: &Entries) -> Result<(), ConfigError> {
         && name.len() <= 100
         && !name.starts_with('.')
         && name.trim() == name
-        && !name.contains(|c: char| c.is_control() || "/\\:*?\"<>|@".contains(c));
+        && !name.contains(is_unfit);
     if usable {
         return Ok(());
     }
@@ -31,6 +31,21 @@ fn run_name(e: &Entries) -> Result<(), ConfigError> {
         quote(name)
     );
     Err(e.blame(&["run.name"], message))
+}
+
+/// Characters that folders cannot have somewhere, and the one that stands between a run and its step.
+fn is_unfit(c: char) -> bool {
+    c.is_control() || "/\\:*?\"<>|@".contains(c)
+}
+
+/// `text` made fit to name a run.
+pub(super) fn folder_name(text: &str) -> String {
+    let text: String = text.chars().take(60).collect();
+    let text = text.replace(is_unfit, "-");
+    match text.trim().trim_start_matches('.') {
+        "" => "run".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 fn device(e: &Entries) -> Result<(), ConfigError> {

@@ -15,7 +15,7 @@ pub(super) fn help() -> String {
     for section in SECTIONS {
         let _ = write!(out, "\n[{}]  {}\n", section.name, section.doc);
         for key in section.keys {
-            line(&mut out, section.name, key);
+            line(&mut out, "", section.name, key);
         }
         for one in section.slots() {
             slot(&mut out, one);
@@ -24,8 +24,10 @@ pub(super) fn help() -> String {
     out
 }
 
-fn line(out: &mut String, table: &str, key: &Key) {
+/// A key; `indent` sets those of one variant apart.
+fn line(out: &mut String, indent: &str, table: &str, key: &Key) {
     let default = match key.default {
+        Default::Derived(words) if words.starts_with("required") => words.to_owned(),
         Default::Is(toml) => format!("default {toml}"),
         Default::Derived(words) => format!("default: {words}"),
         Default::Required => "required".to_owned(),
@@ -35,7 +37,7 @@ fn line(out: &mut String, table: &str, key: &Key) {
     let takes = describe(&key.kind);
     let _ = writeln!(
         out,
-        "  {path}\n      {}\n      {takes}; {default}; {class}",
+        "{indent}  {path}\n{indent}      {}\n{indent}      {takes}; {default}; {class}",
         key.doc
     );
 }
@@ -56,7 +58,7 @@ fn slot(out: &mut String, slot: &Slot) {
         slot.default
     );
     for key in slot.keys {
-        line(out, slot.path, key);
+        line(out, "", slot.path, key);
     }
     for variant in slot.variants {
         let _ = writeln!(
@@ -65,7 +67,7 @@ fn slot(out: &mut String, slot: &Slot) {
             variant.kind, variant.summary, variant.reference
         );
         for key in variant.keys {
-            line(out, slot.path, key);
+            line(out, "    ", slot.path, key);
         }
     }
 }

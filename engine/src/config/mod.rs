@@ -10,7 +10,7 @@ mod check;
 mod entry;
 mod error;
 mod help;
-mod hf;
+mod import;
 mod layer;
 mod preset;
 mod resolve;
@@ -24,7 +24,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 pub use error::ConfigError;
-pub use hf::{FIELD as MODEL_RECORD_FIELD, record as model_record};
+pub use import::{FIELD as MODEL_RECORD_FIELD, record as model_record};
 pub use layer::Source;
 pub use typed::{
     Choice, DataConfig, DataFormat, DataSource, DeviceConfig, ModelConfig, OnNonfinite,

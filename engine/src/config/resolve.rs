@@ -6,7 +6,7 @@ use super::entry::{Entries, Entry};
 use super::error::{ConfigError, Place, nearest};
 use super::layer::{Layer, Source};
 use super::value::{Value, quote};
-use super::{Sources, check, hf, preset, schema};
+use super::{Sources, check, import, preset, schema};
 use crate::model::ffn;
 use crate::registry::{Class, Default, Key, SLOTS, Slot};
 
@@ -40,14 +40,19 @@ pub(super) fn resolve(sources: &Sources<'_>) -> Result<Entries, ConfigError> {
         )?);
     }
     if let Some(Value::Text(path)) = last(&layers, "model.init_from")? {
-        let place = Place::named(&file);
-        let facts = hf::shape(Path::new(&path)).map_err(|m| place.error("model.init_from", m))?;
+        let written = layers
+            .iter()
+            .rev()
+            .find_map(|layer| layer.get("model.init_from"));
+        let place = written.map(|a| a.place.clone()).unwrap_or_default();
+        let facts =
+            import::shape(Path::new(&path)).map_err(|m| place.error("model.init_from", m))?;
         let pairs = facts
             .iter()
             .map(|(key, toml)| (key.as_str(), toml.as_str()));
-        let import = Layer::known(Source::Import, "init_from", pairs)?;
-        refuse_contrary(&import, &layers)?;
-        below.push(import);
+        let layer = Layer::known(Source::Import, "init_from", pairs)?;
+        refuse_contrary(&layer, &layers)?;
+        below.push(layer);
     }
     if let Some(text) = sources.checkpoint {
         let mut layer = Layer::text(Source::Checkpoint, "checkpoint", Path::new(""), text)?;
@@ -211,7 +216,10 @@ fn refuse_contrary(import: &Layer, layers: &[Layer]) -> Result<(), ConfigError> 
 
 fn derive(entries: &mut Entries, file: Option<&Path>) {
     let stem = file.and_then(Path::file_stem).and_then(|s| s.to_str());
-    entries.derive("run.name", Value::Text(stem.unwrap_or("run").to_owned()));
+    entries.derive(
+        "run.name",
+        Value::Text(check::folder_name(stem.unwrap_or("run"))),
+    );
     if let Some(heads) = entries.int("model.heads") {
         let mqa = entries.text("model.mixer.kind") == Some("mqa");
         let kv_heads = if mqa { 1 } else { heads };

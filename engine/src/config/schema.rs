@@ -63,7 +63,7 @@ const fn key(
 }
 
 const NONE: Default = Derived("none");
-const SHAPE: Default = Derived("required, unless model.init_from gives it");
+const SHAPE: Default = Derived("required unless model.init_from gives it");
 
 #[rustfmt::skip]
 pub(super) static SECTIONS: &[Section] = &[

@@ -158,7 +158,7 @@ const HOLD: &str = "ZEROLLM_TEST_HOLDS_RUN_IN";
 fn hold_a_run_until_killed() {
     if let Some(runs) = std::env::var_os(HOLD) {
         let _folder = create(Path::new(&runs), "held");
-        std::thread::sleep(std::time::Duration::from_secs(60));
+        std::thread::sleep(std::time::Duration::from_mins(1));
     }
 }
 

@@ -247,7 +247,7 @@ impl<'a> Planner<'a> {
             }
         }
         let seed = self.loss.map(|loss| {
-            // It is written before the replay, so it lives from the first step on.
+            // Written before the replay, like the inputs: no forward may use its bytes.
             let id = self.buffer(Kind::Gradient, loss.index(), 0);
             self.gradients[loss.index()] = Some(id);
             self.sharers.push((id, loss.index()));

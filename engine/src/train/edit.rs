@@ -108,6 +108,9 @@ impl Engine {
     fn apply(&mut self, config: Config, changes: Vec<(Change, Class)>) {
         self.trainer.optimizer.configure(&config.optimizer.choice);
         self.setup.config = config;
+        if changes.iter().any(|(_, class)| *class == Class::Boundary) {
+            self.trainer.replan(&self.setup.config);
+        }
         self.config_version += 1;
         let text = self.config().to_toml();
         if let Err(error) = self.folder.save_config(self.config_version, &text) {

@@ -73,6 +73,14 @@ impl Arena {
         unsafe { self.start.add(offset) }
     }
 
+    /// The whole block as elements of type `T`.
+    pub fn as_slice<T: crate::Elem>(&self) -> &[T] {
+        // SAFETY: the block is aligned, initialised, and as long as its layout says; any bits are a number.
+        unsafe {
+            std::slice::from_raw_parts(self.start.cast(), self.layout.size() / size_of::<T>())
+        }
+    }
+
     /// The whole block as `f32` values.
     pub fn as_f32(&self) -> &[f32] {
         // SAFETY: the block is aligned, initialised, and as long as its layout says; any bits are an `f32`.

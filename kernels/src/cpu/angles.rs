@@ -19,7 +19,7 @@ const FINE: usize = 64;
 pub struct Angles {
     /// Base of the frequencies.
     pub theta: f64,
-    /// Width of a row: two values (cosine and sine) for each of `dims / 2` frequencies.
+    /// Twice the number of frequencies.
     pub dims: usize,
     /// Where they stand in a row.
     pub order: Order,
@@ -28,17 +28,19 @@ pub struct Angles {
 /// Where cosines and sines stand in a row of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// All cosines, then all sines.
+    /// All cosines, then all sines: `dims` values.
     CosThenSin,
-    /// `sin, cos, sin, cos, ...`
+    /// `sin, cos, sin, cos, ...`: `dims` values.
     SinCosPairs,
+    /// `cos, cos, cos, cos, ...`, then `-sin, sin, -sin, sin, ...`: twice `dims` values.
+    Doubled,
 }
 
 /// Finds the row of a token.
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'a, A> {
     values: &'a [A],
-    dims: usize,
+    width: usize,
     /// Position (or, where the table was made for tokens, index of the token) of the first row.
     first: usize,
     by_position: bool,
@@ -53,18 +55,28 @@ impl<'a, A> Table<'a, A> {
         } else {
             token
         } - self.first;
-        &self.values[index * self.dims..(index + 1) * self.dims]
+        &self.values[index * self.width..(index + 1) * self.width]
     }
 }
 
 impl Angles {
     /// Bytes of scratch that [`Angles::each`] needs for rows of `seq` tokens and values of `size` bytes.
     pub fn scratch(&self, seq: usize, size: usize) -> usize {
-        self.fine_bytes() + seq * self.dims * size
+        self.sines_bytes(seq) + seq * self.width() * size
     }
 
-    fn fine_bytes(&self) -> usize {
-        ((self.dims / 2 + FINE * self.dims) * size_of::<f64>()).next_multiple_of(ALIGN)
+    /// Values in a row of the table.
+    fn width(&self) -> usize {
+        match self.order {
+            Order::CosThenSin | Order::SinCosPairs => self.dims,
+            Order::Doubled => 2 * self.dims,
+        }
+    }
+
+    /// Bytes for the frequencies and for the sines of the coarse and the fine positions.
+    fn sines_bytes(&self, seq: usize) -> usize {
+        let rows = FINE + seq / FINE + 2;
+        ((self.dims / 2 + rows * self.dims) * size_of::<f64>()).next_multiple_of(ALIGN)
     }
 
     /// Makes tables in `scratch` and calls `body(table, start, end)` for ranges of tokens that cover `positions`, one after
@@ -82,24 +94,19 @@ impl Angles {
             return;
         };
         assert!(low >= 0, "position {low} is negative");
-        let (low, span) = (low as usize, (high - low) as usize + 1);
-        let (fine, values) = scratch.split_at_mut(self.fine_bytes());
-        let (frequencies, fine) = scratch_of::<f64>(fine).split_at_mut(self.dims / 2);
+        let (low, span, width) = (low as usize, (high - low) as usize + 1, self.width());
+        let (sines, values) = scratch.split_at_mut(self.sines_bytes(seq));
+        let (frequencies, sines) = scratch_of::<f64>(sines).split_at_mut(self.dims / 2);
         for (i, f) in frequencies.iter_mut().enumerate() {
             *f = self.theta.powf(-2.0 * i as f64 / self.dims as f64);
         }
-        let values = &mut scratch_of::<A>(values)[..seq * self.dims];
+        let values = &mut scratch_of::<A>(values)[..seq * width];
         if span <= seq {
-            self.fill_positions(
-                pool,
-                frequencies,
-                fine,
-                low,
-                &mut values[..span * self.dims],
-            );
+            let rows = &mut values[..span * width];
+            self.fill_positions(pool, frequencies, sines, low, rows);
             let table = Table {
                 values,
-                dims: self.dims,
+                width,
                 first: low,
                 by_position: true,
             };
@@ -110,7 +117,7 @@ impl Angles {
             self.fill_tokens(pool, frequencies, tokens, values);
             let table = Table {
                 values,
-                dims: self.dims,
+                width,
                 first: start,
                 by_position: false,
             };
@@ -123,35 +130,41 @@ impl Angles {
         &self,
         pool: &Pool,
         frequencies: &[f64],
-        fine: &mut [f64],
+        sines: &mut [f64],
         low: usize,
         values: &mut [A],
     ) {
-        let rows = values.len() / self.dims;
-        let shared = Shared::new(fine);
-        parallel(pool, FINE.min(low + rows), self.dims * 8, |start, end| {
-            for j in start..end {
+        let (width, half) = (self.width(), self.dims / 2);
+        let high = low + values.len() / width;
+        let (first, last) = (low / FINE, high.div_ceil(FINE));
+        let sines = &mut sines[..(FINE + last - first) * self.dims];
+        let shared = Shared::new(sines);
+        parallel(pool, FINE + last - first, self.dims * 8, |start, end| {
+            for row in start..end {
+                let position = if row < FINE {
+                    row
+                } else {
+                    (first + row - FINE) * FINE
+                };
                 // SAFETY: each task has rows of its own.
-                let row = unsafe { shared.slice(j * self.dims, self.dims) };
-                for (pair, f) in row.chunks_exact_mut(2).zip(frequencies) {
-                    let (sin, cos) = (j as f64 * f).sin_cos();
-                    pair.copy_from_slice(&[cos, sin]);
+                let row = unsafe { shared.slice(row * self.dims, self.dims) };
+                let (cos, sin) = row.split_at_mut(half);
+                for ((cos, sin), f) in cos.iter_mut().zip(sin).zip(frequencies) {
+                    (*sin, *cos) = (position as f64 * f).sin_cos();
                 }
             }
         });
-        let (fine, shared) = (&*fine, Shared::new(values));
-        let (first, last) = (low / FINE, (low + rows).div_ceil(FINE));
-        pool.run(last - first, |block| {
-            let base = (first + block) * FINE;
-            let (start, end) = (base.max(low), (base + FINE).min(low + rows));
-            // SAFETY: each task has rows of its own.
-            let out = unsafe { shared.slice((start - low) * self.dims, (end - start) * self.dims) };
-            for (i, f) in frequencies.iter().enumerate() {
-                let (sin, cos) = (base as f64 * f).sin_cos();
-                for (row, p) in out.chunks_exact_mut(self.dims).zip(start..end) {
-                    let at = (p - base) * self.dims + 2 * i;
-                    self.put(row, i, sum([cos, sin], [fine[at], fine[at + 1]]));
-                }
+        let sines = &*sines;
+        let sines = |row: usize| sines[row * self.dims..(row + 1) * self.dims].split_at(half);
+        let shared = Shared::new(values);
+        parallel(pool, high - low, 2 * width, |start, end| {
+            for row in start..end {
+                let position = low + row;
+                let (cos_a, sin_a) = sines(FINE + position / FINE - first);
+                let (cos_b, sin_b) = sines(position % FINE);
+                // SAFETY: each task has rows of its own.
+                let row = unsafe { shared.slice(row * width, width) };
+                self.put(row, |i| sum([cos_a[i], sin_a[i]], [cos_b[i], sin_b[i]]));
             }
         });
     }
@@ -164,30 +177,48 @@ impl Angles {
         positions: &[i32],
         values: &mut [A],
     ) {
-        let shared = Shared::new(values);
+        let (width, shared) = (self.width(), Shared::new(values));
         parallel(pool, positions.len(), self.dims * 8, |start, end| {
             for t in start..end {
-                let j = positions[t] as usize % FINE;
-                let base = positions[t] as usize - j;
+                let fine = positions[t] as usize % FINE;
+                let coarse = positions[t] as usize - fine;
                 // SAFETY: each task has rows of its own.
-                let row = unsafe { shared.slice(t * self.dims, self.dims) };
-                for (i, f) in frequencies.iter().enumerate() {
-                    let (sin, cos) = (base as f64 * f).sin_cos();
-                    let (fine_sin, fine_cos) = (j as f64 * f).sin_cos();
-                    self.put(row, i, sum([cos, sin], [fine_cos, fine_sin]));
-                }
+                let row = unsafe { shared.slice(t * width, width) };
+                self.put(row, |i| {
+                    let [(sin_a, cos_a), (sin_b, cos_b)] =
+                        [coarse, fine].map(|p| (p as f64 * frequencies[i]).sin_cos());
+                    sum([cos_a, sin_a], [cos_b, sin_b])
+                });
             }
         });
     }
 
+    /// Writes a row whose cosine and sine number i are `angle(i)`.
     #[inline(always)]
-    fn put<A: Float>(&self, row: &mut [A], i: usize, [cos, sin]: [f64; 2]) {
-        let (c, s) = match self.order {
-            Order::CosThenSin => (i, self.dims / 2 + i),
-            Order::SinCosPairs => (2 * i + 1, 2 * i),
-        };
-        row[c] = A::from_f64(cos);
-        row[s] = A::from_f64(sin);
+    fn put<A: Float>(&self, row: &mut [A], angle: impl Fn(usize) -> [f64; 2]) {
+        match self.order {
+            Order::CosThenSin => {
+                let (cosines, sines) = row.split_at_mut(self.dims / 2);
+                for (i, (c, s)) in cosines.iter_mut().zip(sines).enumerate() {
+                    [*c, *s] = angle(i).map(A::from_f64);
+                }
+            }
+            Order::SinCosPairs => {
+                for (i, pair) in row.chunks_exact_mut(2).enumerate() {
+                    let [cos, sin] = angle(i).map(A::from_f64);
+                    pair.copy_from_slice(&[sin, cos]);
+                }
+            }
+            Order::Doubled => {
+                let (cosines, sines) = row.split_at_mut(self.dims);
+                let pairs = cosines.chunks_exact_mut(2).zip(sines.chunks_exact_mut(2));
+                for (i, (c, s)) in pairs.enumerate() {
+                    let [cos, sin] = angle(i).map(A::from_f64);
+                    c.copy_from_slice(&[cos, cos]);
+                    s.copy_from_slice(&[-sin, sin]);
+                }
+            }
+        }
     }
 }
 
@@ -238,6 +269,22 @@ mod tests {
                     assert!((row[i] - angle.cos()).abs() < 1e-9, "position {p}");
                     assert!((row[3 + i] - angle.sin()).abs() < 1e-9, "position {p}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn orders_hold_the_same_values() {
+        let positions = [3, 4, 5, 70];
+        let split = rows(&positions, 100, Order::CosThenSin);
+        let pairs = rows(&positions, 100, Order::SinCosPairs);
+        let doubled = rows(&positions, 100, Order::Doubled);
+        for ((split, pairs), doubled) in split.iter().zip(&pairs).zip(&doubled) {
+            for i in 0..3 {
+                let (cos, sin) = (split[i], split[3 + i]);
+                assert_eq!(pairs[2 * i..2 * i + 2], [sin, cos]);
+                assert_eq!(doubled[2 * i..2 * i + 2], [cos, cos]);
+                assert_eq!(doubled[6 + 2 * i..8 + 2 * i], [-sin, sin]);
             }
         }
     }

@@ -90,6 +90,11 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
             loss.push(figure("bits/byte", text::value(bits, 3), theme.text));
         }
     }
+    let rows = state.loss.series.query(0..state.track.len());
+    let num_nonfinite = state.num_nonfinite.max(rows.num_nonfinite as usize);
+    if num_nonfinite > 0 {
+        loss.push(figure("not finite", num_nonfinite.to_string(), theme.bad));
+    }
     if let Some(floor) = state.started.as_ref().and_then(|s| s.floor_loss) {
         loss.push(figure("floor", text::value(floor, 3), theme.floor));
     }

@@ -46,11 +46,9 @@ pub(super) fn read<'a, E: From<DataError>>(
     config: &DataConfig,
     each: Each<'a, '_, E>,
 ) -> Result<u64, E> {
-    match input.format {
-        DataFormat::Jsonl => jsonl::read(&input.path, bytes, config, each),
-        _ => {
-            let separator = config.document_separator.as_deref();
-            text::read(&input.path, bytes, separator, each).map(|()| 0)
-        }
+    if input.format == DataFormat::Jsonl {
+        return jsonl::read(&input.path, bytes, config, each);
     }
+    let separator = config.document_separator.as_deref();
+    text::read(&input.path, bytes, separator, each).map(|()| 0)
 }

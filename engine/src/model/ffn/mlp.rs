@@ -25,9 +25,16 @@ pub static VARIANT: Variant = Variant {
     }],
 };
 
+/// Whether it multiplies by a gate: three matrices in place of two.
+pub(super) const GATED: bool = false;
+
 /// Registers its parameters.
-pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward> {
+pub(super) fn build(
+    config: &ModelConfig,
+    specs: &mut ParamSpecs,
+    name: &str,
+) -> Box<dyn FeedForward> {
     let word = config.ffn.text("activation");
     let act = Act::from_name(word).expect("the registry allows only known activations");
-    Network::build(config, specs, name, act, false)
+    Network::build(config, specs, name, act, GATED)
 }

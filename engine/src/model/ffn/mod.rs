@@ -18,7 +18,7 @@ pub trait FeedForward: Debug + Send + Sync {
 /// Registers a variant's parameters under `name`.
 type Build = fn(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward>;
 
-crate::variants!(BUILDS: Build = build; => mlp, swiglu, geglu, relu2);
+crate::variants!(BUILDS: Build = build; GATED: bool = GATED; => mlp, swiglu, geglu, relu2);
 
 /// The network that `config` names.
 pub fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward> {
@@ -54,5 +54,5 @@ pub static SLOT: Slot = Slot {
 
 /// Whether the variant multiplies by a gate, so that it has three matrices in place of two.
 pub fn is_gated(kind: &str) -> bool {
-    matches!(kind, "swiglu" | "geglu")
+    SLOT.position(kind).is_some_and(|index| GATED[index])
 }

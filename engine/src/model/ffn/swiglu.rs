@@ -19,7 +19,14 @@ pub static VARIANT: Variant = Variant {
     keys: &[],
 };
 
+/// Whether it multiplies by a gate: three matrices in place of two.
+pub(super) const GATED: bool = true;
+
 /// Registers its parameters.
-pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str) -> Box<dyn FeedForward> {
-    Network::build(config, specs, name, Act::Silu, true)
+pub(super) fn build(
+    config: &ModelConfig,
+    specs: &mut ParamSpecs,
+    name: &str,
+) -> Box<dyn FeedForward> {
+    Network::build(config, specs, name, Act::Silu, GATED)
 }

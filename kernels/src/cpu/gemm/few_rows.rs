@@ -116,6 +116,8 @@ impl Dots<'_> {
         &self,
         j: usize,
     ) {
+        let ahead = J * self.b.stride * size_of::<T>();
+        let ahead = if ahead > FAR { NEAR } else { ahead };
         for (i, row) in self.rows.chunks_exact(self.k).enumerate() {
             let mut sums = [[S::zero(); 2]; J];
             let mut k = 0;
@@ -127,9 +129,7 @@ impl Dots<'_> {
                         let x = S::load(row.as_ptr().add(at));
                         for q in 0..J {
                             let p = self.b.at::<T>(j + q, at);
-                            if S::LANES == 16 {
-                                prefetch(p.cast::<u8>().wrapping_add(AHEAD));
-                            }
+                            prefetch(p.cast::<u8>().wrapping_add(ahead));
                             sums[q][half] = S::fma(x, weights::<S, T, ROUND>(p), sums[q][half]);
                         }
                     }
@@ -162,8 +162,10 @@ impl Dots<'_> {
     }
 }
 
-/// How far ahead of their use weights are asked for, in bytes.
-const AHEAD: usize = 2048;
+/// How far ahead of their use weights are asked for, in bytes: by as many rows as are read at once, or, where that would
+/// fill the first-level cache, within the row.
+const FAR: usize = 16 << 10;
+const NEAR: usize = 2 << 10;
 
 #[inline(always)]
 fn prefetch(p: *const u8) {

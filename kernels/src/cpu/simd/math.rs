@@ -12,6 +12,22 @@ pub(super) fn exp<S: Simd>(x: S::V) -> S::V {
     let n = S::round(S::mul(clamped, S::c(std::f64::consts::LOG2_E)));
     let r = S::fma(n, S::c(-0.693_359_375), clamped);
     let r = S::fma(n, S::c(2.121_944_4e-4), r);
+    let p = exp_polynomial::<S>(r);
+    // n can be 128, which is no normal exponent: apply it in two halves.
+    let half = S::round(S::mul(n, S::c(0.5)));
+    let y = S::mul(S::mul(p, S::pow2(half)), S::pow2(S::sub(n, half)));
+    let y = S::select_gt(S::c(-87.336_54), x, S::zero(), y);
+    S::select_gt(
+        x,
+        S::c(88.722_83),
+        S::splat(S::A::from_f64(f64::INFINITY)),
+        y,
+    )
+}
+
+/// `e^r` for `|r| <= ln 2 / 2`.
+#[inline(always)]
+pub(super) fn exp_polynomial<S: Simd>(r: S::V) -> S::V {
     let mut p = S::c(1.0 / 5040.0);
     for c in [
         1.0 / 720.0,
@@ -24,16 +40,7 @@ pub(super) fn exp<S: Simd>(x: S::V) -> S::V {
     ] {
         p = S::fma(p, r, S::c(c));
     }
-    // n can be 128, which is no normal exponent: apply it in two halves.
-    let half = S::round(S::mul(n, S::c(0.5)));
-    let y = S::mul(S::mul(p, S::pow2(half)), S::pow2(S::sub(n, half)));
-    let y = S::select_gt(S::c(-87.336_54), x, S::zero(), y);
-    S::select_gt(
-        x,
-        S::c(88.722_83),
-        S::splat(S::A::from_f64(f64::INFINITY)),
-        y,
-    )
+    p
 }
 
 /// `tanh x = sign(x) (1 - 2 / (e^(2|x|) + 1))`.

@@ -219,6 +219,23 @@ impl Block {
         }
     }
 
+    /// Reads this part of `row` with the two elements of each pair `(2i, 2i + 1)` exchanged. For rows of whole pairs and
+    /// vectors of more than one lane.
+    #[inline(always)]
+    pub fn load_swapped<S: Simd, T: Elem<Acc = S::A>>(self, row: &[T]) -> S::V {
+        let mut pairs = [[T::default(); 2]; 8];
+        if self.len == S::LANES {
+            pairs.as_flattened_mut()[..S::LANES].copy_from_slice(&row[self.at..self.at + S::LANES]);
+        } else {
+            pairs.as_flattened_mut()[..self.len].copy_from_slice(&row[self.at..self.at + self.len]);
+        }
+        for pair in &mut pairs {
+            pair.swap(0, 1);
+        }
+        // SAFETY: there are 16 elements, and `LANES <= 16`.
+        unsafe { S::load(pairs.as_ptr().cast::<T>()) }
+    }
+
     /// `v` with zero in the lanes beyond the row's end.
     #[inline(always)]
     pub fn within<S: Simd>(self, v: S::V) -> S::V {

@@ -32,7 +32,14 @@ pub(super) fn backward<P: Elem>(cx: &mut Backward<'_>) {
         cx.input_i32(0),
         cx.d_output::<P>(0).expect("the gradient of the output"),
     );
-    let (isa, gradient) = (cx.cpu.isa, Shared::new(gradient));
+    let (isa, shared) = (cx.cpu.isa, Shared::new(gradient));
+    if mode == GradMode::Set {
+        parallel(&cx.cpu.pool, vocab, cols, |start, end| {
+            // SAFETY: each task has rows of its own.
+            let rows = unsafe { shared.slice(start * cols, (end - start) * cols) };
+            rows.fill(P::put(P::Acc::ZERO));
+        });
+    }
     cx.cpu.pool.run(OWNERS.min(vocab), |owner| {
         let kernel = OwnedRows {
             owner,
@@ -40,8 +47,7 @@ pub(super) fn backward<P: Elem>(cx: &mut Backward<'_>) {
             cols,
             ids,
             dx,
-            gradient,
-            set: mode == GradMode::Set,
+            gradient: shared,
         };
         run(isa, kernel);
     });
@@ -54,21 +60,12 @@ struct OwnedRows<'a, P> {
     ids: &'a [i32],
     dx: &'a [P],
     gradient: Shared<P>,
-    /// Whether the rows start from zero.
-    set: bool,
 }
 
 impl<P: Elem> Kernel<P::Acc> for OwnedRows<'_, P> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd<A = P::Acc>>(self) {
-        if self.set {
-            for id in (self.owner..self.vocab).step_by(OWNERS) {
-                // SAFETY: the row lies in the table and is this task's own.
-                let row = unsafe { self.gradient.slice(id * self.cols, self.cols) };
-                row.fill(P::put(P::Acc::ZERO));
-            }
-        }
         for (t, &id) in self.ids.iter().enumerate() {
             let id = id as usize;
             if id % OWNERS != self.owner {

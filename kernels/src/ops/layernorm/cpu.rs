@@ -33,18 +33,28 @@ impl<A: Float> RowNorm<A> for LayerRow<'_, A> {
         n: &mut [N],
     ) -> [A; 2] {
         let count = A::from_f64(x.len() as f64);
-        let mut sums = [S::zero(); 2];
-        for (i, sum) in blocks::<S>(x.len()).zip([0, 1].into_iter().cycle()) {
-            sums[sum] = S::add(sums[sum], i.load::<S, X>(x));
+        // Two sums, so that an addition need not wait for the one before it.
+        let (mut even, mut odd) = (S::zero(), S::zero());
+        let mut rest = blocks::<S>(x.len());
+        while let Some(i) = rest.next() {
+            even = S::add(even, i.load::<S, X>(x));
+            if let Some(i) = rest.next() {
+                odd = S::add(odd, i.load::<S, X>(x));
+            }
         }
-        let mean = S::sum(S::add(sums[0], sums[1])) / count;
+        let mean = S::sum(S::add(even, odd)) / count;
         let m = S::splat(mean);
-        sums = [S::zero(); 2];
-        for (i, sum) in blocks::<S>(x.len()).zip([0, 1].into_iter().cycle()) {
+        (even, odd) = (S::zero(), S::zero());
+        let mut rest = blocks::<S>(x.len());
+        while let Some(i) = rest.next() {
             let d = i.within::<S>(S::sub(i.load::<S, X>(x), m));
-            sums[sum] = S::fma(d, d, sums[sum]);
+            even = S::fma(d, d, even);
+            if let Some(i) = rest.next() {
+                let d = i.within::<S>(S::sub(i.load::<S, X>(x), m));
+                odd = S::fma(d, d, odd);
+            }
         }
-        let variance = S::sum(S::add(sums[0], sums[1])) / count;
+        let variance = S::sum(S::add(even, odd)) / count;
         let reciprocal = A::ONE / (variance + A::from_f64(self.eps)).sqrt();
         let r = S::splat(reciprocal);
         for i in blocks::<S>(x.len()) {

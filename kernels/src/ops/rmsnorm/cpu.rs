@@ -30,12 +30,18 @@ impl<A: Float> RmsRow<'_, A> {
     /// The reciprocal of the root mean square of a row.
     #[inline(always)]
     pub fn reciprocal<S: Simd<A = A>, X: Elem<Acc = A>>(&self, x: &[X]) -> A {
-        let mut sums = [S::zero(); 2];
-        for (i, sum) in blocks::<S>(x.len()).zip([0, 1].into_iter().cycle()) {
+        // Two sums, so that an addition need not wait for the one before it.
+        let (mut even, mut odd) = (S::zero(), S::zero());
+        let mut blocks = blocks::<S>(x.len());
+        while let Some(i) = blocks.next() {
             let v = i.load::<S, X>(x);
-            sums[sum] = S::fma(v, v, sums[sum]);
+            even = S::fma(v, v, even);
+            if let Some(i) = blocks.next() {
+                let v = i.load::<S, X>(x);
+                odd = S::fma(v, v, odd);
+            }
         }
-        let mean = S::sum(S::add(sums[0], sums[1])) / A::from_f64(x.len() as f64);
+        let mean = S::sum(S::add(even, odd)) / A::from_f64(x.len() as f64);
         A::ONE / (mean + A::from_f64(self.eps)).sqrt()
     }
 }

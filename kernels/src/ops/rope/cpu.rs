@@ -104,7 +104,8 @@ impl<X: Elem> Kernel<X::Acc> for Rows<'_, X> {
     fn run<S: Simd<A = X::Acc>>(self) {
         let (width, cols) = (self.op.head_dim, self.op.total_heads * self.op.head_dim);
         for (t, &position) in self.positions.iter().enumerate() {
-            let angles = self.table.row(self.first + t, position).split_at(width / 2);
+            let angles = self.table.row(self.first + t, position);
+            let angles = angles.split_at(angles.len() / 2);
             let row = t * cols..(t + 1) * cols;
             let source = self.source.map(|x| &x[row.clone()]);
             let target = &mut self.target[row];
@@ -115,7 +116,7 @@ impl<X: Elem> Kernel<X::Acc> for Rows<'_, X> {
                 match self.op.layout {
                     Layout::Half => half::<S, X>(source, target, angles, self.turn, self.add),
                     Layout::Interleaved => {
-                        interleaved::<X>(source, target, angles, self.turn, self.add);
+                        interleaved::<S, X>(source, target, angles, self.turn, self.add);
                     }
                 }
             }
@@ -165,27 +166,57 @@ fn half<S: Simd, X: Elem<Acc = S::A>>(
     }
 }
 
-/// One head whose pairs are `(2i, 2i + 1)`. The vector trait has no shuffle: the compiler finds the vectors here.
+/// One head whose pairs are `(2i, 2i + 1)`: `x cos + x' sin`, where x' has the elements of each pair exchanged, cos stands
+/// twice and sin has the signs `-, +` ([`crate::cpu::angles::Order::Doubled`]).
 #[inline(always)]
-fn interleaved<X: Elem>(
+fn interleaved<S: Simd, X: Elem<Acc = S::A>>(
+    source: Option<&[X]>,
+    target: &mut [X],
+    (cos, sin): (&[S::A], &[S::A]),
+    turn: Turn,
+    add: bool,
+) {
+    if S::LANES == 1 {
+        return interleaved_pairs::<X>(source, target, (cos, sin), turn, add);
+    }
+    for i in blocks::<S>(cos.len()) {
+        let from = source.unwrap_or(target);
+        let (x, swapped) = (i.load::<S, X>(from), i.load_swapped::<S, X>(from));
+        let mut s = i.load::<S, _>(sin);
+        if turn == Turn::Back {
+            s = S::neg(s);
+        }
+        let mut y = S::fma(swapped, s, S::mul(x, i.load::<S, _>(cos)));
+        if add {
+            y = S::add(y, i.load::<S, X>(target));
+        }
+        i.store::<S, X>(target, y);
+    }
+}
+
+/// The same without vectors.
+#[inline(always)]
+fn interleaved_pairs<X: Elem>(
     source: Option<&[X]>,
     target: &mut [X],
     (cos, sin): (&[X::Acc], &[X::Acc]),
     turn: Turn,
     add: bool,
 ) {
-    for (i, (&c, &s)) in cos.iter().zip(sin).enumerate() {
-        let (a, b) = match source {
-            Some(x) => (x[2 * i].get(), x[2 * i + 1].get()),
-            None => (target[2 * i].get(), target[2 * i + 1].get()),
+    for i in (0..cos.len()).step_by(2) {
+        let from = source.unwrap_or(target);
+        let (a, b, c) = (from[i].get(), from[i + 1].get(), cos[i]);
+        let s = if turn == Turn::Back {
+            sin[i]
+        } else {
+            sin[i + 1]
         };
-        let s = if turn == Turn::Back { -s } else { s };
         let (mut x, mut y) = (a * c - b * s, a * s + b * c);
         if add {
-            x += target[2 * i].get();
-            y += target[2 * i + 1].get();
+            x += target[i].get();
+            y += target[i + 1].get();
         }
-        target[2 * i] = X::put(x);
-        target[2 * i + 1] = X::put(y);
+        target[i] = X::put(x);
+        target[i + 1] = X::put(y);
     }
 }

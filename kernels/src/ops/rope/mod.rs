@@ -90,7 +90,10 @@ impl Rope {
         Angles {
             theta: self.theta,
             dims: self.head_dim,
-            order: Order::CosThenSin,
+            order: match self.layout {
+                Layout::Half => Order::CosThenSin,
+                Layout::Interleaved => Order::Doubled,
+            },
         }
     }
 }
