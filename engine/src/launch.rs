@@ -8,7 +8,7 @@ use crate::hf::HfError;
 use crate::link::{Body, Client, Event, Interrupt, link};
 use crate::registry::Class;
 use crate::run_folder::{
-    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, config_path, config_versions,
+    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, config_path, config_versions, find,
 };
 use crate::setup::{Setup, SetupError};
 use crate::train::run::{ConfigSource, Ending, Engine, Origin, now};
@@ -18,6 +18,9 @@ use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+
+/// What run.json says is trained where there is no configuration file.
+const DEMO_NAME: &str = "demo";
 
 /// What to start.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +84,14 @@ pub enum LaunchError {
         /// Now.
         to: String,
     },
+    /// The run to go on with died before its configuration was stored.
+    #[error(
+        "run {run} ended before its configuration was stored: name the file, as in zerollm train CONFIG --run {run} --resume"
+    )]
+    NoConfig {
+        /// The run.
+        run: String,
+    },
     /// There is no such device, or not yet.
     #[error("{0}")]
     Device(String),
@@ -105,7 +116,11 @@ impl LaunchError {
     /// The process's exit code for it (see `zerollm --help`).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Setup(_) | Self::Weights(_) | Self::Restart { .. } => 2,
+            Self::Config(_)
+            | Self::Setup(_)
+            | Self::Weights(_)
+            | Self::Restart { .. }
+            | Self::NoConfig { .. } => 2,
             Self::Run(error) => error.exit_code(),
             Self::Device(_) | Self::Memory { .. } => 4,
             Self::Checkpoint(_) | Self::Unusable(_) => 5,
@@ -163,32 +178,35 @@ fn begin(
         &text(request.file.as_ref())?,
         &request.flags,
     )?;
-    let prepared = Prepared::new(config, progress)?;
-    let config = &prepared.setup.config;
     let (name, from) = match &request.name {
         Some(name) => (name.clone(), NameFrom::Flag),
         None => (config.run.name.clone(), NameFrom::Config),
     };
-    let mut folder = RunFolder::create(&request.runs, &name, from, &request.origin())?;
-    let attempt = folder.record().attempt.max(1);
+    // Said before a tokenizer is trained for minutes; the folder's making is what decides.
+    if from == NameFrom::Flag
+        && let Ok(path) = find(&request.runs, &name)
+    {
+        return Err(RunError::Exists { name, path }.into());
+    }
+    let prepared = Prepared::new(config, progress)?;
+    let folder = RunFolder::create(&request.runs, &name, from, &request.origin(None))?;
+    let path = folder.path().to_owned();
+    let text = prepared.setup.config.to_toml();
     let started = (|| {
-        folder.save_config(1, &config.to_toml())?;
-        Ok::<u32, RunError>(attempt)
+        folder.save_config(1, &text)?;
+        let origin = Origin {
+            source: request.source(request.file.clone(), None),
+            attempt: folder.record().attempt,
+            warnings: prepared.warnings(),
+            config_version: 1,
+        };
+        prepared.start(folder, None, origin, interrupt)
     })();
-    if let Err(error) = started {
-        drop(folder.discard());
-        return Err(error.into());
+    if started.is_err() {
+        // Nothing has happened in it, and its lock went with what failed.
+        drop(std::fs::remove_dir_all(path));
     }
-    if folder.record().attempt == 0 {
-        folder.begin_attempt(&request.origin())?;
-    }
-    let origin = Origin {
-        source: request.source(),
-        attempt,
-        warnings: Vec::new(),
-        config_version: 1,
-    };
-    prepared.start(folder, None, origin, interrupt)
+    started
 }
 
 fn go_on(
@@ -202,10 +220,10 @@ fn go_on(
         mut warnings,
         ..
     } = RunFolder::open_for_resume(&request.runs, request.name.as_deref())?;
-    let stored = config_versions(folder.path())
-        .last()
-        .map(|version| config_path(folder.path(), *version));
-    let file = request.file.clone().or(stored);
+    let file = match &request.file {
+        Some(file) => Some(file.clone()),
+        None => own_config(&folder)?,
+    };
     let stored_text = match &checkpoint {
         Some(found) => Some(checkpoint_config(&found.path)?),
         None => None,
@@ -235,18 +253,34 @@ fn go_on(
         }
     }
     let prepared = Prepared::new(config, progress)?;
-    let attempt = folder.begin_attempt(&request.origin())?;
+    let before = folder.record().what.clone();
+    let attempt = folder.begin_attempt(&request.origin(Some(before)))?;
     let version = config_versions(folder.path())
         .last()
         .map_or(1, |version| version + 1);
     folder.save_config(version, &prepared.setup.config.to_toml())?;
+    warnings.extend(prepared.warnings());
     let origin = Origin {
-        source: request.source(),
+        source: request.source(file, stored_text),
         attempt,
         warnings,
         config_version: version,
     };
     prepared.start(folder, checkpoint, origin, interrupt)
+}
+
+/// The file of a run's newest configuration; none for a demo that died before it was stored.
+///
+/// # Errors
+/// If the run died before its configuration was stored, and only its file could tell it.
+fn own_config(folder: &RunFolder) -> Result<Option<PathBuf>, LaunchError> {
+    let stored = config_versions(folder.path())
+        .last()
+        .map(|version| config_path(folder.path(), *version));
+    if stored.is_some() || folder.record().what == DEMO_NAME {
+        return Ok(stored);
+    }
+    Err(LaunchError::NoConfig { run: folder.name() })
 }
 
 /// The configuration that a checkpoint was written under, as TOML.
@@ -261,11 +295,12 @@ fn checkpoint_config(folder: &std::path::Path) -> Result<String, CheckpointError
 }
 
 impl Request {
-    fn origin(&self) -> RunOrigin {
-        let what = self
-            .file
-            .as_ref()
-            .map_or_else(|| "demo".to_owned(), |file| file.display().to_string());
+    /// Who begins an attempt. `before` is what the run's record says is trained, if it goes on.
+    fn origin(&self, before: Option<String>) -> RunOrigin {
+        let what = match &self.file {
+            Some(file) => file.display().to_string(),
+            None => before.unwrap_or_else(|| DEMO_NAME.to_owned()),
+        };
         RunOrigin {
             what,
             command: self.command.clone(),
@@ -274,11 +309,14 @@ impl Request {
         }
     }
 
-    fn source(&self) -> ConfigSource {
+    /// Where edits of a run come from that began with `file`: the person's, or the run's own, which nobody edits but
+    /// which says what an edit changes.
+    fn source(&self, file: Option<PathBuf>, checkpoint: Option<String>) -> ConfigSource {
         ConfigSource {
-            file: self.file.clone(),
+            file,
             flags: self.flags.clone(),
             edits: Vec::new(),
+            checkpoint,
         }
     }
 }
@@ -311,6 +349,15 @@ impl Prepared {
             trainer,
             memory,
         })
+    }
+
+    /// What the person should know of the data before training begins.
+    fn warnings(&self) -> Vec<String> {
+        let skipped = self.setup.datasets.report.skipped_lines;
+        let told = (skipped > 0).then(|| {
+            format!("{skipped} bad lines of data.train are skipped (data.on_bad_line = \"skip\")")
+        });
+        told.into_iter().collect()
     }
 
     fn start(

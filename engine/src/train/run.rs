@@ -48,6 +48,8 @@ pub struct ConfigSource {
     pub flags: Vec<String>,
     /// Edits made while the run was on.
     pub edits: Vec<String>,
+    /// The configuration of the checkpoint that the run went on from: where nobody else speaks, its live keys count.
+    pub checkpoint: Option<String>,
 }
 
 /// A run in training.
@@ -73,10 +75,12 @@ pub struct Engine {
     last_loss: f64,
     paused: bool,
     stop: Option<bool>,
+    /// The last step of the run, once it was evaluated and saved as such.
+    pub(super) finished: Option<u64>,
     rollbacks: u32,
     /// Requests that came in while the disk was full.
     kept_requests: VecDeque<Request>,
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -133,6 +137,7 @@ impl Engine {
             last_loss: f64::NAN,
             paused: false,
             stop: None,
+            finished: None,
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
@@ -287,13 +292,17 @@ impl Engine {
                 loader = self.loader();
             }
             if self.step >= self.config().train.max_steps {
-                return self.last_words();
+                self.finish()?;
+                return Ok(Ending::Done);
             }
             match self.one_step(&loader)? {
                 StepEnd::Done => {}
                 // The step was given up for a signal; its data will be read again.
                 StepEnd::Interrupted => loader = self.loader(),
-                StepEnd::Skipped => self.step += 1,
+                StepEnd::Skipped => {
+                    self.step += 1;
+                    self.after_step()?;
+                }
                 StepEnd::Rollback => {
                     self.roll_back()?;
                     loader = self.loader();
@@ -393,14 +402,26 @@ impl Engine {
         if sample {
             self.sample();
         }
+        if last && self.interrupt.urgency() != Urgency::None {
+            // Cut short: the run is stopped, not finished, and a resume does what is left.
+            return Ok(());
+        }
         if checkpoint {
             self.checkpoint(if last { "finished" } else { "interval" }, None)?;
+        }
+        if last {
+            self.finished = Some(self.step);
         }
         Ok(())
     }
 
-    fn last_words(&mut self) -> Result<Ending, Ending> {
-        Ok(Ending::Done)
+    /// What is due at the last step, where the step was not known to be the last when it was made: `max_steps` was
+    /// lowered, or a run that is already there is resumed. A signal during it ends the run at once.
+    fn finish(&mut self) -> Result<(), Ending> {
+        if self.step > 0 && self.finished != Some(self.step) {
+            self.after_step()?;
+        }
+        Ok(())
     }
 
     /// What to do about a loss or gradient that is not finite; no weight has been touched.

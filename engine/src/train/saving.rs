@@ -156,6 +156,9 @@ impl Engine {
         self.tokens = state.tokens;
         self.seconds = state.seconds;
         self.best = state.best_loss.map(|loss| (loss, state.best_step));
+        // The best checkpoint of a last step stands for both.
+        let finished = matches!(&*found.manifest.reason, "finished" | "best");
+        self.finished = finished.then_some(state.step);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .map_err(|error| failed(&error))?;
         Ok(self.folder.relative(&found.path))
