@@ -102,6 +102,18 @@ grep -q '^step 2/2  loss ' "$work/err" || fail "stderr lacks the line of step 2"
 expect 0 train "${play[@]}" --run play --resume --max-steps 3 --ui none
 test ! -s "$work/out" || fail "--ui none writes to stdout"
 
+# docs/en/determinism.md, "See it yourself": one thread, then all of them.
+losses() {
+    grep '"event":"step"' "$work/out" | sed 's/.*"loss":\([^,]*\),.*/\1/'
+}
+quiet=("${short[@]}" --set train.eval_interval=0 --set sample.interval=0)
+expect 0 train --run one --max-steps 20 --ui json "${quiet[@]}" --set device.threads=1
+losses >"$work/one.txt"
+expect 0 train --run many --max-steps 20 --ui json "${quiet[@]}"
+losses >"$work/many.txt"
+test "$(wc -l <"$work/one.txt")" -eq 20 || fail "not 20 losses"
+cmp "$work/one.txt" "$work/many.txt" || fail "losses depend on the number of threads"
+
 # "Exit codes": refused before the first step, and no folder is left.
 expect 2 train --run ci --ui none
 expect 2 train --run refused --set optimizer.lrr=1 --ui none
