@@ -196,7 +196,14 @@ impl Rows {
     /// A line an operation and phase; `f` or `m` behind the share of the peak says which: of operations or of memory.
     pub(super) fn table(&self, machine: &Machine, bf16: bool) -> String {
         let mut table = Table::new(&[
-            "op", "phase", "calls", "ms a step", "share", "GFLOP/s", "GB/s", "% of peak",
+            "op",
+            "phase",
+            "calls",
+            "ms a step",
+            "share",
+            "GFLOP/s",
+            "GB/s",
+            "% of peak",
         ]);
         let steps = self.steps as f64;
         for row in &self.rows {
@@ -255,7 +262,10 @@ mod tests {
         for model in MODELS {
             let config = config(
                 model,
-                &["train.batch_size=1".to_owned(), "data.sequence_length=8".to_owned()],
+                &[
+                    "train.batch_size=1".to_owned(),
+                    "data.sequence_length=8".to_owned(),
+                ],
             )
             .unwrap();
             let timed = time(&config, 5, true).unwrap();

@@ -76,8 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         bytes as f64 / 1e6 / quartiles(times.collect())[1]
     };
     let encode = rate(&mut || drop(std::hint::black_box(tokenizer.encode(&whole, mode))));
-    let encode_all =
-        rate(&mut || drop(std::hint::black_box(tokenizer.encode_batch(&texts, mode))));
+    let encode_all = rate(&mut || drop(std::hint::black_box(tokenizer.encode_batch(&texts, mode))));
     let decode = rate(&mut || drop(std::hint::black_box(tokenizer.decode(&ids))));
     let bytes_per_token = bytes as f64 / ids.len().max(1) as f64;
     if arguments.json {
@@ -101,7 +100,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if let Some(seconds) = train_seconds {
         out::line(&format!("training   {seconds:.3} s"))?;
     }
-    out::line(&format!("encoding   {encode:.1} MB/s on one thread, {encode_all:.1} MB/s on all"))?;
+    out::line(&format!(
+        "encoding   {encode:.1} MB/s on one thread, {encode_all:.1} MB/s on all"
+    ))?;
     out::line(&format!("decoding   {decode:.1} MB/s"))?;
     Ok(0)
 }
