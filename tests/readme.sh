@@ -102,6 +102,17 @@ grep -q '^step 2/2  loss ' "$work/err" || fail "stderr lacks the line of step 2"
 expect 0 train "${play[@]}" --run play --resume --max-steps 3 --ui none
 test ! -s "$work/out" || fail "--ui none writes to stdout"
 
+# "Let it write": from the run above; greedy writing is the same twice.
+expect 0 generate --run play --prompt "ROMEO:" --max-tokens 16 --temperature 0.8
+test -s "$work/out" || fail "generate writes nothing"
+expect 0 generate --run play --prompt "ROMEO:" --max-tokens 16 --temperature 0 --json
+only_json
+has '"text":".*"ids":\[[0-9]'
+grep -o '"ids":[^]]*' "$work/out" >"$work/ids.txt"
+expect 0 generate --run play --prompt "ROMEO:" --max-tokens 16 --temperature 0 --json
+grep -o '"ids":[^]]*' "$work/out" | cmp - "$work/ids.txt" || fail "greedy writing differs"
+expect 2 generate --run nowhere --prompt "ROMEO:"
+
 # docs/en/determinism.md, "See it yourself": one thread, then all of them.
 losses() {
     grep '"event":"step"' "$work/out" | sed 's/.*"loss":\([^,]*\),.*/\1/'
