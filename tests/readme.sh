@@ -102,6 +102,40 @@ grep -q '^step 2/2  loss ' "$work/err" || fail "stderr lacks the line of step 2"
 expect 0 train "${play[@]}" --run play --resume --max-steps 3 --ui none
 test ! -s "$work/out" || fail "--ui none writes to stdout"
 
+# "Let it write": from the run above; greedy writing is the same twice.
+expect 0 generate --run play --prompt "ROMEO:" --max-tokens 16 --temperature 0.8
+test -s "$work/out" || fail "generate writes nothing"
+expect 0 generate --run play --prompt "ROMEO:" --max-tokens 16 --temperature 0 --json
+only_json
+has '"text":".*"ids":\[[0-9]'
+grep -o '"ids":[^]]*' "$work/out" >"$work/ids.txt"
+expect 0 generate --run play --prompt "ROMEO:" --max-tokens 16 --temperature 0 --json
+grep -o '"ids":[^]]*' "$work/out" | cmp - "$work/ids.txt" || fail "greedy writing differs"
+expect 2 generate --run nowhere --prompt "ROMEO:"
+expect 0 score --run play --input input.txt --json
+only_json
+has '"logprobs":\[null,-[0-9]'
+
+# "Look at runs".
+expect 0 runs
+has '^play '
+for ask in "runs" "show play" "metric play grad_norm" "compare play ci"; do
+    # shellcheck disable=SC2086
+    expect 0 $ask --json
+    only_json
+done
+expect 2 show nowhere
+
+# docs/en/tokenizers.md, "From the command line".
+expect 0 tokenizer train --input input.txt --vocab-size 300 --special '<|endoftext|>' --output tokenizer.json
+expect 0 tokenizer inspect --tokenizer tokenizer.json --text "Once upon a time"
+expect 0 tokenizer encode --tokenizer tokenizer.json --text "Once upon a time" --json
+has '^\{"ids":\[[0-9]'
+expect 0 tokenizer encode --tokenizer tokenizer.json --input input.txt --output ids.bin
+expect 0 tokenizer decode --tokenizer tokenizer.json --input ids.bin
+cmp "$work/out" "$work/input.txt" || fail "decode does not give back what was encoded"
+expect 0 cache
+
 # docs/en/determinism.md, "See it yourself": one thread, then all of them.
 losses() {
     grep '"event":"step"' "$work/out" | sed 's/.*"loss":\([^,]*\),.*/\1/'
