@@ -94,7 +94,7 @@ fn signals_stop_with_a_checkpoint_and_no_screen_changes_a_loss() {
         (Signal::TERM, 75, "preempted"),
         (Signal::USR1, 75, "preempted"),
     ] {
-        let run = format!("{signal:?}");
+        let run = format!("s{}", signal.as_raw());
         let mut process = place.start(&["train", "c.toml", "--run", &run, "--ui", "json"]);
         place.wait_for(&mut process, &run, "step", |_| true);
         process.signal(signal);

@@ -189,19 +189,22 @@ fn begin(
         return Err(RunError::Exists { name, path }.into());
     }
     let prepared = Prepared::new(config, progress)?;
-    let folder = RunFolder::create(&request.runs, &name, from, &request.origin(None))?;
-    let path = folder.path().to_owned();
     let text = prepared.setup.config.to_toml();
-    let started = (|| {
-        folder.save_config(1, &text)?;
-        let origin = Origin {
-            source: request.source(request.file.clone(), None),
-            attempt: folder.record().attempt,
-            warnings: prepared.warnings(),
-            config_version: 1,
-        };
-        prepared.start(folder, None, origin, interrupt)
-    })();
+    let folder = RunFolder::create_with(
+        &request.runs,
+        &name,
+        from,
+        &request.origin(None),
+        |folder| folder.save_config(1, &text).map(drop),
+    )?;
+    let path = folder.path().to_owned();
+    let origin = Origin {
+        source: request.source(request.file.clone(), None),
+        attempt: folder.record().attempt,
+        warnings: prepared.warnings(),
+        config_version: 1,
+    };
+    let started = prepared.start(folder, None, origin, interrupt);
     if started.is_err() {
         // Nothing has happened in it, and its lock went with what failed.
         drop(std::fs::remove_dir_all(path));

@@ -207,11 +207,12 @@ pub fn losses(events: &[Value]) -> BTreeMap<u64, String> {
     found
 }
 
-/// A configuration that differs from the usual one in `keys`.
+/// A configuration that differs from the usual one in `keys`; an empty value leaves a key out.
 pub fn config(keys: &[(&str, &str)]) -> String {
     let mut all: BTreeMap<&str, &str> = CONFIG.iter().copied().collect();
     all.extend(keys.iter().copied());
     all.iter()
+        .filter(|(_, value)| !value.is_empty())
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect()
 }
@@ -254,11 +255,6 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the process is there");
-    }
-
-    /// What it has written to stdout so far.
-    pub fn stdout(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.out).unwrap_or_default()).into_owned()
     }
 
     /// What it has written to stderr so far.
