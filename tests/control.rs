@@ -223,7 +223,8 @@ fn a_terminal_that_hangs_up_does_not_stop_training() {
 fn edits_of_the_file_are_applied_whole_or_refused_whole() {
     let place = Place::new(&[ENDLESS, SLOW]);
     let edited = |keys: &[(&str, &str)]| config(&[&[ENDLESS, SLOW], keys].concat());
-    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    // Its output goes to a file beside the configuration, so that the watched folder is never quiet.
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "json"]);
     place.wait_for(&mut process, "r", "step", |_| true);
     let mut version = 1;
     let mut applied = |process: &mut Process, key: &str, from: &str, to: &str| {
@@ -348,6 +349,51 @@ fn edits_of_a_resumed_run_start_from_its_own_configuration() {
     place.wait_for(&mut process, "r", "step", |event| event["lr"] == 0.002);
     process.signal(Signal::INT);
     process.expect(0);
+}
+
+#[test]
+fn an_edit_made_during_preparation_is_not_lost() {
+    let keys = [
+        ENDLESS,
+        SLOW,
+        ("data.train", "[\"long.txt\"]"),
+        ("tokenizer.algorithm", "\"bpe\""),
+        ("tokenizer.vocab_size", "280"),
+    ];
+    let place = Place::new(&keys);
+    place.write("long.txt", text(2_000_000));
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    // The tokenizer is there, the data are not yet encoded.
+    process.wait_until("a tokenizer in the cache", || {
+        let mut files = fs::read_dir(place.path("cache")).ok()?.flatten();
+        files
+            .any(|file| file.file_name().to_string_lossy().starts_with("tokenizer-"))
+            .then_some(())
+    });
+    let edit = [("optimizer.lr", "4e-3")];
+    place.write("c.toml", config(&[&keys[..], &edit].concat()));
+    place.wait_for(&mut process, "r", "config_applied", |_| true);
+    process.signal(Signal::INT);
+    process.expect(0);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_at_the_end_is_an_error() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    place.wait_for(&mut process, "r", "step", |_| true);
+    let checkpoints = place.run_path("r", "checkpoints");
+    fs::remove_dir_all(&checkpoints).expect("removed");
+    fs::write(&checkpoints, "in the way").expect("written");
+    process.signal(Signal::USR2);
+    place.wait_for(&mut process, "r", "warning", |_| true);
+    process.signal(Signal::INT);
+    let said = process.expect(5);
+    assert!(
+        said.contains("checkpoints") && said.lines().count() <= 6,
+        "{said}"
+    );
+    assert_eq!(place.events("r").last().expect("events")["event"], "failed");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::run_folder::{
 };
 use crate::setup::{Setup, SetupError};
 use crate::train::run::{ConfigSource, Ending, Engine, Origin, now};
-use crate::train::saving::init_from;
+use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,6 +84,14 @@ pub enum LaunchError {
         /// Now.
         to: String,
     },
+    /// The data are not those that the run was trained on.
+    #[error(
+        "{run} was trained on other data: bring back the files of data.train as they were, or start a new run"
+    )]
+    OtherData {
+        /// The run.
+        run: String,
+    },
     /// The run to go on with died before its configuration was stored.
     #[error(
         "run {run} ended before its configuration was stored: name the file, as in zerollm train CONFIG --run {run} --resume"
@@ -120,6 +128,7 @@ impl LaunchError {
             | Self::Setup(_)
             | Self::Weights(_)
             | Self::Restart { .. }
+            | Self::OtherData { .. }
             | Self::NoConfig { .. } => 2,
             Self::Run(error) => error.exit_code(),
             Self::Device(_) | Self::Memory { .. } => 4,
@@ -256,6 +265,12 @@ fn go_on(
         }
     }
     let prepared = Prepared::new(config, progress)?;
+    let data = &prepared.setup.datasets.train;
+    if let Some(found) = &checkpoint
+        && !same_data(&found.trainer, data)
+    {
+        return Err(LaunchError::OtherData { run: folder.name() });
+    }
     let before = folder.record().what.clone();
     let attempt = folder.begin_attempt(&request.origin(Some(before)))?;
     let version = config_versions(folder.path())

@@ -251,10 +251,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("the process is there");
+    /// Sends a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.child.try_wait().expect("a child").is_none() {
+            let pid = Pid::from_child(&self.child);
+            kill_process(pid, signal).expect("a child that was not waited for");
+        }
     }
 
     /// What it has written to stderr so far.
