@@ -10,6 +10,7 @@ mod cli;
 mod keymap;
 mod lang;
 mod leave;
+mod out;
 mod paint;
 mod panels;
 mod plain;
@@ -50,8 +51,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, message }) => {
-            // Whoever closed stderr does not want to know.
-            drop(writeln!(std::io::stderr(), "zerollm: {message}"));
+            if !message.is_empty() {
+                // Whoever closed stderr does not want to know.
+                drop(writeln!(std::io::stderr(), "zerollm: {message}"));
+            }
             ExitCode::from(code)
         }
     }

@@ -1,6 +1,15 @@
 //! The command line: one file a subcommand. Each parses its own flags and returns a [`Failure`] with its exit code.
 
+pub mod cache;
+pub mod compare;
 pub mod estimate;
+pub mod generate;
+pub mod metric;
+mod model;
+pub mod runs;
+pub mod score;
+pub mod show;
+pub mod tokenizer;
 pub mod train;
 
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +43,22 @@ pub enum Command {
     Train(train::Arguments),
     /// Say what a run will need: parameters, memory, time; nothing is trained
     Estimate(estimate::Arguments),
+    /// Continue a prompt
+    Generate(generate::Arguments),
+    /// Say how likely a text is to a model
+    Score(score::Arguments),
+    /// Train, use and show tokenizers
+    Tokenizer(tokenizer::Arguments),
+    /// List the runs
+    Runs(runs::Arguments),
+    /// Show a run in full
+    Show(show::Arguments),
+    /// Print a figure of a run, step by step
+    Metric(metric::Arguments),
+    /// Compare runs
+    Compare(compare::Arguments),
+    /// Show or clear the cache
+    Cache(cache::Arguments),
 }
 
 impl Command {
@@ -45,6 +70,14 @@ impl Command {
         match self {
             Self::Train(arguments) => train::run(arguments),
             Self::Estimate(arguments) => estimate::run(&arguments),
+            Self::Generate(arguments) => generate::run(&arguments),
+            Self::Score(arguments) => score::run(&arguments),
+            Self::Tokenizer(arguments) => tokenizer::run(&arguments),
+            Self::Runs(arguments) => runs::run(&arguments),
+            Self::Show(arguments) => show::run(&arguments),
+            Self::Metric(arguments) => metric::run(&arguments),
+            Self::Compare(arguments) => compare::run(&arguments),
+            Self::Cache(arguments) => cache::run(&arguments),
         }
     }
 }
@@ -86,7 +119,7 @@ impl RunsFlag {
     }
 }
 
-/// A failed command: what goes to stderr, and the exit code.
+/// A failed command: what goes to stderr (nothing where the message is empty), and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub code: u8,
@@ -124,6 +157,19 @@ impl From<SetupError> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         Self::new(error.exit_code(), error.to_string())
+    }
+}
+
+/// A number as JSON; one that is not finite as the string NaN, inf or -inf.
+pub fn number(x: f64) -> serde_json::Value {
+    if x.is_finite() {
+        x.into()
+    } else if x.is_nan() {
+        "NaN".into()
+    } else if x > 0.0 {
+        "inf".into()
+    } else {
+        "-inf".into()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Checkpoints: complete or not there.
 //!
-//! `checkpoints/step_00001000/` holds the weights under Hugging Face's names, config.json, generation_config.json, a
-//! tokenizer.json where there is a tokenizer, the optimizer's arrays, the trainer's scalars and a manifest with the size
+//! `checkpoints/step_00001000/` holds the weights under Hugging Face's names, config.json, generation_config.json, tokenizer.json
+//! and tokenizer_config.json where there is a tokenizer, the optimizer's arrays, the trainer's scalars and a manifest with the size
 //! and hash of each. [`write()`] builds the folder beside its place under a temporary name, syncs and hashes every file,
 //! writes the manifest last, and renames. Killed at any point it leaves what was there before and a temporary folder that
 //! [`clean`] removes. A folder that does not agree with its manifest is never read ([`verify`], [`newest_valid`]).
@@ -40,6 +40,8 @@ pub const CONFIG: &str = "config.json";
 pub const GENERATION_CONFIG: &str = "generation_config.json";
 /// The tokenizer.
 pub const TOKENIZER: &str = "tokenizer.json";
+/// How other programs are to open the tokenizer.
+pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// The optimizer's arrays.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// The trainer's scalars.

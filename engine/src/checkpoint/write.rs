@@ -4,9 +4,10 @@ use super::keep::move_aside;
 use super::manifest::SCHEMA;
 use super::{
     CONFIG, CheckpointError, Disk, DiskFile, FileRecord, GENERATION_CONFIG, MANIFEST, MODEL,
-    Manifest, OPTIMIZER, RealDisk, TEMPORARY, TOKENIZER, TRAINER, TensorSource, TrainerState,
-    folder_name,
+    Manifest, OPTIMIZER, RealDisk, TEMPORARY, TOKENIZER, TOKENIZER_CONFIG, TRAINER, TensorSource,
+    TrainerState, folder_name,
 };
+use crate::hf::tokenizer_config;
 use crate::safetensors;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -137,6 +138,8 @@ fn fill(
     writer.bytes(GENERATION_CONFIG, &pretty(contents.generation_config))?;
     if let Some(tokenizer) = contents.tokenizer {
         writer.bytes(TOKENIZER, tokenizer)?;
+        let config = tokenizer_config(tokenizer, contents.generation_config);
+        writer.bytes(TOKENIZER_CONFIG, &pretty(&config))?;
     }
     writer.file(OPTIMIZER, &mut |out| tensors(out, contents.optimizer, &[]))?;
     writer.bytes(TRAINER, &trainer)?;

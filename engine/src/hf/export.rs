@@ -240,6 +240,25 @@ pub fn generation_config(bos: Option<u32>, eos: &[u32]) -> Value {
     })
 }
 
+/// The tokenizer_config.json beside a tokenizer.json (`tokenizer`, its text): the library is to take that file as it stands.
+/// Without this, it puts the architecture's own pre-tokenizer in place of ours for Qwen3, and ids differ. (For Qwen2 it does
+/// so whatever a folder says; `PreTrainedTokenizerFast.from_pretrained` then gives the right ids.)
+pub fn tokenizer_config(tokenizer: &[u8], generation_config: &Value) -> Value {
+    let eos = match &generation_config["eos_token_id"] {
+        Value::Array(ids) => ids.first(),
+        Value::Null => None,
+        id => Some(id),
+    };
+    let tokenizer: Value = serde_json::from_slice(tokenizer).unwrap_or_default();
+    let added = tokenizer["added_tokens"].as_array();
+    let token = added.and_then(|added| added.iter().find(|token| Some(&token["id"]) == eos));
+    json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": false,
+        "eos_token": token.map(|token| &token["content"]),
+    })
+}
+
 fn ids(ids: &[u32]) -> Value {
     match ids {
         [] => Value::Null,

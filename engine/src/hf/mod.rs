@@ -17,7 +17,7 @@ mod transfer;
 mod tests;
 
 pub use config::{parse, read};
-pub use export::{Features, generation_config, native_config};
+pub use export::{Features, generation_config, native_config, tokenizer_config};
 pub use names::{NameMap, Names, Part};
 pub use transfer::{HfSource, Values, load};
 

@@ -15,12 +15,39 @@ use kernels::{Cpu, Precision, Scalars};
 /// Prompt tokens that are read at once.
 pub const PREFILL: usize = 64;
 
-/// A recorded step of writing.
+/// A recorded step of reading or writing.
 #[derive(Debug)]
-struct Recorded {
-    program: Program,
+pub(super) struct Recorded {
+    pub(super) program: Program,
     vars: InferenceVars,
     width: usize,
+}
+
+impl Recorded {
+    /// A step of `width` tokens behind those in caches of `capacity` tokens, with the logits of each or without.
+    pub(super) fn new(
+        model: &Model,
+        precision: Precision,
+        width: usize,
+        capacity: usize,
+        logits: bool,
+        cpu: &Cpu,
+    ) -> Self {
+        let mut tape = Tape::new(precision);
+        let vars = model.record_inference(&mut tape, width, capacity, logits);
+        let program = Program::new(fuse::fuse(tape), None, cpu, Options::default());
+        Self {
+            program,
+            vars,
+            width,
+        }
+    }
+
+    /// (width, V) logits of the last replay.
+    pub(super) fn logits<'a>(&self, arena: &'a Arena) -> &'a [f32] {
+        let logits = self.vars.logits.expect("recorded with a head");
+        self.program.read(arena, logits).as_slice::<f32>()
+    }
 }
 
 /// A model that reads and writes.
@@ -47,16 +74,9 @@ pub struct TooLong {
 impl Session {
     /// A session of at most `capacity` tokens.
     pub fn new(model: &Model, precision: Precision, capacity: usize, cpu: &Cpu) -> Self {
+        // A prefill's surplus tokens lie behind the last of the text: the caches have room for them.
         let record = |width: usize, logits: bool| {
-            let mut tape = Tape::new(precision);
-            // A prefill's surplus tokens lie behind the last of the text: the caches have room for them.
-            let vars = model.record_inference(&mut tape, width, capacity + PREFILL, logits);
-            let program = Program::new(fuse::fuse(tape), None, cpu, Options::default());
-            Recorded {
-                program,
-                vars,
-                width,
-            }
+            Recorded::new(model, precision, width, capacity + PREFILL, logits, cpu)
         };
         let mut prefill = record(PREFILL.min(capacity), false);
         let decode = record(1, true);
@@ -136,16 +156,9 @@ impl Session {
             cpu,
         );
         self.tokens.push(*last);
-        let slot = self.decode.program.read(
-            arena,
-            self.decode
-                .vars
-                .logits
-                .expect("the decoding program has a head"),
-        );
+        let logits = self.decode.logits(arena);
         self.logits.clear();
-        self.logits
-            .extend_from_slice(&slot.as_slice::<f32>()[..self.vocab]);
+        self.logits.extend_from_slice(&logits[..self.vocab]);
         Ok(&self.logits)
     }
 
@@ -164,7 +177,7 @@ impl Session {
 
 /// Runs a program on `tokens`, of which there may be fewer than its width: the surplus is read and forgotten, as the next
 /// call writes over its place in the caches.
-fn run(
+pub(super) fn run(
     recorded: &mut Recorded,
     tokens: &[i32],
     start: usize,

@@ -59,7 +59,14 @@ struct AdamW {
 /// Makes its state: two arrays of zeros.
 pub(super) fn build(choice: &Choice, len: usize) -> Box<dyn Optimizer> {
     let arena = || Arena::new(len * size_of::<f32>());
-    let mut adamw = AdamW { len, m: arena(), v: arena(), betas: (0.0, 0.0), eps: 0.0, weight_decay: 0.0 };
+    let mut adamw = AdamW {
+        len,
+        m: arena(),
+        v: arena(),
+        betas: (0.0, 0.0),
+        eps: 0.0,
+        weight_decay: 0.0,
+    };
     adamw.configure(choice);
     Box::new(adamw)
 }
@@ -71,7 +78,11 @@ impl AdamW {
             beta1: self.betas.0,
             beta2: self.betas.1,
             eps: self.eps,
-            weight_decay: if is_decayed(group) { self.weight_decay } else { 0.0 },
+            weight_decay: if is_decayed(group) {
+                self.weight_decay
+            } else {
+                0.0
+            },
             step: update.step,
             grad_scale: update.grad_scale,
         }
@@ -98,18 +109,32 @@ impl Optimizer for AdamW {
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {
-        vec![("m", &self.m.as_f32()[..self.len]), ("v", &self.v.as_f32()[..self.len])]
+        vec![
+            ("m", &self.m.as_f32()[..self.len]),
+            ("v", &self.v.as_f32()[..self.len]),
+        ]
     }
 
     fn state_mut(&mut self) -> Vec<(&'static str, &mut [f32])> {
-        vec![("m", &mut self.m.as_f32_mut()[..self.len]), ("v", &mut self.v.as_f32_mut()[..self.len])]
+        vec![
+            ("m", &mut self.m.as_f32_mut()[..self.len]),
+            ("v", &mut self.v.as_f32_mut()[..self.len]),
+        ]
     }
 
-    fn update_rms(&self, params: &Params, range: Range<usize>, group: Group, update: &Update) -> f64 {
+    fn update_rms(
+        &self,
+        params: &Params,
+        range: Range<usize>,
+        group: Group,
+        update: &Update,
+    ) -> f64 {
         let s = self.scalars(group, update);
         let correct1 = 1.0 - s.beta1.powf(s.step as f64);
         let correct2 = 1.0 - s.beta2.powf(s.step as f64);
-        let moments = self.m.as_f32()[range.clone()].iter().zip(&self.v.as_f32()[range.clone()]);
+        let moments = self.m.as_f32()[range.clone()]
+            .iter()
+            .zip(&self.v.as_f32()[range.clone()]);
         let sum: f64 = moments
             .zip(&params.values()[range.clone()])
             .map(|((m, v), w)| {

@@ -55,7 +55,13 @@ struct Sgd {
 /// Makes its state: one array of zeros.
 pub(super) fn build(choice: &Choice, len: usize) -> Box<dyn Optimizer> {
     let momentum_buffer = Arena::new(len * size_of::<f32>());
-    let mut sgd = Sgd { len, momentum_buffer, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let mut sgd = Sgd {
+        len,
+        momentum_buffer,
+        momentum: 0.0,
+        nesterov: false,
+        weight_decay: 0.0,
+    };
     sgd.configure(choice);
     Box::new(sgd)
 }
@@ -74,7 +80,11 @@ impl Optimizer for Sgd {
                 lr: update.lr,
                 momentum: self.momentum,
                 nesterov: self.nesterov,
-                weight_decay: if is_decayed(group) { self.weight_decay } else { 0.0 },
+                weight_decay: if is_decayed(group) {
+                    self.weight_decay
+                } else {
+                    0.0
+                },
                 grad_scale: update.grad_scale,
             };
             let (w, g) = params.both_mut();
@@ -88,12 +98,19 @@ impl Optimizer for Sgd {
     }
 
     fn state_mut(&mut self) -> Vec<(&'static str, &mut [f32])> {
-        vec![("momentum", &mut self.momentum_buffer.as_f32_mut()[..self.len])]
+        vec![(
+            "momentum",
+            &mut self.momentum_buffer.as_f32_mut()[..self.len],
+        )]
     }
 
     fn update_rms(&self, params: &Params, range: Range<usize>, _: Group, update: &Update) -> f64 {
         let b = &self.momentum_buffer.as_f32()[range.clone()];
-        let look_ahead = if self.nesterov { update.grad_scale } else { 0.0 };
+        let look_ahead = if self.nesterov {
+            update.grad_scale
+        } else {
+            0.0
+        };
         let keep = if self.nesterov { self.momentum } else { 1.0 };
         let sum: f64 = b
             .iter()

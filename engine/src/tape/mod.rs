@@ -8,6 +8,8 @@ pub mod fuse;
 mod ops;
 pub mod plan;
 pub mod run;
+#[cfg(test)]
+mod tests;
 
 use crate::param::{ParamId, ParamSpecs};
 use kernels::op::InferOp;

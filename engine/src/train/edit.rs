@@ -130,6 +130,9 @@ impl Engine {
             self.session = None;
         }
         self.setup.config = config;
+        if changes.iter().any(|(_, class)| *class == Class::Boundary) {
+            self.trainer.replan(&self.setup.config);
+        }
         self.config_version += 1;
         let text = self.config().to_toml();
         if let Err(error) = self.folder.save_config(self.config_version, &text) {

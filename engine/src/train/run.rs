@@ -15,6 +15,7 @@ use crate::link::{
 };
 use crate::run_folder::{EventWriter, RunError, RunFolder};
 use crate::setup::Setup;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -77,6 +78,8 @@ pub struct Engine {
     /// The last step of the run, once it was evaluated and saved as such.
     pub(super) finished: Option<u64>,
     rollbacks: u32,
+    /// Requests that came in while the disk was full.
+    kept_requests: VecDeque<Request>,
     pub(super) session: Option<Session>,
 }
 
@@ -136,6 +139,7 @@ impl Engine {
             stop: None,
             finished: None,
             rollbacks: 0,
+            kept_requests: VecDeque::new(),
             session: None,
         })
     }
@@ -228,6 +232,7 @@ impl Engine {
         while let Err(error) = self.events.append(&event) {
             if !matches!(error, RunError::DiskFull { .. })
                 || self.interrupt.urgency() != Urgency::None
+                || self.stop_is_asked()
             {
                 break;
             }
@@ -251,6 +256,16 @@ impl Engine {
             });
         }
         self.link.emit(event);
+    }
+
+    /// Whether a stop has come in while the engine waits; other requests are kept for the next boundary.
+    fn stop_is_asked(&mut self) -> bool {
+        while let Ok(request) = self.link.requests.try_recv() {
+            self.kept_requests.push_back(request);
+        }
+        self.kept_requests
+            .iter()
+            .any(|request| matches!(request.command, Command::Stop { .. }))
     }
 
     /// Writes and hands over an event after the engine has failed, as far as that is possible.
@@ -469,7 +484,11 @@ impl Engine {
                     return Ok(Some(Ending::Preempted));
                 }
             }
-            while let Ok(request) = self.link.requests.try_recv() {
+            while let Some(request) = self
+                .kept_requests
+                .pop_front()
+                .or_else(|| self.link.requests.try_recv().ok())
+            {
                 self.obey(request)?;
             }
             if let Some(checkpoint) = self.stop.take() {

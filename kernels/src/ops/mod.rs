@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod activation;
+pub mod activation_linear;
 pub mod add;
 pub mod add_norm;
 pub mod attention;
@@ -13,6 +14,7 @@ pub mod gated;
 pub mod head_norm;
 pub mod layernorm;
 pub mod linear;
+pub mod linear_rope;
 pub mod rmsnorm;
 pub mod rope;
 pub mod sinusoid;
@@ -35,6 +37,7 @@ pub struct Entry {
 /// All operations.
 pub static OPS: &[&Entry] = &[
     &activation::ENTRY,
+    &activation_linear::ENTRY,
     &add::ENTRY,
     &add_norm::ENTRY,
     &attention::ENTRY,
@@ -43,6 +46,7 @@ pub static OPS: &[&Entry] = &[
     &embedding::ENTRY,
     &gated::ENTRY,
     &linear::ENTRY,
+    &linear_rope::ENTRY,
     &head_norm::ENTRY,
     &layernorm::ENTRY,
     &rmsnorm::ENTRY,

@@ -13,10 +13,11 @@ use std::process::{Command, Stdio};
 const NOT_INSTALLED: i32 = 77;
 
 /// Class and logits of each folder's model as transformers computes them, or `None` (said aloud) where that library is
-/// not installed. The interpreter is `ZEROLLM_PYTHON`, else `python3`.
+/// not installed. The interpreter is `ZEROLLM_TEST_PYTHON`, else `python3`.
 fn library_logits(folders: &[PathBuf], inputs: &Value) -> Option<Vec<Value>> {
-    let python = std::env::var("ZEROLLM_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let skip = || eprintln!("skipped: {python} has no torch and transformers (set ZEROLLM_PYTHON)");
+    let python = std::env::var("ZEROLLM_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let skip =
+        || eprintln!("skipped: {python} has no torch and transformers (set ZEROLLM_TEST_PYTHON)");
     let child = Command::new(&python)
         .arg(concat!(
             env!("CARGO_MANIFEST_DIR"),

@@ -34,13 +34,35 @@ struct GainAndBias {
 }
 
 /// Registers its parameters.
-pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str, wide: bool) -> Box<dyn Norm> {
-    let weight = specs.add(format!("{name}.weight"), &[config.dim], Group::Vector, Init::Ones);
-    let bias = config
-        .norm
-        .flag("bias")
-        .then(|| specs.add(format!("{name}.bias"), &[config.dim], Group::Vector, Init::Zeros));
-    Box::new(GainAndBias { weight, bias, op: LayerNorm { eps: config.norm.float("eps"), bias: config.norm.flag("bias"), wide } })
+pub(super) fn build(
+    config: &ModelConfig,
+    specs: &mut ParamSpecs,
+    name: &str,
+    wide: bool,
+) -> Box<dyn Norm> {
+    let weight = specs.add(
+        format!("{name}.weight"),
+        &[config.dim],
+        Group::Vector,
+        Init::Ones,
+    );
+    let bias = config.norm.flag("bias").then(|| {
+        specs.add(
+            format!("{name}.bias"),
+            &[config.dim],
+            Group::Vector,
+            Init::Zeros,
+        )
+    });
+    Box::new(GainAndBias {
+        weight,
+        bias,
+        op: LayerNorm {
+            eps: config.norm.float("eps"),
+            bias: config.norm.flag("bias"),
+            wide,
+        },
+    })
 }
 
 impl Norm for GainAndBias {

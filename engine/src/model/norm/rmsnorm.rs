@@ -34,11 +34,27 @@ struct Gain {
 }
 
 /// Registers its parameters. The gain starts so that it multiplies by one.
-pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs, name: &str, wide: bool) -> Box<dyn Norm> {
+pub(super) fn build(
+    config: &ModelConfig,
+    specs: &mut ParamSpecs,
+    name: &str,
+    wide: bool,
+) -> Box<dyn Norm> {
     let zero_centered = config.norm.flag("zero_centered");
-    let init = if zero_centered { Init::Zeros } else { Init::Ones };
+    let init = if zero_centered {
+        Init::Zeros
+    } else {
+        Init::Ones
+    };
     let weight = specs.add(format!("{name}.weight"), &[config.dim], Group::Vector, init);
-    Box::new(Gain { weight, op: RmsNorm { eps: config.norm.float("eps"), zero_centered, wide } })
+    Box::new(Gain {
+        weight,
+        op: RmsNorm {
+            eps: config.norm.float("eps"),
+            zero_centered,
+            wide,
+        },
+    })
 }
 
 impl Norm for Gain {

@@ -25,7 +25,12 @@ struct Table(ParamId);
 /// Registers the table.
 pub(super) fn build(config: &ModelConfig, specs: &mut ParamSpecs) -> Box<dyn Position> {
     let shape = [config.max_positions, config.dim];
-    Box::new(Table(specs.add("position.weight", &shape, Group::Embedding, Init::Normal(config.init_std))))
+    Box::new(Table(specs.add(
+        "position.weight",
+        &shape,
+        Group::Embedding,
+        Init::Normal(config.init_std),
+    )))
 }
 
 impl Position for Table {

@@ -45,12 +45,25 @@ struct Rotary {
 
 /// It has no parameters.
 pub(super) fn build(config: &ModelConfig, _: &mut ParamSpecs) -> Box<dyn Position> {
-    let layout = if config.position.text("layout") == "interleaved" { Layout::Interleaved } else { Layout::Half };
-    Box::new(Rotary { theta: config.position.float("theta"), layout })
+    let layout = if config.position.text("layout") == "interleaved" {
+        Layout::Interleaved
+    } else {
+        Layout::Half
+    };
+    Box::new(Rotary {
+        theta: config.position.float("theta"),
+        layout,
+    })
 }
 
 impl Position for Rotary {
-    fn rotate(&self, tape: &mut Tape, qkv: Var, heads: (usize, usize, usize), recording: &Recording<'_>) -> Var {
+    fn rotate(
+        &self,
+        tape: &mut Tape,
+        qkv: Var,
+        heads: (usize, usize, usize),
+        recording: &Recording<'_>,
+    ) -> Var {
         tape.rope(qkv, recording.positions, heads, self.theta, self.layout)
     }
 }

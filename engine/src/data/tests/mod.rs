@@ -4,8 +4,10 @@ use super::*;
 use crate::config::Config;
 use proptest::prelude::*;
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
+
+mod real;
 
 /// A folder of data files with a cache of its own.
 struct Folder {
@@ -125,23 +127,6 @@ fn the_last_tenth_of_a_single_text_is_held_out_to_the_byte_and_evaluated_whole()
     assert_eq!((targets, bytes, validation.rows()), (123, 123, 8));
     let last = data.train.batch(data.train.rows() - 1, 1, 1);
     assert_eq!(last.targets[15], i32::from(source[(1109 / 16) * 16]));
-}
-
-#[test]
-fn shakespeare_is_split_as_nanogpt_splits_it() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../shared/data/en-pretrain/tinyshakespeare/input.txt"
-    );
-    if !Path::new(path).exists() {
-        eprintln!("skipped: {path} is not there");
-        return;
-    }
-    let folder = Folder::new(&[]);
-    let data = format!("train = [{path:?}]\nvalidation_fraction = 0.1\nsequence_length = 64");
-    let data = folder.open(&data);
-    assert_eq!(data.train.tokens(), Some(1_003_854));
-    assert_eq!(data.validation.unwrap().tokens(), Some(111_540));
 }
 
 #[test]

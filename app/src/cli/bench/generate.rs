@@ -1,0 +1,131 @@
+//! `zerollm bench generate`.
+
+use super::{Machine, Shape, quartiles, vocab_size};
+use crate::cli::Failure;
+use crate::out;
+use crate::text;
+use clap::Args;
+use engine::estimate::{available_bytes, peak_resident_bytes};
+use engine::infer::generate::Writing;
+use engine::infer::load::Loaded;
+use engine::infer::sample::SamplerConfig;
+use engine::launch::cpu;
+use engine::model::Model;
+use engine::param::Params;
+use engine::train::step::precision;
+use kernels::arena::Arena;
+use kernels::philox::Stream;
+use serde_json::json;
+
+/// Flags of `zerollm bench generate`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    long_about = "Time reading a prompt of random ids and writing behind it, greedily, with random weights of the shape that \
+        the configuration gives. One text at a time; medians of three.",
+    after_help = "Example:\n  zerollm bench generate configs/nano.toml --set model.vocab_size=6400\n  \
+        zerollm bench generate --set model.init_from=./Qwen3-0.6B     (its shape)\n\n\
+        JSON: prompt_tokens, prompt_tokens_per_second, tokens, tokens_per_second (behind the first), weight_gbps (weights\n\
+        read once a token), peak_share (of the machine's reading), peak_memory_bytes, machine."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    shape: Shape,
+    /// Length of the prompt [default: half the context, at most 64]
+    #[arg(long, value_name = "N")]
+    prompt_tokens: Option<usize>,
+    /// Tokens to write [default: half the context, at most 64]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const TRIES: usize = 3;
+
+pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let config = arguments.shape.config()?;
+    let vocab = vocab_size(&config)?;
+    let model = Model::new(&config.model, vocab);
+    let precision = precision(&config);
+    let need = Params::flat_bytes(model.specs(), precision) as u64;
+    if let Some(free) = available_bytes().filter(|free| need > *free) {
+        return Err(Failure::new(
+            4,
+            format!(
+                "the model needs {}, {} are free",
+                text::bytes(need),
+                text::bytes(free)
+            ),
+        ));
+    }
+    let context = config.model.max_positions;
+    let half = (context / 2).clamp(1, 64);
+    let prompt_tokens = arguments.prompt_tokens.unwrap_or(half);
+    let max_tokens = arguments.max_tokens.unwrap_or(half);
+    if prompt_tokens == 0 || max_tokens < 2 || prompt_tokens + max_tokens > context {
+        return Err(Failure::new(
+            2,
+            format!(
+                "{prompt_tokens} and {max_tokens} tokens: at least 1 and 2, and together at most the context of {context}"
+            ),
+        ));
+    }
+    let mut loaded = Loaded {
+        params: model.init(config.run.seed, precision, false),
+        model,
+        tokenizer: None,
+        stops: Vec::new(),
+        cpu: cpu(&config)?,
+        precision,
+        arena: Arena::new(0),
+    };
+    let mut stream = Stream::new(config.run.seed, 0x0be0_c401);
+    let prompt: Vec<u32> = (0..prompt_tokens)
+        .map(|_| stream.below(vocab as u64) as u32)
+        .collect();
+    let writing = Writing {
+        sampler: SamplerConfig {
+            temperature: 0.0,
+            ..SamplerConfig::default()
+        },
+        max_tokens,
+        ignore_end: true,
+    };
+    let (mut reading, mut rates) = (Vec::new(), Vec::new());
+    for _ in 0..TRIES {
+        let written = loaded
+            .write(&prompt, vocab, &writing, &mut |_| true)
+            .map_err(|error| Failure::new(2, error.to_string()))?;
+        reading.push(prompt_tokens as f64 / written.prompt_seconds);
+        rates.extend(written.tokens_per_second());
+    }
+    let peak_memory = peak_resident_bytes();
+    let machine = Machine::measure(&loaded.cpu);
+    let (reading, rate) = (quartiles(reading)[1], quartiles(rates)[1]);
+    let gbps = need as f64 * rate / 1e9;
+    let share = gbps / machine.peak.read_gbps;
+    if arguments.json {
+        out::json(&json!({
+            "prompt_tokens": prompt_tokens,
+            "prompt_tokens_per_second": reading,
+            "tokens": max_tokens,
+            "tokens_per_second": rate,
+            "weight_gbps": gbps,
+            "peak_share": share,
+            "peak_memory_bytes": peak_memory,
+            "machine": machine.json(),
+        }))?;
+        return Ok(0);
+    }
+    out::line(&format!(
+        "reading   {reading:.0} tokens/s ({prompt_tokens} tokens)"
+    ))?;
+    out::line(&format!(
+        "writing   {rate:.1} tokens/s ({max_tokens} tokens); weights at {gbps:.1} GB/s, {:.0} % of the machine's reading",
+        100.0 * share
+    ))?;
+    out::line(&format!("memory    {} at most", text::bytes(peak_memory)))?;
+    out::line(&machine.line())?;
+    Ok(0)
+}

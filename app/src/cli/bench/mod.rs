@@ -1,0 +1,231 @@
+//! `zerollm bench`: how fast this machine and this program are. Every figure says how it was obtained.
+
+mod generate;
+mod machine;
+mod op;
+mod step;
+mod tokenizer;
+
+use super::{ConfigFlags, Failure, existing};
+use clap::{Args, Subcommand};
+use engine::config::Config;
+use engine::data::Batch;
+use kernels::Cpu;
+use kernels::cpu::peak::{self, Peak};
+use kernels::philox::Stream;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// What to measure.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Figures are medians. A machine that does something else meanwhile is slower: look at the spread.\n\n\
+        Example:\n  zerollm bench machine\n  zerollm bench step configs/nano.toml --profile\n  zerollm bench step --json"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// What the machine can do at most: multiply-adds and reads of memory
+    Machine(machine::Arguments),
+    /// Each operation inside small training steps
+    Op(op::Arguments),
+    /// A training step on random ids
+    Step(step::Arguments),
+    /// Training a tokenizer, encoding and decoding
+    Tokenizer(tokenizer::Arguments),
+    /// Reading a prompt and writing
+    Generate(generate::Arguments),
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If a flag or file is refused.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    match &arguments.command {
+        Command::Machine(arguments) => machine::run(arguments),
+        Command::Op(arguments) => op::run(arguments),
+        Command::Step(arguments) => step::run(arguments),
+        Command::Tokenizer(arguments) => tokenizer::run(arguments),
+        Command::Generate(arguments) => generate::run(arguments),
+    }
+}
+
+/// A configuration, without the data and the tokenizer that it names.
+#[derive(Clone, Debug, Args)]
+struct Shape {
+    /// Configuration file (TOML); without one the embedded demo
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: ConfigFlags,
+}
+
+impl Shape {
+    fn config(&self) -> Result<Config, Failure> {
+        let sets = self.flags.sets();
+        Ok(match &self.config {
+            Some(file) => Config::load(existing(file)?, &sets)?,
+            None => Config::demo(&sets)?,
+        })
+    }
+}
+
+/// Size of the vocabulary, no tokenizer opened.
+fn vocab_size(config: &Config) -> Result<usize, Failure> {
+    let tokenizer = &config.tokenizer;
+    let known = config.model.vocab_size.or(tokenizer.vocab_size);
+    let bytes = || {
+        let is_bytes = match tokenizer.algorithm.as_deref() {
+            Some(algorithm) => algorithm == "bytes",
+            None => tokenizer.path.is_none(),
+        };
+        is_bytes.then_some(256 + tokenizer.special.len())
+    };
+    known.or_else(bytes).ok_or_else(|| {
+        Failure::new(
+            2,
+            "model.vocab_size is missing: no tokenizer is opened here, so give it with --set model.vocab_size=N",
+        )
+    })
+}
+
+/// One step's micro-batches of random ids.
+fn random_batches(config: &Config, vocab_size: usize) -> Vec<Batch> {
+    let (rows, height) = (config.train.batch_size, config.train.micro_batch);
+    let seq = config.data.sequence_length;
+    let mut stream = Stream::new(config.run.seed, 0x0be0_c400);
+    (0..rows)
+        .step_by(height.max(1))
+        .map(|row0| {
+            let height = height.min(rows - row0);
+            let size = height * seq;
+            let mut ids = || {
+                (0..size)
+                    .map(|_| stream.below(vocab_size as u64) as i32)
+                    .collect()
+            };
+            Batch {
+                rows: height,
+                height,
+                tokens: ids(),
+                targets: ids(),
+                doc_start: vec![0; size],
+                positions: (0..size).map(|i| (i % seq) as i32).collect(),
+                row0: row0 as u64,
+                valid_targets: size as u64,
+                target_bytes: None,
+            }
+        })
+        .collect()
+}
+
+/// Lower quartile, median, upper quartile.
+fn quartiles(mut times: Vec<f64>) -> [f64; 3] {
+    times.sort_by(f64::total_cmp);
+    let last = times.len().saturating_sub(1);
+    [1, 2, 3].map(|quarter| times.get(last * quarter / 4).copied().unwrap_or(f64::NAN))
+}
+
+/// The machine with its peaks, measured now.
+struct Machine {
+    isa: &'static str,
+    threads: usize,
+    peak: Peak,
+}
+
+impl Machine {
+    fn measure(cpu: &Cpu) -> Self {
+        Self {
+            isa: cpu.isa.name(),
+            threads: cpu.pool.threads(),
+            peak: peak::measure(cpu),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "isa": self.isa,
+            "threads": self.threads,
+            "peaks": {
+                "f32_gflops": self.peak.f32_gflops,
+                "bf16_gflops": self.peak.bf16_gflops,
+                "read_gbps": self.peak.read_gbps,
+            },
+        })
+    }
+
+    /// Peak of products in the precision of a run.
+    fn gflops(&self, bf16: bool) -> f64 {
+        if bf16 {
+            self.peak.bf16_gflops
+        } else {
+            self.peak.f32_gflops
+        }
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "machine   {} with {} threads: f32 {:.0} GFLOP/s, bf16 {:.0} GFLOP/s, reads {:.1} GB/s (measured)",
+            self.isa,
+            self.threads,
+            self.peak.f32_gflops,
+            self.peak.bf16_gflops,
+            self.peak.read_gbps
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_are_of_the_sorted() {
+        assert_eq!(quartiles(vec![5.0, 1.0, 4.0, 2.0, 3.0]), [2.0, 3.0, 4.0]);
+        assert_eq!(quartiles(vec![7.0]), [7.0; 3]);
+    }
+
+    #[test]
+    fn batches_cover_the_step_and_stay_in_the_vocabulary() {
+        let sets = [
+            "train.batch_size=5".to_owned(),
+            "train.micro_batch=2".to_owned(),
+        ];
+        let config = Config::demo(&sets).unwrap();
+        let batches = random_batches(&config, 7);
+        let heights: Vec<usize> = batches.iter().map(|batch| batch.height).collect();
+        assert_eq!(heights, [2, 2, 1]);
+        for batch in &batches {
+            assert!(
+                batch
+                    .tokens
+                    .iter()
+                    .chain(&batch.targets)
+                    .all(|id| (0..7).contains(id))
+            );
+            assert_eq!(
+                batch.tokens.len(),
+                batch.height * config.data.sequence_length
+            );
+        }
+    }
+
+    #[test]
+    fn the_vocabulary_needs_no_tokenizer() {
+        let size = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+            vocab_size(&Config::demo(&sets).unwrap()).map_err(|failure| failure.code)
+        };
+        assert_eq!(size(&[]), Ok(257));
+        assert_eq!(size(&["model.vocab_size=300"]), Ok(300));
+        assert_eq!(
+            size(&["tokenizer.algorithm=bpe", "tokenizer.vocab_size=600"]),
+            Ok(600)
+        );
+    }
+}

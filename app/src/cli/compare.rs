@@ -1,0 +1,233 @@
+//! `zerollm compare`: runs beside each other; and what the commands about runs read from a folder.
+
+use super::{Failure, RunsFlag, number};
+use crate::out::{self, Table};
+use crate::plain::Plain;
+use crate::text;
+use clap::Args;
+use engine::link::{Body, ConfigValue, Eval, Started, Step};
+use engine::run_folder::{EventReader, Summary, find, summary};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Flags of `zerollm compare`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    long_about = "Compare runs: the loss of the last step, the best evaluation, speed, and every configuration key in which \
+        they differ.",
+    after_help = "Example:\n  zerollm compare demo demo-2\n  zerollm compare a b c --json\n\n\
+        JSON: runs (name, step, loss, best_validation_loss, best_validation_step, tokens, tokens_per_second, parameters),\n\
+        differences (key to the value of each run in order, as TOML; null where a run has no such key)."
+)]
+pub struct Arguments {
+    /// Names of runs, or their folders
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    names: Vec<String>,
+    #[command(flatten)]
+    runs: RunsFlag,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a run's folder tells. Of a step that was trained twice, what the last attempt measured.
+pub struct Record {
+    /// How it stands.
+    pub summary: Summary,
+    /// The head of its last attempt.
+    pub started: Option<Box<Started>>,
+    /// Its steps.
+    pub steps: Vec<Step>,
+    /// Its evaluations.
+    pub evaluations: Vec<Eval>,
+    /// Its checkpoint events.
+    pub checkpoints: Vec<Body>,
+    /// Its samples.
+    pub samples: Vec<Body>,
+    /// What went wrong or was changed, a line each.
+    pub messages: Vec<String>,
+    /// The configuration in force at the end.
+    pub config: Vec<ConfigValue>,
+}
+
+impl Record {
+    /// Reads a run's folder.
+    ///
+    /// # Errors
+    /// If its events cannot be opened.
+    pub fn read(folder: &Path) -> Result<Self, Failure> {
+        let mut record = Self {
+            summary: summary(folder),
+            started: None,
+            steps: Vec::new(),
+            evaluations: Vec::new(),
+            checkpoints: Vec::new(),
+            samples: Vec::new(),
+            messages: Vec::new(),
+            config: Vec::new(),
+        };
+        let mut plain = Plain::default();
+        for event in EventReader::open(folder)? {
+            match &event.body {
+                Body::Step(_)
+                | Body::Eval(_)
+                | Body::Started(_)
+                | Body::Sample { .. }
+                | Body::Checkpoint { .. }
+                | Body::Layers(_)
+                | Body::Reply { .. } => {}
+                _ => record.messages.extend(plain.line(&event)),
+            }
+            record.take(event.body);
+        }
+        Ok(record)
+    }
+
+    fn take(&mut self, body: Body) {
+        match body {
+            Body::Started(started) => {
+                self.config.clone_from(&started.config);
+                self.started = Some(started);
+            }
+            Body::Step(step) => self.steps.push(step),
+            Body::Eval(eval) => self.evaluations.push(eval),
+            Body::ConfigApplied { changes, .. } => {
+                for change in changes {
+                    let known = self.config.iter_mut().find(|value| value.key == change.key);
+                    if let Some(value) = known {
+                        value.value = change.to;
+                        "edit".clone_into(&mut value.source);
+                    }
+                }
+            }
+            body @ Body::Sample { .. } => self.samples.push(body),
+            body @ Body::Checkpoint { .. } => self.checkpoints.push(body),
+            _ => {}
+        }
+    }
+
+    /// The evaluation of the lowest loss.
+    fn best(&self) -> Option<&Eval> {
+        let finite = self.evaluations.iter().filter(|eval| eval.loss.is_finite());
+        finite.min_by(|a, b| a.loss.total_cmp(&b.loss))
+    }
+
+    /// Tokens a second, the median of all steps: the first steps are slow, and pauses do not count.
+    fn speed(&self) -> Option<f64> {
+        let mut all: Vec<f64> = self
+            .steps
+            .iter()
+            .map(|step| step.tokens_per_second)
+            .collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied()
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        let found = self.config.iter().find(|value| value.key == key)?;
+        Some(&found.value)
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If there is no such run.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let folder = arguments.runs.dir();
+    let records: Result<Vec<Record>, Failure> = arguments
+        .names
+        .iter()
+        .map(|name| Record::read(&find(&folder, name)?))
+        .collect();
+    let records = records?;
+    let differences = differences(&records);
+    if arguments.json {
+        let runs: Vec<Value> = records.iter().map(figures).collect();
+        let differences: Map<String, Value> = differences
+            .into_iter()
+            .map(|(key, values)| (key.to_owned(), json!(values)))
+            .collect();
+        out::json(&json!({ "runs": runs, "differences": differences }))?;
+        return Ok(0);
+    }
+    let mut head = vec![""];
+    head.extend(records.iter().map(|record| record.summary.name.as_str()));
+    let mut table = Table::new(&head);
+    for (name, figure) in FIGURES {
+        let mut row = vec![(*name).to_owned()];
+        row.extend(
+            records
+                .iter()
+                .map(|record| figure(record).unwrap_or("-".to_owned())),
+        );
+        table.row(row);
+    }
+    for (key, values) in differences {
+        let mut row = vec![key.to_owned()];
+        row.extend(values.iter().map(|value| value.unwrap_or("-").to_owned()));
+        table.row(row);
+    }
+    out::text(&table.lines())?;
+    Ok(0)
+}
+
+/// A line of the table: its name, and its figure for a run.
+type Figure = (&'static str, fn(&Record) -> Option<String>);
+
+const FIGURES: &[Figure] = &[
+    ("state", |record| {
+        Some(super::runs::word(&record.summary.state).to_owned())
+    }),
+    ("step", |record| Some(record.summary.step.to_string())),
+    ("last loss", |record| {
+        Some(text::value(record.steps.last()?.loss, 4))
+    }),
+    ("best validation loss", |record| {
+        Some(text::value(record.best()?.loss, 4))
+    }),
+    ("  at step", |record| Some(record.best()?.step.to_string())),
+    ("bits per byte", |record| {
+        Some(text::value(record.best()?.bits_per_byte?, 4))
+    }),
+    ("tokens", |record| Some(text::count(record.summary.tokens))),
+    ("tokens/s (median)", |record| {
+        Some(format!("{:.0}", record.speed()?))
+    }),
+    ("parameters", |record| {
+        Some(text::count(record.started.as_ref()?.parameters))
+    }),
+];
+
+fn figures(record: &Record) -> Value {
+    json!({
+        "name": record.summary.name,
+        "step": record.summary.step,
+        "loss": record.steps.last().map(|step| number(step.loss)),
+        "best_validation_loss": record.best().map(|eval| number(eval.loss)),
+        "best_validation_step": record.best().map(|eval| eval.step),
+        "tokens": record.summary.tokens,
+        "tokens_per_second": record.speed().map(number),
+        "parameters": record.started.as_ref().map(|started| started.parameters),
+    })
+}
+
+/// The keys in which the runs differ, in the order of the configuration, with the value of each run.
+fn differences(records: &[Record]) -> Vec<(&str, Vec<Option<&str>>)> {
+    let mut keys: Vec<&str> = Vec::new();
+    for value in records.iter().flat_map(|record| &record.config) {
+        if !keys.contains(&value.key.as_str()) {
+            keys.push(&value.key);
+        }
+    }
+    keys.into_iter()
+        .filter(|key| *key != "run.name")
+        .map(|key| {
+            (
+                key,
+                records.iter().map(|record| record.value(key)).collect(),
+            )
+        })
+        .filter(|(_, values): &(&str, Vec<_>)| values.iter().any(|value| *value != values[0]))
+        .collect()
+}

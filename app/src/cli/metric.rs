@@ -1,0 +1,170 @@
+//! `zerollm metric`: one figure of a run, step by step.
+
+use super::{Failure, RunsFlag, number};
+use crate::out;
+use clap::Args;
+use engine::link::{Body, Layers};
+use engine::run_folder::{EventReader, find};
+use serde_json::{Value, json};
+
+/// Flags of `zerollm metric`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    long_about = "Print a figure of a run, a row a step: the step and its value. Of a step that was trained twice, what the \
+        last attempt measured.\n\n\
+        Names: loss, lr, grad_norm, clipped, tokens, tokens_per_second, step_seconds, data_wait_seconds; of evaluations \
+        validation_loss, validation_perplexity, validation_bits_per_byte; of layers activation_rms.LAYER, \
+        gradient_rms.LAYER, weight_rms.LAYER, update_ratio.LAYER (such as gradient_rms.blocks.0.mixer).",
+    after_help = "Example:\n  zerollm metric demo loss\n  zerollm metric demo grad_norm --around 1200 --window 20\n  \
+        zerollm metric demo validation_loss --json\n\nJSON: run, metric, steps, values."
+)]
+pub struct Arguments {
+    /// Name of the run, or its folder
+    run: String,
+    /// Name of the figure
+    name: String,
+    /// Only steps near this one
+    #[arg(long, value_name = "STEP")]
+    around: Option<u64>,
+    /// How near: this many steps before and behind
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "around")]
+    window: u64,
+    #[command(flatten)]
+    runs: RunsFlag,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Figures of steps.
+const STEP: [&str; 8] = [
+    "loss",
+    "lr",
+    "grad_norm",
+    "clipped",
+    "tokens",
+    "tokens_per_second",
+    "step_seconds",
+    "data_wait_seconds",
+];
+/// Figures of evaluations.
+const EVAL: [&str; 3] = [
+    "validation_loss",
+    "validation_perplexity",
+    "validation_bits_per_byte",
+];
+/// Figures of layers.
+const LAYER: [&str; 4] = [
+    "activation_rms",
+    "gradient_rms",
+    "weight_rms",
+    "update_ratio",
+];
+
+/// Runs it.
+///
+/// # Errors
+/// If there is no such run or figure.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let folder = find(&arguments.runs.dir(), &arguments.run)?;
+    let name = arguments.name.as_str();
+    let layer = name
+        .split_once('.')
+        .filter(|(kind, _)| LAYER.contains(kind))
+        .map(|(_, layer)| layer);
+    if !STEP.contains(&name) && !EVAL.contains(&name) && layer.is_none() {
+        let names: Vec<&str> = STEP.iter().chain(&EVAL).copied().collect();
+        return Err(Failure::new(
+            2,
+            format!(
+                "no figure `{}`; there are {}, and {} with .LAYER behind",
+                crate::text::escape(name),
+                names.join(", "),
+                LAYER.join(", ")
+            ),
+        ));
+    }
+    let near = |step: u64| {
+        arguments
+            .around
+            .is_none_or(|around| step.abs_diff(around) <= arguments.window)
+    };
+    let mut layers: Vec<String> = Vec::new();
+    let (mut steps, mut values) = (Vec::new(), Vec::new());
+    for event in EventReader::open(&folder)? {
+        let found = match &event.body {
+            Body::Layers(of) if layer.is_some() => {
+                layers.clone_from(&of.names);
+                of_layer(of, name).map(|value| (of.step, value))
+            }
+            Body::Step(step) if layer.is_none() && near(step.step) => {
+                field(&json!(step), name).map(|value| (step.step, value))
+            }
+            Body::Eval(eval) => name
+                .strip_prefix("validation_")
+                .and_then(|name| field(&json!(eval), name))
+                .map(|value| (eval.step, value)),
+            _ => None,
+        };
+        if let Some((step, value)) = found.filter(|(step, _)| near(*step)) {
+            steps.push(step);
+            values.push(value);
+        }
+    }
+    if let Some(layer) = layer
+        && !layers.is_empty()
+        && !layers.iter().any(|known| known == layer)
+    {
+        return Err(Failure::new(
+            2,
+            format!(
+                "no layer `{}` in this run; there are {}",
+                crate::text::escape(layer),
+                layers.join(", ")
+            ),
+        ));
+    }
+    if arguments.json {
+        out::json(&json!({
+            "run": arguments.run,
+            "metric": name,
+            "steps": steps,
+            "values": values,
+        }))?;
+        return Ok(0);
+    }
+    let mut rows = String::new();
+    for (step, value) in steps.iter().zip(&values) {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        rows.push_str(&format!("{step}\t{value}\n"));
+        // In pieces, so that a reader who has seen enough ends it.
+        if rows.len() > 1 << 15 {
+            out::text(&std::mem::take(&mut rows))?;
+        }
+    }
+    out::text(&rows)?;
+    Ok(0)
+}
+
+/// A number of an event; true is 1.
+fn field(event: &Value, name: &str) -> Option<Value> {
+    match event.get(name)? {
+        Value::Bool(yes) => Some(json!(u8::from(*yes))),
+        Value::Null => None,
+        other => Some(other.clone()),
+    }
+}
+
+fn of_layer(layers: &Layers, name: &str) -> Option<Value> {
+    let (kind, layer) = name.split_once('.')?;
+    let values = match kind {
+        "activation_rms" => &layers.activation_rms,
+        "gradient_rms" => &layers.gradient_rms,
+        "weight_rms" => &layers.weight_rms,
+        _ => &layers.update_ratio,
+    };
+    let at = layers.names.iter().position(|known| known == layer)?;
+    values.get(at).copied().map(number)
+}

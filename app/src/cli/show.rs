@@ -1,0 +1,219 @@
+//! `zerollm show`: one run from its folder, in full.
+
+use super::compare::Record;
+use super::{Failure, RunsFlag, number};
+use crate::out::{self, Table};
+use crate::text;
+use clap::Args;
+use engine::link::Body;
+use engine::run_folder::find;
+use serde_json::{Value, json};
+
+/// Flags of `zerollm show`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    long_about = "Show a run: how it stands, its losses, evaluations, checkpoints and last samples, what went wrong, and its \
+        configuration. Of a step that was trained twice, what the last attempt measured.",
+    after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show runs/demo | head\n\n\
+        JSON: the fields of `zerollm runs`, and steps (at most 20, evenly spaced: step, loss, lr, grad_norm,\n\
+        tokens_per_second), evaluations (step, loss, perplexity, bits_per_byte), checkpoint_events, samples, messages,\n\
+        config (key, value, source)."
+)]
+pub struct Arguments {
+    /// Name of the run, or its folder
+    run: String,
+    #[command(flatten)]
+    runs: RunsFlag,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Steps that are shown.
+const STEPS: usize = 20;
+
+/// Runs it.
+///
+/// # Errors
+/// If there is no such run.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let folder = find(&arguments.runs.dir(), &arguments.run)?;
+    let record = Record::read(&folder)?;
+    if arguments.json {
+        out::json(&as_json(&record))?;
+    } else {
+        head(&record)?;
+        figures(&record)?;
+        history(&record)?;
+        configuration(&record)?;
+    }
+    Ok(0)
+}
+
+/// Evenly spaced, the last one included.
+fn thin<T>(all: &[T]) -> Vec<&T> {
+    let count = all.len().min(STEPS);
+    (1..=count)
+        .map(|i| &all[i * all.len() / count - 1])
+        .collect()
+}
+
+fn head(record: &Record) -> Result<(), Failure> {
+    let summary = &record.summary;
+    let mut line = |name: &str, value: String| {
+        if value.is_empty() {
+            return Ok(());
+        }
+        out::line(&format!("{name:<12} {}", text::escape(&value)))
+    };
+    line("run", summary.name.clone())?;
+    line("folder", summary.path.display().to_string())?;
+    line("state", super::runs::word(&summary.state).to_owned())?;
+    line("trains", summary.what.clone())?;
+    line("forked from", summary.parent.clone().unwrap_or_default())?;
+    line("created", summary.created.clone())?;
+    line("attempt", summary.attempt.to_string())?;
+    let steps = summary
+        .max_steps
+        .map_or(String::new(), |max| format!(" of {max}"));
+    line("step", format!("{}{steps}", summary.step))?;
+    line("tokens", text::count(summary.tokens))?;
+    if let Some(started) = &record.started {
+        line("parameters", text::count(started.parameters))?;
+        line(
+            "device",
+            format!(
+                "{} ({}, {} threads, {})",
+                started.device, started.isa, started.threads, started.precision
+            ),
+        )?;
+        line("memory", text::bytes(started.memory.total))?;
+    }
+    Ok(())
+}
+
+fn figures(record: &Record) -> Result<(), Failure> {
+    let mut table = Table::new(&["step", "loss", "lr", "grad_norm", "tokens/s"]);
+    for step in thin(&record.steps) {
+        table.row(vec![
+            step.step.to_string(),
+            text::value(step.loss, 4),
+            text::value(step.lr, 6),
+            text::value(step.grad_norm, 3),
+            format!("{:.0}", step.tokens_per_second),
+        ]);
+    }
+    if !record.steps.is_empty() {
+        out::text(&format!("\n{}", table.lines()))?;
+    }
+    let mut table = Table::new(&["evaluation", "loss", "perplexity", "bits per byte"]);
+    for eval in thin(&record.evaluations) {
+        let bits = eval.bits_per_byte;
+        table.row(vec![
+            eval.step.to_string(),
+            text::value(eval.loss, 4),
+            text::value(eval.perplexity, 3),
+            bits.map_or("-".to_owned(), |bits| text::value(bits, 4)),
+        ]);
+    }
+    if !record.evaluations.is_empty() {
+        out::text(&format!("\n{}", table.lines()))?;
+    }
+    Ok(())
+}
+
+fn history(record: &Record) -> Result<(), Failure> {
+    if !record.summary.checkpoints.is_empty() {
+        let best = record.summary.best;
+        let steps = record.summary.checkpoints.iter().map(|step| {
+            let mark = if Some(*step) == best { " (best)" } else { "" };
+            format!("{step}{mark}")
+        });
+        let steps: Vec<String> = steps.collect();
+        out::line(&format!("\ncheckpoints  {}", steps.join(", ")))?;
+    }
+    if let Some(Body::Sample { step, .. }) = record.samples.last() {
+        let last = *step;
+        out::line(&format!("\nsamples at step {last}"))?;
+        for sample in &record.samples {
+            if let Body::Sample {
+                step, prompt, text, ..
+            } = sample
+                && *step == last
+            {
+                out::line(&format!("  {}", text::escape(&format!("{prompt}{text}"))))?;
+            }
+        }
+    }
+    if !record.messages.is_empty() {
+        out::line("\nmessages")?;
+        for message in &record.messages {
+            out::line(&format!("  {}", text::escape(message)))?;
+        }
+    }
+    Ok(())
+}
+
+fn configuration(record: &Record) -> Result<(), Failure> {
+    if record.config.is_empty() {
+        return Ok(());
+    }
+    out::line("\nconfiguration (source where it is not the default)")?;
+    for value in &record.config {
+        let source = match value.source.as_str() {
+            "default" => String::new(),
+            source => format!("   # {source}"),
+        };
+        out::line(&text::escape(&format!(
+            "  {} = {}{source}",
+            value.key, value.value
+        )))?;
+    }
+    Ok(())
+}
+
+fn as_json(record: &Record) -> Value {
+    let mut object = json!(record.summary);
+    let steps = thin(&record.steps).into_iter().map(|step| {
+        json!({
+            "step": step.step,
+            "loss": number(step.loss),
+            "lr": number(step.lr),
+            "grad_norm": number(step.grad_norm),
+            "tokens_per_second": number(step.tokens_per_second),
+        })
+    });
+    object["steps"] = steps.collect();
+    let evaluations = record.evaluations.iter().map(|eval| {
+        json!({
+            "step": eval.step,
+            "loss": number(eval.loss),
+            "perplexity": number(eval.perplexity),
+            "bits_per_byte": eval.bits_per_byte.map(number),
+        })
+    });
+    object["evaluations"] = evaluations.collect();
+    object["checkpoint_events"] = json!(record.checkpoints);
+    object["samples"] = json!(record.samples);
+    object["messages"] = json!(record.messages);
+    let config = record
+        .config
+        .iter()
+        .map(|value| json!({ "key": value.key, "value": value.value, "source": value.source }));
+    object["config"] = config.collect();
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thin;
+
+    #[test]
+    fn thinning_keeps_the_last() {
+        let all: Vec<usize> = (1..=1000).collect();
+        let thinned: Vec<usize> = thin(&all).into_iter().copied().collect();
+        assert_eq!((thinned.len(), thinned[0], thinned[19]), (20, 50, 1000));
+        assert_eq!(thin(&[1, 2, 3]), [&1, &2, &3]);
+        assert!(thin::<u8>(&[]).is_empty());
+    }
+}
