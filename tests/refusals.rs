@@ -422,7 +422,7 @@ fn bad_lines_are_skipped_and_counted_where_that_is_asked_for() {
 fn a_file_that_may_not_be_read_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new(&[]);
-    let nobody = fs::Permissions::from_mode(0);
+    let nobody = fs::Permissions::from_mode(0o000);
     fs::set_permissions(place.path("text.txt"), nobody).expect("its owner may");
     if fs::read(place.path("text.txt")).is_ok() {
         eprintln!("skipped: this user may read every file");

@@ -106,7 +106,7 @@ fn signals_stop_with_a_checkpoint_and_no_screen_changes_a_loss() {
             let last = events.iter().rev().find(|e| e["event"] == "checkpoint");
             let last = last.expect("a checkpoint event");
             assert!(
-                last["step"] == step && (last["reason"] == reason || step % 7 == 0),
+                last["step"] == step && (last["reason"] == reason || step.is_multiple_of(7)),
                 "{last}"
             );
         }

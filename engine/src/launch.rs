@@ -305,11 +305,12 @@ fn own_config(folder: &RunFolder) -> Result<Option<PathBuf>, LaunchError> {
 fn checkpoint_config(folder: &std::path::Path) -> Result<String, CheckpointError> {
     let state = read_trainer(folder)?;
     // Dotted keys need no tables.
-    Ok(state
+    let lines: Vec<String> = state
         .config
         .iter()
         .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect())
+        .collect();
+    Ok(lines.concat())
 }
 
 impl Request {

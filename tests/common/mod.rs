@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A tiny model on a tiny text, with dropout and two micro-batches, so that a resume has something to get wrong.
 const CONFIG: &[(&str, &str)] = &[
@@ -58,8 +58,8 @@ impl Place {
     pub fn new(keys: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let place = Self { dir };
-        place.write("text.txt", &text(4000));
-        place.write("c.toml", &config(keys));
+        place.write("text.txt", text(4000));
+        place.write("c.toml", config(keys));
         place
     }
 
@@ -211,10 +211,12 @@ pub fn losses(events: &[Value]) -> BTreeMap<u64, String> {
 pub fn config(keys: &[(&str, &str)]) -> String {
     let mut all: BTreeMap<&str, &str> = CONFIG.iter().copied().collect();
     all.extend(keys.iter().copied());
-    all.iter()
+    let lines: Vec<String> = all
+        .iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 /// Words without much sense, always the same.
