@@ -132,7 +132,7 @@ fn a_signal_stops_every_phase_with_a_checkpoint_that_goes_on() {
 #[test]
 fn a_signal_during_preparation_is_kept_until_the_run_can_obey() {
     for (signal, code) in [(Signal::INT, 0), (Signal::TERM, 75)] {
-        let place = Place::new(&[]);
+        let place = Place::new(&[ENDLESS]);
         // The program reads its configuration from a pipe, and so waits for it.
         let pipe = place.path("pipe.toml");
         let mode = Mode::RUSR | Mode::WUSR;
@@ -144,35 +144,47 @@ fn a_signal_during_preparation_is_kept_until_the_run_can_obey() {
             .expect("its reader");
         process.signal(signal);
         writer
-            .write_all(config(&[]).as_bytes())
+            .write_all(config(&[ENDLESS]).as_bytes())
             .expect("its reader");
         drop(writer);
         process.expect(code);
-        assert!(place.losses("r").len() < 2);
-        place.expect(0, &["train", "--run", "r", "--resume", "--ui", "none"]);
-        assert_eq!(place.losses("r").len(), 20);
+        let step = place.losses("r").len() as u64;
+        let end = (step + 5).to_string();
+        let resume = [
+            "train",
+            "--run",
+            "r",
+            "--resume",
+            "--ui",
+            "none",
+            "--max-steps",
+        ];
+        place.expect(0, &[&resume[..], &[&end]].concat());
+        assert_eq!(place.losses("r").len() as u64, step + 5);
     }
 }
 
 #[test]
 fn a_second_signal_does_not_wait() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        // One micro-batch of many seconds, which no flag interrupts.
+        // Micro-batches of a second and more, in which no flag is looked at.
         let place = Place::new(&[
             ("data.sequence_length", "1024"),
             ("data.train", "[\"long.txt\"]"),
-            ("train.batch_size", "256"),
-            ("train.micro_batch", "256"),
+            ("train.batch_size", "128"),
+            ("train.micro_batch", "128"),
         ]);
         place.write("long.txt", text(400_000));
         let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
-        place.wait_for(&mut process, "r", "started", |_| true);
+        place.wait_for(&mut process, "r", "step", |_| true);
+        // Nothing tells that the second step is under way; in this time it surely is.
+        sleep(Duration::from_millis(300));
         process.signal(signal);
         // Two signals of a kind at once are one.
         sleep(Duration::from_millis(100));
         process.signal(signal);
         process.expect(code);
-        assert_eq!(place.losses("r").len(), 0, "it waited for the step");
+        assert_eq!(place.losses("r").len(), 1, "it did not wait for the step");
     }
 }
 
@@ -211,7 +223,8 @@ fn a_terminal_that_hangs_up_does_not_stop_training() {
 fn edits_of_the_file_are_applied_whole_or_refused_whole() {
     let place = Place::new(&[ENDLESS, SLOW]);
     let edited = |keys: &[(&str, &str)]| config(&[&[ENDLESS, SLOW], keys].concat());
-    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    // Its output goes to a file beside the configuration, so that the watched folder is never quiet.
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "json"]);
     place.wait_for(&mut process, "r", "step", |_| true);
     let mut version = 1;
     let mut applied = |process: &mut Process, key: &str, from: &str, to: &str| {
@@ -336,6 +349,51 @@ fn edits_of_a_resumed_run_start_from_its_own_configuration() {
     place.wait_for(&mut process, "r", "step", |event| event["lr"] == 0.002);
     process.signal(Signal::INT);
     process.expect(0);
+}
+
+#[test]
+fn an_edit_made_during_preparation_is_not_lost() {
+    let keys = [
+        ENDLESS,
+        SLOW,
+        ("data.train", "[\"long.txt\"]"),
+        ("tokenizer.algorithm", "\"bpe\""),
+        ("tokenizer.vocab_size", "280"),
+    ];
+    let place = Place::new(&keys);
+    place.write("long.txt", text(2_000_000));
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    // The tokenizer is there, the data are not yet encoded.
+    process.wait_until("a tokenizer in the cache", || {
+        let mut files = fs::read_dir(place.path("cache")).ok()?.flatten();
+        files
+            .any(|file| file.file_name().to_string_lossy().starts_with("tokenizer-"))
+            .then_some(())
+    });
+    let edit = [("optimizer.lr", "4e-3")];
+    place.write("c.toml", config(&[&keys[..], &edit].concat()));
+    place.wait_for(&mut process, "r", "config_applied", |_| true);
+    process.signal(Signal::INT);
+    process.expect(0);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_at_the_end_is_an_error() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    place.wait_for(&mut process, "r", "step", |_| true);
+    let checkpoints = place.run_path("r", "checkpoints");
+    fs::remove_dir_all(&checkpoints).expect("removed");
+    fs::write(&checkpoints, "in the way").expect("written");
+    process.signal(Signal::USR2);
+    place.wait_for(&mut process, "r", "warning", |_| true);
+    process.signal(Signal::INT);
+    let said = process.expect(5);
+    assert!(
+        said.contains("checkpoints") && said.lines().count() <= 6,
+        "{said}"
+    );
+    assert_eq!(place.events("r").last().expect("events")["event"], "failed");
 }
 
 #[test]

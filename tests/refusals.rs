@@ -140,7 +140,7 @@ const CASES: &[Case] = &[
         says: &["lines.jsonl: line 3", "text"],
     },
     Case {
-        name: "ids without a vocabulary",
+        name: "fewer ids than the tokenizer has",
         keys: &[
             ("data.train", "[\"ids.bin\"]"),
             ("tokenizer.algorithm", "\"bytes\""),
@@ -148,7 +148,7 @@ const CASES: &[Case] = &[
         arguments: &["--set", "model.vocab_size=10"],
         prepare: |p| p.write("ids.bin", [1u8, 1].repeat(500)),
         code: 2,
-        says: &["model.vocab_size = 10", "256"],
+        says: &["model.vocab_size", "256"],
     },
     // Configuration.
     keys(
@@ -189,7 +189,7 @@ const CASES: &[Case] = &[
     keys(
         "vocabulary too small",
         &[("model.vocab_size", "100")],
-        &["model.vocab_size = 100", "256"],
+        &["model.vocab_size", "256"],
     ),
     file(
         "garbage",
@@ -222,12 +222,18 @@ const CASES: &[Case] = &[
     // Tokenizer and weights.
     keys(
         "no tokenizer",
-        &[("tokenizer.path", "\"none.json\"")],
+        &[
+            ("tokenizer.path", "\"none.json\""),
+            ("tokenizer.algorithm", ""),
+        ],
         &["none.json"],
     ),
     Case {
         name: "tokenizer that is no JSON",
-        keys: &[("tokenizer.path", "\"t.json\"")],
+        keys: &[
+            ("tokenizer.path", "\"t.json\""),
+            ("tokenizer.algorithm", ""),
+        ],
         arguments: &[],
         prepare: |p| p.write("t.json", "{\"model\": {\"type\": \"BPE\", \"vo"),
         code: 2,
@@ -235,7 +241,10 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "tokenizer of another program",
-        keys: &[("tokenizer.path", "\"t.json\"")],
+        keys: &[
+            ("tokenizer.path", "\"t.json\""),
+            ("tokenizer.algorithm", ""),
+        ],
         arguments: &[],
         prepare: |p| p.write("t.json", "{\"hello\": [1, 2, 3]}"),
         code: 2,
@@ -291,6 +300,7 @@ const CASES: &[Case] = &[
         keys: &[
             ("model.init_from", "\"donor\""),
             ("tokenizer.path", "\"donor/tokenizer.json\""),
+            ("tokenizer.algorithm", ""),
         ],
         arguments: &[],
         prepare: |p| cut(p, "donor/tokenizer.json"),
@@ -412,7 +422,7 @@ fn bad_lines_are_skipped_and_counted_where_that_is_asked_for() {
 fn a_file_that_may_not_be_read_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = Place::new(&[]);
-    let nobody = fs::Permissions::from_mode(0);
+    let nobody = fs::Permissions::from_mode(0o000);
     fs::set_permissions(place.path("text.txt"), nobody).expect("its owner may");
     if fs::read(place.path("text.txt")).is_ok() {
         eprintln!("skipped: this user may read every file");

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{ENDLESS, Place, Random, config, losses};
+use common::{ENDLESS, Place, Random, config, losses, text};
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
@@ -17,6 +17,7 @@ const STEPS: u64 = 60;
 const BUSY: &[(&str, &str)] = &[
     ("sample.interval", "25"),
     ("telemetry.layer_interval", "5"),
+    ("train.batch_size", "8"),
     ("train.checkpoint_interval", "7"),
     ("train.eval_interval", "20"),
     ("train.max_steps", "60"),
@@ -88,13 +89,12 @@ fn signals_stop_with_a_checkpoint_and_no_screen_changes_a_loss() {
     place.expect(0, &["train", "c.toml", "--run", "none", "--ui", "none"]);
     assert_eq!(place.losses("none"), whole);
 
-    // Micro-steps are slow enough here that a signal comes between two of them.
     for (signal, code, reason) in [
         (Signal::INT, 0, "stop"),
         (Signal::TERM, 75, "preempted"),
         (Signal::USR1, 75, "preempted"),
     ] {
-        let run = format!("{signal:?}");
+        let run = format!("s{}", signal.as_raw());
         let mut process = place.start(&["train", "c.toml", "--run", &run, "--ui", "json"]);
         place.wait_for(&mut process, &run, "step", |_| true);
         process.signal(signal);
@@ -106,7 +106,7 @@ fn signals_stop_with_a_checkpoint_and_no_screen_changes_a_loss() {
             let last = events.iter().rev().find(|e| e["event"] == "checkpoint");
             let last = last.expect("a checkpoint event");
             assert!(
-                last["step"] == step && (last["reason"] == reason || step % 7 == 0),
+                last["step"] == step && (last["reason"] == reason || step.is_multiple_of(7)),
                 "{last}"
             );
         }
@@ -156,6 +156,17 @@ fn one_run_has_one_process_and_one_name() {
     let said = place.expect(2, &["train", "--run", "other", "--resume", "--ui", "none"]);
     assert!(said.contains("other"), "{said}");
     assert!(!place.run_path("other", "").exists());
+    // Of two that begin it at once, one gets it.
+    let both: Vec<Option<i32>> = ["a", "b"]
+        .map(|_| place.start(&["train", "c.toml", "--run", "s", "--max-steps", "3"]))
+        .iter_mut()
+        .map(|process| process.end().status.code())
+        .collect();
+    assert!(
+        both.contains(&Some(0)) && both.contains(&Some(2)),
+        "{both:?}"
+    );
+    assert_eq!(place.losses("s").len(), 3);
     // A name from the configuration gets a number.
     for name in ["c", "c-2"] {
         place.expect(0, &["train", "c.toml", "--max-steps", "2", "--ui", "none"]);
@@ -304,6 +315,22 @@ fn a_file_beats_the_checkpoint_in_live_keys_and_may_not_change_others() {
             "a refused resume writes nothing"
         );
     }
+}
+
+#[test]
+fn other_data_are_refused_and_the_same_elsewhere_are_not() {
+    let place = Place::new(&[("train.checkpoint_interval", "5")]);
+    place.expect(0, &["train", "c.toml", "--run", "r", "--ui", "none"]);
+    let before = place.events("r").len();
+    let old = text(4000);
+    place.write("text.txt", old.replace("cat", "rat"));
+    let resume = ["train", "--run", "r", "--resume", "--max-steps", "24"];
+    let said = place.expect(2, &resume);
+    assert!(said.contains("other data"), "{said}");
+    assert_eq!(place.events("r").len(), before);
+    place.write("text.txt", old);
+    place.expect(0, &resume);
+    assert_eq!(place.losses("r").len(), 24);
 }
 
 fn copy(from: &Path, to: &Path) {

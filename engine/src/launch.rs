@@ -12,7 +12,7 @@ use crate::run_folder::{
 };
 use crate::setup::{Setup, SetupError};
 use crate::train::run::{ConfigSource, Ending, Engine, Origin, now};
-use crate::train::saving::init_from;
+use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,6 +84,14 @@ pub enum LaunchError {
         /// Now.
         to: String,
     },
+    /// The data are not those that the run was trained on.
+    #[error(
+        "{run} was trained on other data: bring back the files of data.train as they were, or start a new run"
+    )]
+    OtherData {
+        /// The run.
+        run: String,
+    },
     /// The run to go on with died before its configuration was stored.
     #[error(
         "run {run} ended before its configuration was stored: name the file, as in zerollm train CONFIG --run {run} --resume"
@@ -120,6 +128,7 @@ impl LaunchError {
             | Self::Setup(_)
             | Self::Weights(_)
             | Self::Restart { .. }
+            | Self::OtherData { .. }
             | Self::NoConfig { .. } => 2,
             Self::Run(error) => error.exit_code(),
             Self::Device(_) | Self::Memory { .. } => 4,
@@ -189,19 +198,22 @@ fn begin(
         return Err(RunError::Exists { name, path }.into());
     }
     let prepared = Prepared::new(config, progress)?;
-    let folder = RunFolder::create(&request.runs, &name, from, &request.origin(None))?;
-    let path = folder.path().to_owned();
     let text = prepared.setup.config.to_toml();
-    let started = (|| {
-        folder.save_config(1, &text)?;
-        let origin = Origin {
-            source: request.source(request.file.clone(), None),
-            attempt: folder.record().attempt,
-            warnings: prepared.warnings(),
-            config_version: 1,
-        };
-        prepared.start(folder, None, origin, interrupt)
-    })();
+    let folder = RunFolder::create_with(
+        &request.runs,
+        &name,
+        from,
+        &request.origin(None),
+        |folder| folder.save_config(1, &text).map(drop),
+    )?;
+    let path = folder.path().to_owned();
+    let origin = Origin {
+        source: request.source(request.file.clone(), None),
+        attempt: folder.record().attempt,
+        warnings: prepared.warnings(),
+        config_version: 1,
+    };
+    let started = prepared.start(folder, None, origin, interrupt);
     if started.is_err() {
         // Nothing has happened in it, and its lock went with what failed.
         drop(std::fs::remove_dir_all(path));
@@ -253,6 +265,12 @@ fn go_on(
         }
     }
     let prepared = Prepared::new(config, progress)?;
+    let data = &prepared.setup.datasets.train;
+    if let Some(found) = &checkpoint
+        && !same_data(&found.trainer, data)
+    {
+        return Err(LaunchError::OtherData { run: folder.name() });
+    }
     let before = folder.record().what.clone();
     let attempt = folder.begin_attempt(&request.origin(Some(before)))?;
     let version = config_versions(folder.path())
@@ -287,11 +305,12 @@ fn own_config(folder: &RunFolder) -> Result<Option<PathBuf>, LaunchError> {
 fn checkpoint_config(folder: &std::path::Path) -> Result<String, CheckpointError> {
     let state = read_trainer(folder)?;
     // Dotted keys need no tables.
-    Ok(state
+    let lines: Vec<String> = state
         .config
         .iter()
         .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect())
+        .collect();
+    Ok(lines.concat())
 }
 
 impl Request {

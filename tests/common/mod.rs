@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A tiny model on a tiny text, with dropout and two micro-batches, so that a resume has something to get wrong.
 const CONFIG: &[(&str, &str)] = &[
@@ -58,8 +58,8 @@ impl Place {
     pub fn new(keys: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let place = Self { dir };
-        place.write("text.txt", &text(4000));
-        place.write("c.toml", &config(keys));
+        place.write("text.txt", text(4000));
+        place.write("c.toml", config(keys));
         place
     }
 
@@ -207,13 +207,16 @@ pub fn losses(events: &[Value]) -> BTreeMap<u64, String> {
     found
 }
 
-/// A configuration that differs from the usual one in `keys`.
+/// A configuration that differs from the usual one in `keys`; an empty value leaves a key out.
 pub fn config(keys: &[(&str, &str)]) -> String {
     let mut all: BTreeMap<&str, &str> = CONFIG.iter().copied().collect();
     all.extend(keys.iter().copied());
-    all.iter()
+    let lines: Vec<String> = all
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
         .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 /// Words without much sense, always the same.
@@ -250,15 +253,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("the process is there");
-    }
-
-    /// What it has written to stdout so far.
-    pub fn stdout(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.out).unwrap_or_default()).into_owned()
+    /// Sends a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.child.try_wait().expect("a child").is_none() {
+            let pid = Pid::from_child(&self.child);
+            kill_process(pid, signal).expect("a child that was not waited for");
+        }
     }
 
     /// What it has written to stderr so far.

@@ -102,6 +102,11 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
     let signals =
         signals::install().map_err(|error| Failure::new(1, format!("signals: {error}")))?;
     options.signals = signals.clone();
+    // Before the run reads it: an edit made while the data are prepared is one of the run that comes out of it.
+    let known = arguments
+        .config
+        .as_ref()
+        .and_then(|file| watch_file::contents(file));
     let mut progress = Progress::new(ui != Ui::None);
     let launched = launch(&request, &signals.interrupt, &mut |what| {
         progress.show(what)
@@ -119,7 +124,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
     let _watcher = arguments
         .config
         .as_ref()
-        .map(|file| watch_file::watch(file, client.requests.clone()));
+        .map(|file| watch_file::watch(file, known, client.requests.clone()));
     let gave_up = match ui {
         Ui::Tui => follow_on_screen(client, &options, &folder),
         Ui::Json => follow_as_json(client),

@@ -432,11 +432,10 @@ impl Engine {
             "loss"
         };
         let (action, end) = match self.config().train.on_nonfinite {
-            OnNonfinite::Stop => ("stop", StepEnd::Diverged),
             OnNonfinite::Pause => ("pause", StepEnd::Skipped),
             OnNonfinite::Skip => ("skip", StepEnd::Skipped),
             OnNonfinite::Rollback if self.rollbacks < 3 => ("rollback", StepEnd::Rollback),
-            OnNonfinite::Rollback => ("stop", StepEnd::Diverged),
+            OnNonfinite::Stop | OnNonfinite::Rollback => ("stop", StepEnd::Diverged),
         };
         self.emit(Body::Nonfinite {
             step,
@@ -536,14 +535,14 @@ impl Engine {
                 let path = self.checkpoint("command", tag.as_deref())?;
                 (false, format!("{path} is written"))
             }
-            Command::Eval => match self.evaluate()? {
-                true => (false, "evaluated".to_owned()),
-                false => (
-                    true,
-                    "there is no validation data (data.validation, data.validation_fraction)"
-                        .to_owned(),
-                ),
-            },
+            Command::Eval => {
+                if self.evaluate()? {
+                    (false, "evaluated".to_owned())
+                } else {
+                    let keys = "data.validation, data.validation_fraction";
+                    (true, format!("there is no validation data ({keys})"))
+                }
+            }
             Command::Sample if self.setup.tokenizer.is_none() => (
                 true,
                 "the data came without a tokenizer, so there is no text to write".to_owned(),
