@@ -172,6 +172,16 @@ pub fn launch(
     }
 }
 
+/// Restart keys that only say where things are: a run that was copied to another machine goes on with the same data in
+/// another place. That it is the same is checked by its content.
+const PLACES: [&str; 5] = [
+    "run.name",
+    "data.train",
+    "data.validation",
+    "tokenizer.path",
+    "model.init_from",
+];
+
 /// The text of the configuration file, or of the demo.
 fn text(file: Option<&PathBuf>) -> Result<String, ConfigError> {
     file.map_or_else(|| Ok(crate::config::DEMO.to_owned()), |file| read(file))
@@ -250,7 +260,7 @@ fn go_on(
     if let Some(stored) = &stored_text {
         let before = Config::parse(None, stored, &[])?;
         for (change, class) in diff(&before, &config) {
-            if class == Class::Restart && change.key != "run.name" {
+            if class == Class::Restart && !PLACES.contains(&change.key.as_str()) {
                 return Err(LaunchError::Restart {
                     run: folder.name(),
                     key: change.key,

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Stop after the current step and wait. `hard`: also write a checkpoint and give memory back.
+    /// Stop after the current step and wait. `hard`: also write a checkpoint.
     Pause {
-        /// Whether to give the memory back.
+        /// Whether to write a checkpoint.
         #[serde(default)]
         hard: bool,
     },

@@ -72,7 +72,7 @@ pub enum RunError {
         runs: PathBuf,
     },
     /// Another process trains it.
-    #[error("run {name} is in use by {}; `zerollm ctl {name} stop` ends it", Process(*process))]
+    #[error("run {name} is in use by {}: stop it first (SIGINT ends it with a checkpoint)", Process(*process))]
     Locked {
         /// The run.
         name: String,
