@@ -96,12 +96,10 @@ impl Loaded {
         let mut next: Vec<i32> = prompt.iter().map(|id| *id as i32).collect();
         let start = Instant::now();
         loop {
-            let logits = match session.read(&next, &mut self.arena, &mut self.params, &self.cpu) {
-                Ok(logits) => logits,
-                Err(_) => {
-                    written.finish = Finish::Context;
-                    break;
-                }
+            let Ok(logits) = session.read(&next, &mut self.arena, &mut self.params, &self.cpu)
+            else {
+                written.finish = Finish::Context;
+                break;
             };
             let id = sampler.next(logits, writable);
             if written.tokens.is_empty() {

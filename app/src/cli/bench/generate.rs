@@ -118,7 +118,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         }))?;
         return Ok(0);
     }
-    out::line(&format!("reading   {reading:.0} tokens/s ({prompt_tokens} tokens)"))?;
+    out::line(&format!(
+        "reading   {reading:.0} tokens/s ({prompt_tokens} tokens)"
+    ))?;
     out::line(&format!(
         "writing   {rate:.1} tokens/s ({max_tokens} tokens); weights at {gbps:.1} GB/s, {:.0} % of the machine's reading",
         100.0 * share

@@ -104,7 +104,11 @@ fn random_batches(config: &Config, vocab_size: usize) -> Vec<Batch> {
         .map(|row0| {
             let height = height.min(rows - row0);
             let size = height * seq;
-            let mut ids = || (0..size).map(|_| stream.below(vocab_size as u64) as i32).collect();
+            let mut ids = || {
+                (0..size)
+                    .map(|_| stream.below(vocab_size as u64) as i32)
+                    .collect()
+            };
             Batch {
                 rows: height,
                 height,
@@ -167,7 +171,11 @@ impl Machine {
     fn line(&self) -> String {
         format!(
             "machine   {} with {} threads: f32 {:.0} GFLOP/s, bf16 {:.0} GFLOP/s, reads {:.1} GB/s (measured)",
-            self.isa, self.threads, self.peak.f32_gflops, self.peak.bf16_gflops, self.peak.read_gbps
+            self.isa,
+            self.threads,
+            self.peak.f32_gflops,
+            self.peak.bf16_gflops,
+            self.peak.read_gbps
         )
     }
 }
@@ -184,14 +192,26 @@ mod tests {
 
     #[test]
     fn batches_cover_the_step_and_stay_in_the_vocabulary() {
-        let sets = ["train.batch_size=5".to_owned(), "train.micro_batch=2".to_owned()];
+        let sets = [
+            "train.batch_size=5".to_owned(),
+            "train.micro_batch=2".to_owned(),
+        ];
         let config = Config::demo(&sets).unwrap();
         let batches = random_batches(&config, 7);
         let heights: Vec<usize> = batches.iter().map(|batch| batch.height).collect();
         assert_eq!(heights, [2, 2, 1]);
         for batch in &batches {
-            assert!(batch.tokens.iter().chain(&batch.targets).all(|id| (0..7).contains(id)));
-            assert_eq!(batch.tokens.len(), batch.height * config.data.sequence_length);
+            assert!(
+                batch
+                    .tokens
+                    .iter()
+                    .chain(&batch.targets)
+                    .all(|id| (0..7).contains(id))
+            );
+            assert_eq!(
+                batch.tokens.len(),
+                batch.height * config.data.sequence_length
+            );
         }
     }
 

@@ -61,7 +61,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let peak_share = gflops / machine.gflops(config.device.bf16);
     let rows = timed.profile.as_ref().map(|profile| {
         let updates: f64 = timed.updates.iter().sum();
-        Rows::new(profile, updates, timed.steps.iter().sum(), timed.steps.len())
+        Rows::new(
+            profile,
+            updates,
+            timed.steps.iter().sum(),
+            timed.steps.len(),
+        )
     });
     let parameters = model.specs().count();
     if arguments.json {

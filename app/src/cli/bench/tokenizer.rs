@@ -51,17 +51,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
             .map_err(|error| Failure::new(2, error.to_string()))?,
     };
     let start = Instant::now();
-    let (tokenizer, train_seconds) = match &arguments.tokenizer {
-        Some(path) => (Tokenizer::load(path)?, None),
-        None => {
-            let options = TrainOptions {
-                vocab_size: arguments.vocab_size,
-                split: arguments.pre_tokenizer.clone(),
-                ..TrainOptions::default()
-            };
-            let trained = ::tokenizer::train(&texts, options)?;
-            (trained, Some(start.elapsed().as_secs_f64()))
-        }
+    let (tokenizer, train_seconds) = if let Some(path) = &arguments.tokenizer {
+        (Tokenizer::load(path)?, None)
+    } else {
+        let options = TrainOptions {
+            vocab_size: arguments.vocab_size,
+            split: arguments.pre_tokenizer.clone(),
+            ..TrainOptions::default()
+        };
+        let trained = ::tokenizer::train(&texts, options)?;
+        (trained, Some(start.elapsed().as_secs_f64()))
     };
     let bytes: usize = texts.iter().map(String::len).sum();
     let whole = texts.concat();
@@ -76,8 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         bytes as f64 / 1e6 / quartiles(times.collect())[1]
     };
     let encode = rate(&mut || drop(std::hint::black_box(tokenizer.encode(&whole, mode))));
-    let encode_all =
-        rate(&mut || drop(std::hint::black_box(tokenizer.encode_batch(&texts, mode))));
+    let encode_all = rate(&mut || drop(std::hint::black_box(tokenizer.encode_batch(&texts, mode))));
     let decode = rate(&mut || drop(std::hint::black_box(tokenizer.decode(&ids))));
     let bytes_per_token = bytes as f64 / ids.len().max(1) as f64;
     if arguments.json {
@@ -101,7 +99,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if let Some(seconds) = train_seconds {
         out::line(&format!("training   {seconds:.3} s"))?;
     }
-    out::line(&format!("encoding   {encode:.1} MB/s on one thread, {encode_all:.1} MB/s on all"))?;
+    out::line(&format!(
+        "encoding   {encode:.1} MB/s on one thread, {encode_all:.1} MB/s on all"
+    ))?;
     out::line(&format!("decoding   {decode:.1} MB/s"))?;
     Ok(0)
 }
