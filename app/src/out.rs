@@ -67,12 +67,13 @@ impl Table {
     /// A table with a head.
     pub fn new(head: &[&str]) -> Self {
         let mut table = Self::default();
-        table.row(head.iter().map(|cell| (*cell).to_owned()).collect());
+        let cells: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+        table.row(&cells);
         table
     }
 
     /// Adds a row. Control characters are escaped.
-    pub fn row(&mut self, cells: Vec<String>) {
+    pub fn row(&mut self, cells: &[String]) {
         self.rows
             .push(cells.iter().map(|cell| crate::text::escape(cell)).collect());
     }
@@ -125,8 +126,8 @@ mod tests {
     #[test]
     fn columns_line_up_by_cells() {
         let mut table = Table::new(&["name", "loss"]);
-        table.row(vec!["\u{4e2d}\u{6587}x".to_owned(), "1.5".to_owned()]);
-        table.row(vec!["a".to_owned()]);
+        table.row(&["\u{4e2d}\u{6587}x".to_owned(), "1.5".to_owned()]);
+        table.row(&["a".to_owned()]);
         assert_eq!(table.lines(), "name   loss\n\u{4e2d}\u{6587}x   1.5\na\n");
     }
 }

@@ -9,10 +9,7 @@ use crate::workbench::Workbench;
 /// See the module's page.
 pub const ACTION: Action = Action {
     label: Text::new("pause+ckpt", "暂停并保存"),
-    help: Text::new(
-        "pause and write a checkpoint",
-        "暂停并保存检查点",
-    ),
+    help: Text::new("pause and write a checkpoint", "暂停并保存检查点"),
     run,
 };
 

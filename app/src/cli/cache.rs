@@ -62,9 +62,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     }
     let mut table = Table::new(&["file", "size"]);
     for (name, bytes) in &files {
-        table.row(vec![name.clone(), text::bytes(*bytes)]);
+        table.row(&[name.clone(), text::bytes(*bytes)]);
     }
-    table.row(vec![folder, text::bytes(bytes)]);
+    table.row(&[folder, text::bytes(bytes)]);
     out::text(&table.lines())?;
     Ok(0)
 }

@@ -161,12 +161,12 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
                 .iter()
                 .map(|record| figure(record).unwrap_or("-".to_owned())),
         );
-        table.row(row);
+        table.row(&row);
     }
     for (key, values) in differences {
         let mut row = vec![key.to_owned()];
         row.extend(values.iter().map(|value| value.unwrap_or("-").to_owned()));
-        table.row(row);
+        table.row(&row);
     }
     out::text(&table.lines())?;
     Ok(0)

@@ -65,21 +65,17 @@ pub struct Prompt {
 }
 
 fn temperature(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if value >= 0.0 && value.is_finite() {
-        Ok(value)
-    } else {
-        Err("expected 0 or more".to_owned())
-    }
+    let value = text.parse().ok();
+    value
+        .filter(|value: &f64| *value >= 0.0 && value.is_finite())
+        .ok_or_else(|| "expected a number of 0 or more".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if value > 0.0 && value <= 1.0 {
-        Ok(value)
-    } else {
-        Err("expected more than 0 and at most 1".to_owned())
-    }
+    let value = text.parse().ok();
+    value
+        .filter(|value: &f64| *value > 0.0 && *value <= 1.0)
+        .ok_or_else(|| "expected a number above 0 and at most 1".to_owned())
 }
 
 /// Runs it.

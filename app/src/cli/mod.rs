@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand. Each parses its own flags and returns a [`Failure`] with its exit code.
 
+pub mod bench;
 pub mod cache;
 pub mod compare;
+pub mod doctor;
 pub mod estimate;
 pub mod generate;
 pub mod metric;
@@ -57,6 +59,10 @@ pub enum Command {
     Metric(metric::Arguments),
     /// Compare runs
     Compare(compare::Arguments),
+    /// Check that this program computes rightly on this machine
+    Doctor(doctor::Arguments),
+    /// Measure how fast this machine and this program are
+    Bench(bench::Arguments),
     /// Show or clear the cache
     Cache(cache::Arguments),
 }
@@ -77,6 +83,8 @@ impl Command {
             Self::Show(arguments) => show::run(&arguments),
             Self::Metric(arguments) => metric::run(&arguments),
             Self::Compare(arguments) => compare::run(&arguments),
+            Self::Doctor(arguments) => doctor::run(&arguments),
+            Self::Bench(arguments) => bench::run(&arguments),
             Self::Cache(arguments) => cache::run(&arguments),
         }
     }

@@ -139,19 +139,17 @@ pub fn checkpoint_of(runs: &Path, run: &str) -> Result<PathBuf, Failure> {
             )
         });
     };
-    match known.iter().find(|(known, _)| *known == step) {
-        Some((_, path)) => Ok(checkpoint::verify(path)?.path),
-        None => {
-            let steps: Vec<String> = known.iter().map(|(step, _)| step.to_string()).collect();
-            Err(Failure::new(
-                2,
-                format!(
-                    "run {name} has no checkpoint of step {step}; there are those of {}",
-                    steps.join(", ")
-                ),
-            ))
-        }
+    if let Some((_, path)) = known.iter().find(|(known, _)| *known == step) {
+        return Ok(checkpoint::verify(path)?.path);
     }
+    let steps: Vec<String> = known.iter().map(|(step, _)| step.to_string()).collect();
+    Err(Failure::new(
+        2,
+        format!(
+            "run {name} has no checkpoint of step {step}; there are those of {}",
+            steps.join(", ")
+        ),
+    ))
 }
 
 impl From<LoadError> for Failure {
@@ -175,7 +173,7 @@ pub fn parse_ids(text: &str) -> Result<Vec<u32>, Failure> {
     let words = parts.filter(|word| !word.is_empty());
     let ids: Result<Vec<u32>, Failure> = words
         .map(|word| {
-            word.parse().map_err(|_| {
+            word.parse().ok().ok_or_else(|| {
                 let word = crate::text::truncate(&crate::text::escape(word), 20);
                 Failure::new(
                     2,
@@ -224,7 +222,7 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        let line = valid.split(|byte| *byte == b'\n').count();
         fail(format!(
             "not a text in UTF-8 (line {line}, byte {})",
             valid.len() + 1

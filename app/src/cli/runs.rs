@@ -67,7 +67,7 @@ fn table(runs: &[Summary]) -> String {
         };
         let loss = |loss: Option<f64>| loss.map_or("-".to_owned(), |x| text::value(x, 4));
         let count = |count: Option<u64>| count.map_or("-".to_owned(), text::count);
-        table.row(vec![
+        table.row(&[
             run.name.clone(),
             word(&run.state).to_owned(),
             step,

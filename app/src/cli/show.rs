@@ -60,7 +60,7 @@ fn thin<T>(all: &[T]) -> Vec<&T> {
 
 fn head(record: &Record) -> Result<(), Failure> {
     let summary = &record.summary;
-    let mut line = |name: &str, value: String| {
+    let line = |name: &str, value: String| {
         if value.is_empty() {
             return Ok(());
         }
@@ -95,7 +95,7 @@ fn head(record: &Record) -> Result<(), Failure> {
 fn figures(record: &Record) -> Result<(), Failure> {
     let mut table = Table::new(&["step", "loss", "lr", "grad_norm", "tokens/s"]);
     for step in thin(&record.steps) {
-        table.row(vec![
+        table.row(&[
             step.step.to_string(),
             text::value(step.loss, 4),
             text::value(step.lr, 6),
@@ -109,7 +109,7 @@ fn figures(record: &Record) -> Result<(), Failure> {
     let mut table = Table::new(&["evaluation", "loss", "perplexity", "bits per byte"]);
     for eval in thin(&record.evaluations) {
         let bits = eval.bits_per_byte;
-        table.row(vec![
+        table.row(&[
             eval.step.to_string(),
             text::value(eval.loss, 4),
             text::value(eval.perplexity, 3),

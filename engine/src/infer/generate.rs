@@ -96,8 +96,7 @@ impl Loaded {
         let mut next: Vec<i32> = prompt.iter().map(|id| *id as i32).collect();
         let start = Instant::now();
         loop {
-            let Ok(logits) =
-                session.read(&next, &mut self.arena, &mut self.params, &self.cpu)
+            let Ok(logits) = session.read(&next, &mut self.arena, &mut self.params, &self.cpu)
             else {
                 written.finish = Finish::Context;
                 break;

@@ -37,7 +37,7 @@ const BASE: &str = "data = { source = \"storybook\", sequence_length = 256 }\n\
 /// The models, as `key=value`.
 const MODELS: &[&[&str]] = &[
     &["model.mixer.qk_norm=true", "train.fuse=false"],
-    &["model.mixer.qk_norm=true"],
+    &["train.fuse=true"],
     &[
         "model.norm.kind=layernorm",
         "model.ffn.kind=mlp",
@@ -45,6 +45,7 @@ const MODELS: &[&[&str]] = &[
         "model.dropout=0.1",
         "train.fuse=false",
     ],
+    &["model.norm.kind=layernorm", "model.ffn.kind=mlp"],
 ];
 
 /// One configuration of [`MODELS`].
@@ -109,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     }
     let mut table = Table::new(&["op", "phase", "us a call", "GFLOP/s", "GB/s", "% of peak"]);
     for row in &all.rows {
-        table.row(vec![
+        table.row(&[
             row.name.to_owned(),
             word(row.phase).to_owned(),
             format!("{:.1}", 1e6 * row.seconds / row.calls as f64),
@@ -166,7 +167,7 @@ fn peak(row: &ProfileRow, machine: &Machine, bf16: bool) -> String {
 
 /// Where the time of a step goes.
 pub(super) struct Rows {
-    rows: Vec<ProfileRow>,
+    operations: Vec<ProfileRow>,
     /// Clipping and update, seconds of all steps.
     update: f64,
     /// Seconds of all steps.
@@ -180,7 +181,7 @@ impl Rows {
         let mut rows = profile.rows.clone();
         rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         Self {
-            rows,
+            operations: rows,
             update,
             total,
             steps,
@@ -189,7 +190,7 @@ impl Rows {
 
     /// What belongs to no operation: inputs, statistics, the norm of the gradient.
     fn rest(&self) -> f64 {
-        let operations: f64 = self.rows.iter().map(|row| row.seconds).sum();
+        let operations: f64 = self.operations.iter().map(|row| row.seconds).sum();
         (self.total - operations - self.update).max(0.0)
     }
 
@@ -206,8 +207,8 @@ impl Rows {
             "% of peak",
         ]);
         let steps = self.steps as f64;
-        for row in &self.rows {
-            table.row(vec![
+        for row in &self.operations {
+            table.row(&[
                 row.name.to_owned(),
                 word(row.phase).to_owned(),
                 (row.calls / self.steps as u64).to_string(),
@@ -219,7 +220,7 @@ impl Rows {
             ]);
         }
         for (name, seconds) in [("optimizer", self.update), ("rest", self.rest())] {
-            table.row(vec![
+            table.row(&[
                 name.to_owned(),
                 String::new(),
                 String::new(),
@@ -234,7 +235,7 @@ impl Rows {
 /// The same as JSON; seconds are of one step.
 pub(super) fn rows_json(rows: &Rows) -> Value {
     let steps = rows.steps as f64;
-    let operations = rows.rows.iter().map(|row| {
+    let operations = rows.operations.iter().map(|row| {
         json!({
             "op": row.name,
             "phase": word(row.phase),

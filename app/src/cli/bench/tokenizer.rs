@@ -51,17 +51,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
             .map_err(|error| Failure::new(2, error.to_string()))?,
     };
     let start = Instant::now();
-    let (tokenizer, train_seconds) = match &arguments.tokenizer {
-        Some(path) => (Tokenizer::load(path)?, None),
-        None => {
-            let options = TrainOptions {
-                vocab_size: arguments.vocab_size,
-                split: arguments.pre_tokenizer.clone(),
-                ..TrainOptions::default()
-            };
-            let trained = ::tokenizer::train(&texts, options)?;
-            (trained, Some(start.elapsed().as_secs_f64()))
-        }
+    let (tokenizer, train_seconds) = if let Some(path) = &arguments.tokenizer {
+        (Tokenizer::load(path)?, None)
+    } else {
+        let options = TrainOptions {
+            vocab_size: arguments.vocab_size,
+            split: arguments.pre_tokenizer.clone(),
+            ..TrainOptions::default()
+        };
+        let trained = ::tokenizer::train(&texts, options)?;
+        (trained, Some(start.elapsed().as_secs_f64()))
     };
     let bytes: usize = texts.iter().map(String::len).sum();
     let whole = texts.concat();

@@ -143,17 +143,13 @@ fn show(tokenizer: &Tokenizer, longest: &[(u32, usize)], cut: Option<&Cut>) -> R
     out::line(&format!("end of text  {end}"))?;
     let mut table = Table::new(&["special", "id"]);
     for token in tokenizer.special_tokens() {
-        table.row(vec![token.content.clone(), token.id.to_string()]);
+        table.row(&[token.content.clone(), token.id.to_string()]);
     }
     out::text(&format!("\n{}", table.lines()))?;
     let mut table = Table::new(&["longest", "bytes", "id"]);
     for (id, bytes) in longest {
         let token = crate::text::truncate(&escape(&token(tokenizer, *id)), 60);
-        table.row(vec![
-            format!("[{token}]"),
-            bytes.to_string(),
-            id.to_string(),
-        ]);
+        table.row(&[format!("[{token}]"), bytes.to_string(), id.to_string()]);
     }
     out::text(&format!("\n{}", table.lines()))?;
     let Some(cut) = cut else { return Ok(()) };
@@ -166,7 +162,7 @@ fn show(tokenizer: &Tokenizer, longest: &[(u32, usize)], cut: Option<&Cut>) -> R
     ))?;
     let mut table = Table::new(&["piece", "id"]);
     for id in cut.ids.iter().take(PIECES) {
-        table.row(vec![format!("[{}]", token(tokenizer, *id)), id.to_string()]);
+        table.row(&[format!("[{}]", token(tokenizer, *id)), id.to_string()]);
     }
     out::text(&format!("\n{}", table.lines()))?;
     if cut.ids.len() > PIECES {
