@@ -65,7 +65,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// If it does not start, or ends badly.
-pub fn run(arguments: Arguments) -> Result<u8, Failure> {
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.help_config {
         // A reader that closes the pipe ends the help, and that is fine.
         drop(std::io::stdout().write_all(engine::config::Config::schema_help().as_bytes()));
