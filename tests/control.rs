@@ -130,6 +130,43 @@ fn a_signal_stops_every_phase_with_a_checkpoint_that_goes_on() {
 }
 
 #[test]
+fn an_evaluation_that_a_signal_cut_short_is_made_by_the_resume() {
+    let long = [
+        ("data.train", "[\"long.txt\"]"),
+        ("train.eval_batches", "100000000"),
+    ];
+    let keys = [
+        ENDLESS,
+        ("data.validation_fraction", "0.8"),
+        ("train.eval_interval", "1"),
+    ];
+    let place = Place::new(&[&long[..], &keys].concat());
+    place.write("long.txt", text(400_000));
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    first_step(&place, &mut process);
+    process.signal(Signal::INT);
+    process.expect(0);
+    let resume = [
+        "train",
+        "--run",
+        "r",
+        "--resume",
+        "--ui",
+        "none",
+        "--max-steps",
+        "2",
+    ];
+    place.expect(
+        0,
+        &[&resume[..], &["--set", "train.eval_batches=2"]].concat(),
+    );
+    let events = place.events("r");
+    let evaluated = events.iter().filter(|event| event["event"] == "eval");
+    let steps: Vec<&Value> = evaluated.map(|event| &event["step"]).collect();
+    assert_eq!(steps, [1, 2]);
+}
+
+#[test]
 fn a_signal_during_preparation_is_kept_until_the_run_can_obey() {
     for (signal, code) in [(Signal::INT, 0), (Signal::TERM, 75)] {
         let place = Place::new(&[ENDLESS]);

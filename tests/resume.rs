@@ -261,6 +261,14 @@ fn a_copied_run_goes_on_elsewhere() {
         .collect();
     assert_eq!(losses(&events), place.losses("whole"));
     assert_eq!(place.losses("r").len(), 10, "the original is left alone");
+
+    // Where the data lie elsewhere too, a flag says so.
+    fs::rename(place.path("text.txt"), elsewhere.join("data.txt")).expect("renamed");
+    let further = ["train", "--runs", runs, "--resume", "--max-steps", "22"];
+    let said = place.expect(2, &further);
+    assert!(said.contains("text.txt"), "{said}");
+    let data = ["--set", "data.train=[\"other machine/data.txt\"]"];
+    place.expect(0, &[&further[..], &data].concat());
 }
 
 #[test]
@@ -315,6 +323,20 @@ fn a_file_beats_the_checkpoint_in_live_keys_and_may_not_change_others() {
             "a refused resume writes nothing"
         );
     }
+}
+
+#[test]
+fn a_finished_run_is_finished_once() {
+    let place = Place::new(BUSY);
+    place.expect(0, &["train", "c.toml", "--run", "r", "--ui", "none"]);
+    let before = place.events("r");
+    place.expect(0, &["train", "--run", "r", "--resume", "--ui", "none"]);
+    let after = place.events("r");
+    let new: Vec<_> = after[before.len()..].iter().map(|e| &e["event"]).collect();
+    assert_eq!(new, ["started", "resumed", "finished"]);
+    let (first, second) = (before.last(), after.last());
+    let loss = |event: Option<&serde_json::Value>| event.expect("finished")["loss"].clone();
+    assert_eq!(loss(first), loss(second));
 }
 
 #[test]

@@ -46,7 +46,10 @@ impl Engine {
             self.best = Some((mean, self.step));
             // The best checkpoint is one that is kept; without checkpoints there is none.
             if self.config().train.checkpoint_interval > 0 {
+                // A resume from it need not evaluate again.
+                let owing = std::mem::take(&mut self.owing);
                 self.checkpoint("best", None)?;
+                self.owing = owing;
                 self.note_best()?;
             }
         }

@@ -74,6 +74,8 @@ pub struct Engine {
     pub(super) stop: Option<bool>,
     /// The last step of the run, once it was evaluated and saved as such.
     pub(super) finished: Option<u64>,
+    /// Whether the evaluation or samples that are due after the last step done may be missing.
+    pub(super) owing: bool,
     pub(super) rollbacks: u32,
     /// Requests that came in while the disk was full.
     pub(super) kept_requests: VecDeque<Request>,
@@ -135,6 +137,7 @@ impl Engine {
             paused: false,
             stop: None,
             finished: None,
+            owing: false,
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
@@ -183,6 +186,9 @@ impl Engine {
     }
 
     fn train(&mut self) -> Result<Ending, Ending> {
+        if self.owing {
+            self.after_step()?;
+        }
         let mut loader = self.loader();
         loop {
             if let Some(ending) = self.boundary()? {
@@ -296,16 +302,18 @@ impl Engine {
             at(config.sample.interval),
             at(config.train.checkpoint_interval),
         );
+        self.owing = true;
         if eval {
             self.evaluate()?;
         }
         if sample {
             self.sample();
         }
-        if last && self.interrupt.urgency() != Urgency::None {
-            // Cut short: the run is stopped, not finished, and a resume does what is left.
+        if (eval || sample) && self.interrupt.urgency() != Urgency::None {
+            // Perhaps cut short: the checkpoint of the stop says so, and a resume does it.
             return Ok(());
         }
+        self.owing = false;
         if checkpoint {
             self.checkpoint(if last { "finished" } else { "interval" }, None)?;
         }

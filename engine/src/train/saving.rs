@@ -40,6 +40,16 @@ impl Saver {
 /// Counter of a checkpoint that tells its training data from others.
 const DATA: &str = "data fingerprint";
 
+/// Counter of the last step's loss.
+const LOSS: &str = "loss";
+/// Counter that is 1 where a signal cut the evaluation or samples after the step short.
+const OWING: &str = "owing";
+
+fn counter(state: &TrainerState, name: &str) -> Option<f64> {
+    let mut counters = state.counters.iter();
+    counters.find(|(known, _)| known == name).map(|pair| pair.1)
+}
+
 /// The data's fingerprint as a whole number that an f64 holds.
 fn fingerprint(data: &Dataset) -> f64 {
     let hash = blake3::hash(data.fingerprint().as_bytes());
@@ -49,8 +59,8 @@ fn fingerprint(data: &Dataset) -> f64 {
 
 /// Whether a checkpoint was trained on these data. Older ones know only the number of rows.
 pub fn same_data(state: &TrainerState, data: &Dataset) -> bool {
-    let mut known = state.counters.iter().filter(|(name, _)| name == DATA);
-    state.data.rows == data.rows().max(1) && known.all(|(_, number)| *number == fingerprint(data))
+    state.data.rows == data.rows().max(1)
+        && counter(state, DATA).is_none_or(|number| number == fingerprint(data))
 }
 
 fn failed(error: &CheckpointError) -> Ending {
@@ -131,7 +141,11 @@ impl Engine {
             seed: config.run.seed,
             best_loss: self.best.map(|(loss, _)| loss),
             best_step: self.best.map_or(0, |(_, step)| step),
-            counters: vec![(DATA.to_owned(), fingerprint(train))],
+            counters: vec![
+                (DATA.to_owned(), fingerprint(train)),
+                (LOSS.to_owned(), self.last_loss),
+                (OWING.to_owned(), f64::from(u8::from(self.owing))),
+            ],
             ..TrainerState::default()
         };
         let contents = Contents {
@@ -169,6 +183,8 @@ impl Engine {
         // The best checkpoint of a last step stands for both.
         let finished = matches!(&*found.manifest.reason, "finished" | "best");
         self.finished = finished.then_some(state.step);
+        self.last_loss = counter(&state, LOSS).unwrap_or(f64::NAN);
+        self.owing = counter(&state, OWING) == Some(1.0);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .map_err(|error| failed(&error))?;
         Ok(self.folder.relative(&found.path))
