@@ -162,7 +162,9 @@ fn overfit(precision: &str) -> Outcome {
         }
         last = gradients.loss;
         if last < BOUND {
-            return Ok(format!("one batch: loss {first:.4} to {last:.4} in {step} steps"));
+            return Ok(format!(
+                "one batch: loss {first:.4} to {last:.4} in {step} steps"
+            ));
         }
     }
     Err(format!(
