@@ -11,6 +11,7 @@ use std::path::Path;
 /// Flags of `zerollm cache`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Show or clear the cache",
     long_about = "Show what is in the cache: token shards and trained tokenizers. Everything in it can be made anew. It lies in \
         ZEROLLM_CACHE, else in the folder zerollm of XDG's cache folder; what was used longest ago goes when it grows too \
         large.",

@@ -13,6 +13,7 @@ use std::path::Path;
 /// Flags of `zerollm compare`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Compare runs",
     long_about = "Compare runs: the loss of the last step, the best evaluation, speed, and every configuration key in which \
         they differ.",
     after_help = "Example:\n  zerollm compare demo demo-2\n  zerollm compare a b c --json\n\n\

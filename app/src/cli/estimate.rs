@@ -1,6 +1,7 @@
 //! `zerollm estimate`: what a run will need.
 
 use super::{ConfigFlags, Failure, existing};
+use crate::out;
 use clap::Args;
 use engine::config::Config;
 use engine::data::{Batch, Cache};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Flags of `zerollm estimate`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  zerollm estimate configs/nano.toml --set train.batch_size=8")]
 pub struct Arguments {
     /// Configuration file (TOML); without one the embedded demo
     pub config: Option<PathBuf>,
@@ -50,20 +52,17 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     };
     let to_finish = step_seconds.map(|step| step * max_steps);
     if arguments.json {
-        println!(
-            "{}",
-            json!({
-                "parameters": parameters,
-                "memory": memory,
-                "step_seconds": step_seconds,
-                "seconds_to_finish": to_finish,
-                "fits": fits,
-            })
-        );
+        out::json(&json!({
+            "parameters": parameters,
+            "memory": memory,
+            "step_seconds": step_seconds,
+            "seconds_to_finish": to_finish,
+            "fits": fits,
+        }))?;
     } else {
         let mib = |bytes: u64| format!("{:10.1} MiB", bytes as f64 / f64::from(1 << 20));
-        println!("parameters   {parameters:>10}");
-        println!("memory");
+        out::line(&format!("parameters   {parameters:>10}"))?;
+        out::line("memory")?;
         for (name, bytes) in [
             ("parameters", memory.parameters),
             ("gradients", memory.gradients),
@@ -74,14 +73,16 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             ("runtime", memory.runtime),
             ("total", memory.total),
         ] {
-            println!("  {name:<11}{}", mib(bytes));
+            out::line(&format!("  {name:<11}{}", mib(bytes)))?;
         }
         match step_seconds.zip(to_finish) {
             Some((step, finish)) => {
-                println!("step         {step:>10.4} s   (measured over two seconds, median)");
-                println!("to finish    {}", crate::text::duration(finish));
+                out::line(&format!(
+                    "step         {step:>10.4} s   (measured over two seconds, median)"
+                ))?;
+                out::line(&format!("to finish    {}", crate::text::duration(finish)))?;
             }
-            None => println!("it does not fit into the memory that is free"),
+            None => out::line("it does not fit into the memory that is free")?,
         }
     }
     if fits {

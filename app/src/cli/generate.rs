@@ -13,6 +13,7 @@ use tokenizer::SpecialMode;
 /// Flags of `zerollm generate`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Continue a prompt",
     long_about = "Continue a prompt with a model.\n\n\
         Text goes to stdout as it is made, without the prompt; control characters are shown escaped. Tokens are chosen as \
         in Hugging Face's library: logits divided by the temperature, then top-k, then top-p, then a draw. The same seed \
@@ -33,13 +34,13 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub max_tokens: usize,
     /// What logits are divided by; 0 takes the most likely token
-    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = temperature)]
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// Only the K most likely tokens; 0: all
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub top_k: usize,
     /// Only the most likely tokens whose probabilities sum to P; 1: all
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = share)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, value_parser = share)]
     pub top_p: f64,
     /// Seed of the draws
     #[arg(long, value_name = "S", default_value_t = 0)]

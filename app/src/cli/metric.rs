@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 /// Flags of `zerollm metric`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Print a figure of a run, step by step",
     long_about = "Print a figure of a run, a row a step: the step and its value. Of a step that was trained twice, what the \
         last attempt measured.\n\n\
         Names: loss, lr, grad_norm, clipped, tokens, tokens_per_second, step_seconds, data_wait_seconds; of evaluations \

@@ -45,25 +45,15 @@ pub enum Command {
     Train(train::Arguments),
     /// Say what a run will need: parameters, memory, time; nothing is trained
     Estimate(estimate::Arguments),
-    /// Continue a prompt
     Generate(generate::Arguments),
-    /// Say how likely a text is to a model
     Score(score::Arguments),
-    /// Train, use and show tokenizers
     Tokenizer(tokenizer::Arguments),
-    /// List the runs
     Runs(runs::Arguments),
-    /// Show a run in full
     Show(show::Arguments),
-    /// Print a figure of a run, step by step
     Metric(metric::Arguments),
-    /// Compare runs
     Compare(compare::Arguments),
-    /// Check that this program computes rightly on this machine
     Doctor(doctor::Arguments),
-    /// Measure how fast this machine and this program are
     Bench(bench::Arguments),
-    /// Show or clear the cache
     Cache(cache::Arguments),
 }
 

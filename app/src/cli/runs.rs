@@ -10,6 +10,7 @@ use serde_json::json;
 /// Flags of `zerollm runs`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "List the runs",
     long_about = "List the runs of a folder, the newest first.",
     after_help = "Example:\n  zerollm runs\n  zerollm runs --runs /data/runs --json\n\n\
         JSON: runs, each with name, path, state (running, finished, stopped, failed, interrupted, new), step, max_steps,\n\

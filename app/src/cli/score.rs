@@ -12,6 +12,7 @@ use tokenizer::{SpecialMode, Tokenizer};
 /// Flags of `zerollm score`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Say how likely a text is to a model",
     long_about = "Say how likely each token of a text is to a model, given those before it.\n\n\
         A text longer than the model's context is read in windows of the context that overlap by half: the first half of \
         each window (but the first) is only read again, so every token behind the first window is scored with at least half \

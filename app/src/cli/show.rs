@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 /// Flags of `zerollm show`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Show a run in full",
     long_about = "Show a run: how it stands, its losses, evaluations, checkpoints and last samples, what went wrong, and its \
         configuration. Of a step that was trained twice, what the last attempt measured.",
     after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show runs/demo | head\n\n\

@@ -31,6 +31,10 @@ pub enum Ui {
 
 /// Flags of `zerollm train`.
 #[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "Examples:\n  zerollm train\n  zerollm train configs/nano.toml --run first --set optimizer.lr=3e-4\n  \
+        zerollm train --run first --resume --max-steps 20000"
+)]
 pub struct Arguments {
     /// Configuration file (TOML); without one the embedded demo
     pub config: Option<PathBuf>,

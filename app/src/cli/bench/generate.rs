@@ -20,6 +20,7 @@ use serde_json::json;
 /// Flags of `zerollm bench generate`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Reading a prompt and writing",
     long_about = "Time reading a prompt of random ids and writing behind it, greedily, with random weights of the shape that \
         the configuration gives. One text at a time; medians of three.",
     after_help = "Example:\n  zerollm bench generate configs/nano.toml --set model.vocab_size=6400\n  \

@@ -10,6 +10,7 @@ use kernels::Cpu;
 /// Flags of `zerollm bench machine`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "What the machine can do at most: multiply-adds and reads of memory",
     long_about = "Measure what the machine can do at most: multiply-adds from registers in f32 and bf16 (one counts two \
         operations; the best of five tries), and reading 256 MiB of memory in order (the better of two).",
     after_help = "Example:\n  zerollm bench machine --threads 1\n  ZEROLLM_ISA=avx2 zerollm bench machine --json\n\n\

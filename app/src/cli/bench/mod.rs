@@ -19,6 +19,7 @@ use std::path::PathBuf;
 /// What to measure.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Measure how fast this machine and this program are",
     after_help = "Figures are medians. A machine that does something else meanwhile is slower: look at the spread.\n\n\
         Example:\n  zerollm bench machine\n  zerollm bench step configs/nano.toml --profile\n  zerollm bench step --json"
 )]
@@ -30,15 +31,10 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// What the machine can do at most: multiply-adds and reads of memory
     Machine(machine::Arguments),
-    /// Each operation inside small training steps
     Op(op::Arguments),
-    /// A training step on random ids
     Step(step::Arguments),
-    /// Training a tokenizer, encoding and decoding
     Tokenizer(tokenizer::Arguments),
-    /// Reading a prompt and writing
     Generate(generate::Arguments),
 }
 

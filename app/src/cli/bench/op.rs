@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 /// Flags of `zerollm bench op`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Each operation inside small training steps",
     long_about = "Time each operation where it works: inside training steps of small models that together use all of them \
         (2048 tokens, 256 channels, 4 heads, a vocabulary of 4096), fused and not.",
     after_help = "Example:\n  zerollm bench op\n  zerollm bench op attention --set device.precision=bf16\n\n\

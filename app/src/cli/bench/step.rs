@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 /// Flags of `zerollm bench step`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "A training step on random ids",
     long_about = "Time a training step: forward, backward, clipping and update, on random ids. No data and no tokenizer are \
         opened: the vocabulary is model.vocab_size, else tokenizer.vocab_size.\n\n\
         Two steps warm up, then steps are timed for two seconds and at least --steps of them. Operations are counted as \

@@ -15,6 +15,7 @@ use tokenizer::{SpecialMode, Tokenizer, TrainOptions};
 /// Flags of `zerollm bench tokenizer`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Training a tokenizer, encoding and decoding",
     long_about = "Time training a tokenizer, encoding (one thread, and all) and decoding, on 4 MiB of the embedded stories or \
         on a file. Encoding and decoding are the medians of five tries; MB are 10^6 bytes of text.",
     after_help = "Example:\n  zerollm bench tokenizer\n  zerollm bench tokenizer --input corpus.txt --vocab-size 6400\n\n\

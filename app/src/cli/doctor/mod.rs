@@ -20,6 +20,7 @@ use std::time::Instant;
 /// Flags of `zerollm doctor`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Check that this program computes rightly on this machine",
     long_about = "Check that this program computes rightly on this machine: the gradient of every operation against finite \
         differences, every instruction set against plain code, any number of threads against one, the gradient of a whole \
         model, learning a batch by heart, writing against training, tokenizers and checkpoints there and back.\n\n\

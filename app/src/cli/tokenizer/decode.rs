@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// Flags of `zerollm tokenizer decode`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Turn token ids into text",
     long_about = "Turn token ids into text.\n\nInto a file or a pipe go the very bytes that the ids stand for; on a terminal \
         control characters are shown escaped.",
     after_help = "Example:\n  zerollm tokenizer decode --tokenizer tokenizer.json --tokens 785,6722,315\n  \

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// Flags of `zerollm tokenizer encode`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Turn text into token ids",
     long_about = "Turn text into token ids.\n\nSpecial tokens in the text become their ids, and none is added.",
     after_help = "Example:\n  zerollm tokenizer encode --tokenizer tokenizer.json --text \"Once upon a time\"\n  \
         zerollm tokenizer encode --tokenizer gpt2/ --input corpus.txt --output ids.bin\n\n\

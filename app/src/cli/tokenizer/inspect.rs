@@ -14,6 +14,7 @@ use tokenizer::Tokenizer;
 /// Flags of `zerollm tokenizer inspect`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Say what is in a tokenizer, and how it cuts a text",
     long_about = "Say what is in a tokenizer; with a text, how it is cut, and how many bytes a token stands for.",
     after_help = "Example:\n  zerollm tokenizer inspect --tokenizer tokenizer.json --text \"Once upon a time\"\n  \
         zerollm tokenizer inspect --tokenizer gpt2/ --input corpus.txt --json\n\n\

@@ -13,6 +13,7 @@ use tokenizer::{LoadOptions, SpecialMode, Tokenizer, TokenizerError};
 /// What to do with tokenizers.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Train, use and show tokenizers",
     after_help = "A tokenizer T is a tokenizer.json; a folder with one, or with vocab.json and merges.txt (GPT-2's split and\n\
         <|endoftext|>); or a .tiktoken file: one named r50k, cl100k or o200k takes that encoding's split and special tokens,\n\
         another needs --pre-tokenizer.\n\n\
@@ -27,13 +28,9 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Train a tokenizer on text files
     Train(train::Arguments),
-    /// Turn text into token ids
     Encode(encode::Arguments),
-    /// Turn token ids into text
     Decode(decode::Arguments),
-    /// Say what is in a tokenizer, and how it cuts a text
     Inspect(inspect::Arguments),
 }
 

@@ -31,6 +31,7 @@ enum TieRule {
 /// Flags of `zerollm tokenizer train`.
 #[derive(Clone, Debug, Args)]
 #[command(
+    about = "Train a tokenizer on text files",
     long_about = "Train a tokenizer on text files (UTF-8) and write it as a tokenizer.json that Hugging Face's library reads.\n\n\
         No token reaches over the end of a line. Ids are those of Hugging Face's trainer: special tokens in the order given, \
         the 256 bytes, the merges.",

@@ -1,0 +1,199 @@
+//! runs, show, metric, compare; and readers that have seen enough.
+
+use super::{Place, Told, number, trained};
+use serde_json::json;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+
+fn step(step: u64, attempt: u32, loss: &serde_json::Value) -> String {
+    let event = json!({
+        "event": "step", "step": step, "attempt": attempt, "loss": loss, "lr": 1e-3, "grad_norm": 1.0, "clipped": false,
+        "tokens": 64 * step, "tokens_per_second": 100.0, "step_seconds": 0.64, "data_wait_seconds": 0.0,
+        "time": "2026-01-01T00:00:00Z",
+    });
+    format!("{event}\n")
+}
+
+/// A run that was stopped after step 6, and went on from the checkpoint of step 4 up to step 8.
+fn resumed_twice() -> Place {
+    let place = Place::new();
+    let mut events = String::new();
+    for number in 1..=6 {
+        events += &step(number, 1, &json!(number as f64));
+    }
+    let resumed = json!({ "event": "resumed", "step": 4, "path": "checkpoints/step_00000004", "attempt": 2,
+        "time": "2026-01-01T00:00:00Z" });
+    events += &format!("{resumed}\n");
+    for number in 5..=8 {
+        events += &step(number, 2, &json!(10.0 + number as f64));
+    }
+    events += &step(9, 2, &json!("NaN"));
+    place.file("runs/again/events.jsonl", events);
+    place
+}
+
+#[test]
+fn of_a_step_trained_twice_the_last_attempt_counts() {
+    let place = resumed_twice();
+    let rows = place.run(&["metric", "again", "loss"]).good();
+    let want = "1\t1.0\n2\t2.0\n3\t3.0\n4\t4.0\n5\t15.0\n6\t16.0\n7\t17.0\n8\t18.0\n9\tNaN\n";
+    assert_eq!(rows, want);
+    let near = [
+        "metric", "again", "loss", "--around", "6", "--window", "1", "--json",
+    ];
+    let told = place.run(&near).json();
+    assert_eq!(
+        (&told["steps"], &told["values"]),
+        (&json!([5, 6, 7]), &json!([15.0, 16.0, 17.0]))
+    );
+    assert_eq!(
+        place
+            .run(&["metric", "again", "tokens"])
+            .good()
+            .lines()
+            .count(),
+        9
+    );
+    // A run's folder may be named too.
+    assert_eq!(place.run(&["metric", "./runs/again", "loss"]).good(), want);
+    let shown = place.run(&["show", "again", "--json"]).json();
+    assert_eq!(shown["steps"].as_array().expect("steps").len(), 9);
+    assert_eq!(shown["steps"][8]["loss"], "NaN");
+}
+
+#[test]
+fn a_run_is_listed_shown_and_measured() {
+    let place = trained();
+    let told = place.run(&["runs", "--json"]).json();
+    let run = &told["runs"][0];
+    assert_eq!(
+        (&run["name"], &run["state"], &run["step"]),
+        (&"tiny".into(), &"finished".into(), &6.into())
+    );
+    assert_eq!(run["checkpoints"], json!([3, 6]));
+    let table = place.run(&["runs"]).good();
+    assert!(
+        table.lines().count() == 2 && table.contains("finished") && table.contains("6/6"),
+        "{table}"
+    );
+    let shown = place.run(&["show", "tiny", "--json"]).json();
+    assert_eq!(
+        shown["evaluations"].as_array().expect("evaluations").len(),
+        2
+    );
+    let keys = shown["config"].as_array().expect("keys");
+    let lr = keys
+        .iter()
+        .find(|key| key["key"] == "optimizer.lr")
+        .expect("a key");
+    assert_eq!(
+        (&lr["value"], &lr["source"]),
+        (&"0.01".into(), &"file".into())
+    );
+    let text = place.run(&["show", "tiny"]).good();
+    for part in [
+        "state        finished",
+        "optimizer.lr = 0.01   # file",
+        "bits per byte",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    for name in [
+        "validation_loss",
+        "validation_bits_per_byte",
+        "gradient_rms.blocks.0.mixer",
+    ] {
+        let told = place.run(&["metric", "tiny", name, "--json"]).json();
+        assert_eq!(told["steps"], json!([3, 6]), "{name}");
+    }
+    let none = Place::new();
+    assert_eq!(none.run(&["runs", "--json"]).json(), json!({ "runs": [] }));
+    assert!(none.run(&["runs"]).good().contains("zerollm train"));
+}
+
+#[test]
+fn runs_are_compared() {
+    let place = Place::new();
+    place.file("tiny.toml", super::TINY);
+    for (name, lr) in [("a", "optimizer.lr=1e-2"), ("b", "optimizer.lr=1e-3")] {
+        let train = [
+            "train",
+            "tiny.toml",
+            "--run",
+            name,
+            "--set",
+            lr,
+            "--ui",
+            "none",
+        ];
+        place.run(&train).good();
+    }
+    let told = place.run(&["compare", "a", "b", "--json"]).json();
+    assert_eq!(
+        told["differences"],
+        json!({ "optimizer.lr": ["0.01", "0.001"] })
+    );
+    assert_eq!(told["runs"][1]["name"], "b");
+    let best = number(&told["runs"][0]["best_validation_loss"]);
+    assert!(
+        best < number(&told["runs"][1]["best_validation_loss"]),
+        "ten times the rate learned less"
+    );
+    let text = place.run(&["compare", "a", "b"]).good();
+    assert!(
+        text.contains("best validation loss") && text.contains("optimizer.lr"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let place = Place::new();
+    let events: String = (1..=30_000)
+        .map(|number| step(number, 1, &json!(1.5)))
+        .collect();
+    place.file("runs/long/events.jsonl", events);
+    for arguments in [
+        &["metric", "long", "loss"][..],
+        &["show", "long"],
+        &["metric", "long", "lr", "--json"],
+    ] {
+        let mut child = place
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut out = BufReader::new(child.stdout.take().expect("stdout"));
+        if arguments[0] == "show" {
+            // Closed before anything is read.
+        } else {
+            let mut first = [0; 16];
+            out.read_exact(&mut first).expect("a beginning");
+        }
+        drop(out);
+        let output = child.wait_with_output().expect("it ends");
+        let told = Told::new(output);
+        assert_eq!((told.code, told.err.as_str()), (0, ""), "{arguments:?}");
+    }
+    let mut child = trained()
+        .command(&["generate", "--run", "tiny", "--prompt", "a", "--ignore-eos"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let told = Told::new(child.wait_with_output().expect("it ends"));
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "generate");
+    let mut line = String::new();
+    let mut child = trained()
+        .command(&["show", "tiny"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut out = BufReader::new(child.stdout.take().expect("stdout"));
+    out.read_line(&mut line).expect("a line");
+    assert_eq!(line, "run          tiny\n");
+    drop(out);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
