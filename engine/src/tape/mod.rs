@@ -16,7 +16,6 @@ use kernels::op::InferOp;
 use kernels::{Dtype, Meta, Op, Precision};
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A recorded value. Cheap to copy; means nothing outside its tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,9 +83,18 @@ pub(crate) struct Node {
     pub at: &'static Location<'static>,
 }
 
+#[cfg(debug_assertions)]
+fn next_id() -> u32 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A recording.
 #[derive(Clone, Debug)]
 pub struct Tape {
+    /// Tells values of another tape from its own.
+    #[cfg(debug_assertions)]
     id: u32,
     precision: Precision,
     pub(crate) nodes: Vec<Node>,
@@ -104,9 +112,9 @@ pub struct Tape {
 impl Tape {
     /// An empty recording.
     pub fn new(precision: Precision) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
         Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            #[cfg(debug_assertions)]
+            id: next_id(),
             precision,
             nodes: Vec::new(),
             values: Vec::new(),
