@@ -10,6 +10,7 @@ use engine::tape::plan::Phase;
 use engine::tape::run::{Profile, ProfileRow};
 use kernels::ops::OPS;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Flags of `zerollm bench op`.
 #[derive(Clone, Debug, Args)]
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
     long_about = "Time each operation where it works: inside training steps of small models that together use all of them \
         (2048 tokens, 256 channels, 4 heads, a vocabulary of 4096), fused and not.",
     after_help = "Example:\n  zerollm bench op\n  zerollm bench op attention --set device.precision=bf16\n\n\
-        JSON: ops (op, phase, calls, seconds a call, gflops, gbps), machine. GB/s counts each tensor that the operation\n\
+        JSON: ops (op, phase, calls, seconds a call, gflops, gbps), machine. GB/s counts each tensor that the operation \
         touches once; tensors may come from a cache, so it can exceed the machine's."
 )]
 pub struct Arguments {
@@ -34,6 +35,9 @@ pub struct Arguments {
 const BASE: &str = "data = { source = \"storybook\", sequence_length = 256 }\n\
     train = { batch_size = 8, max_steps = 1 }\noptimizer.lr = 1.0\n\
     model = { layers = 2, dim = 256, heads = 4, kv_heads = 2, vocab_size = 4096 }\n";
+
+/// How long each model is timed, unless it is slow.
+const TIMED: Duration = Duration::from_millis(500);
 
 /// The models, as `key=value`.
 const MODELS: &[&[&str]] = &[
@@ -77,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     for model in MODELS {
         let config = config(model, &flags)?;
         bf16 = config.device.bf16;
-        let timed = time(&config, 5, true)?;
+        let timed = time(&config, 5, TIMED, true)?;
         for row in timed.profile.into_iter().flat_map(|profile| profile.rows) {
             add(&mut all, row);
         }
@@ -270,7 +274,7 @@ mod tests {
                 ],
             )
             .unwrap();
-            let timed = time(&config, 5, true).unwrap();
+            let timed = time(&config, 5, Duration::ZERO, true).unwrap();
             seen.extend(timed.profile.unwrap().rows.iter().map(|row| row.name));
         }
         for op in OPS {
