@@ -44,7 +44,7 @@ pub struct ModelFlags {
 /// Where a model computes.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
-    /// Where to compute: auto, cpu, cuda[:N], rocm[:N]
+    /// Where to compute: auto, cpu, cuda, cuda:N, rocm, rocm:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
     /// Threads [default: what affinity and quota allow]
