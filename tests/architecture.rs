@@ -297,9 +297,9 @@ fn may_hold_text(path: &str) -> bool {
 #[test]
 fn code_is_ascii() {
     let mut offences = Vec::new();
-    for text in workspace() {
-        let Text { path, text } = &text;
-        if path.ends_with(".rs") {
+    for file in workspace() {
+        let Text { path, text } = &file;
+        if file.is(&[".rs"]) {
             let source = Source::of(text);
             let strings = if may_hold_text(path) {
                 ""
@@ -309,10 +309,7 @@ fn code_is_ascii() {
             for part in [&source.code, &source.comments, strings] {
                 offences.extend(lines(path, part, |line| !line.is_ascii()));
             }
-        } else if [".toml", ".py", ".sh", ".cu", ".cuh"]
-            .iter()
-            .any(|end| path.ends_with(end))
-        {
+        } else if file.is(&[".toml", ".py", ".sh", ".cu", ".cuh"]) {
             offences.extend(lines(path, text, |line| !line.is_ascii()));
         }
     }

@@ -60,11 +60,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is wrong with the command line, in few lines.
+fn misused(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    let text = lines.join("\n");
+    Failure::new(2, text.strip_prefix("error: ").unwrap_or(&text))
+}
+
 fn run() -> Result<u8, Failure> {
     let requested = std::env::var("ZEROLLM_ISA").ok();
     kernels::Isa::choose(requested.as_deref())
         .map_err(|error| Failure::new(2, error.to_string()))?;
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return Err(misused(&error)),
+        Err(help) => help.exit(),
+    };
     match cli.command {
         Some(command) => command.run(),
         None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {

@@ -102,9 +102,9 @@ impl Plain {
             }
             Body::Nonfinite {
                 step,
-                r#where,
+                r#where: what,
                 action,
-            } => format!("{} of step {step} is not finite: {action}", r#where),
+            } => format!("{what} of step {step} is not finite: {action}"),
             Body::Warning { message, .. } => format!("warning: {message}"),
             Body::Failed { message, .. } => format!("failed: {message}"),
             Body::Finished {

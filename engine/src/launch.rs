@@ -8,16 +8,19 @@ use crate::hf::HfError;
 use crate::link::{Body, Client, Event, Interrupt, link};
 use crate::registry::Class;
 use crate::run_folder::{
-    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, config_path, config_versions,
+    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, config_path, config_versions, find,
 };
 use crate::setup::{Setup, SetupError};
 use crate::train::run::{ConfigSource, Ending, Engine, Origin, now};
-use crate::train::saving::init_from;
+use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+
+/// What run.json says is trained where there is no configuration file.
+const DEMO_NAME: &str = "demo";
 
 /// What to start.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +84,22 @@ pub enum LaunchError {
         /// Now.
         to: String,
     },
+    /// The data are not those that the run was trained on.
+    #[error(
+        "{run} was trained on other data: bring back the files of data.train as they were, or start a new run"
+    )]
+    OtherData {
+        /// The run.
+        run: String,
+    },
+    /// The run to go on with died before its configuration was stored.
+    #[error(
+        "run {run} ended before its configuration was stored: name the file, as in zerollm train CONFIG --run {run} --resume"
+    )]
+    NoConfig {
+        /// The run.
+        run: String,
+    },
     /// There is no such device, or not yet.
     #[error("{0}")]
     Device(String),
@@ -105,7 +124,12 @@ impl LaunchError {
     /// The process's exit code for it (see `zerollm --help`).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Setup(_) | Self::Weights(_) | Self::Restart { .. } => 2,
+            Self::Config(_)
+            | Self::Setup(_)
+            | Self::Weights(_)
+            | Self::Restart { .. }
+            | Self::OtherData { .. }
+            | Self::NoConfig { .. } => 2,
             Self::Run(error) => error.exit_code(),
             Self::Device(_) | Self::Memory { .. } => 4,
             Self::Checkpoint(_) | Self::Unusable(_) => 5,
@@ -148,6 +172,16 @@ pub fn launch(
     }
 }
 
+/// Restart keys that only say where things are: a run that was copied to another machine goes on with the same data in
+/// another place. That it is the same is checked by its content.
+const PLACES: [&str; 5] = [
+    "run.name",
+    "data.train",
+    "data.validation",
+    "tokenizer.path",
+    "model.init_from",
+];
+
 /// The text of the configuration file, or of the demo.
 fn text(file: Option<&PathBuf>) -> Result<String, ConfigError> {
     file.map_or_else(|| Ok(crate::config::DEMO.to_owned()), |file| read(file))
@@ -163,32 +197,38 @@ fn begin(
         &text(request.file.as_ref())?,
         &request.flags,
     )?;
-    let prepared = Prepared::new(config, progress)?;
-    let config = &prepared.setup.config;
     let (name, from) = match &request.name {
         Some(name) => (name.clone(), NameFrom::Flag),
         None => (config.run.name.clone(), NameFrom::Config),
     };
-    let mut folder = RunFolder::create(&request.runs, &name, from, &request.origin())?;
-    let attempt = folder.record().attempt.max(1);
-    let started = (|| {
-        folder.save_config(1, &config.to_toml())?;
-        Ok::<u32, RunError>(attempt)
-    })();
-    if let Err(error) = started {
-        drop(folder.discard());
-        return Err(error.into());
+    // Said before a tokenizer is trained for minutes; the folder's making is what decides.
+    if from == NameFrom::Flag
+        && let Ok(path) = find(&request.runs, &name)
+    {
+        return Err(RunError::Exists { name, path }.into());
     }
-    if folder.record().attempt == 0 {
-        folder.begin_attempt(&request.origin())?;
-    }
+    let prepared = Prepared::new(config, progress)?;
+    let text = prepared.setup.config.to_toml();
+    let folder = RunFolder::create_with(
+        &request.runs,
+        &name,
+        from,
+        &request.origin(None),
+        |folder| folder.save_config(1, &text).map(drop),
+    )?;
+    let path = folder.path().to_owned();
     let origin = Origin {
-        source: request.source(),
-        attempt,
-        warnings: Vec::new(),
+        source: request.source(request.file.clone(), None),
+        attempt: folder.record().attempt,
+        warnings: prepared.warnings(),
         config_version: 1,
     };
-    prepared.start(folder, None, origin, interrupt)
+    let started = prepared.start(folder, None, origin, interrupt);
+    if started.is_err() {
+        // Nothing has happened in it, and its lock went with what failed.
+        drop(std::fs::remove_dir_all(path));
+    }
+    started
 }
 
 fn go_on(
@@ -202,10 +242,10 @@ fn go_on(
         mut warnings,
         ..
     } = RunFolder::open_for_resume(&request.runs, request.name.as_deref())?;
-    let stored = config_versions(folder.path())
-        .last()
-        .map(|version| config_path(folder.path(), *version));
-    let file = request.file.clone().or(stored);
+    let file = match &request.file {
+        Some(file) => Some(file.clone()),
+        None => own_config(&folder)?,
+    };
     let stored_text = match &checkpoint {
         Some(found) => Some(checkpoint_config(&found.path)?),
         None => None,
@@ -220,7 +260,7 @@ fn go_on(
     if let Some(stored) = &stored_text {
         let before = Config::parse(None, stored, &[])?;
         for (change, class) in diff(&before, &config) {
-            if class == Class::Restart && change.key != "run.name" {
+            if class == Class::Restart && !PLACES.contains(&change.key.as_str()) {
                 return Err(LaunchError::Restart {
                     run: folder.name(),
                     key: change.key,
@@ -235,13 +275,21 @@ fn go_on(
         }
     }
     let prepared = Prepared::new(config, progress)?;
-    let attempt = folder.begin_attempt(&request.origin())?;
+    let data = &prepared.setup.datasets.train;
+    if let Some(found) = &checkpoint
+        && !same_data(&found.trainer, data)
+    {
+        return Err(LaunchError::OtherData { run: folder.name() });
+    }
+    let before = folder.record().what.clone();
+    let attempt = folder.begin_attempt(&request.origin(Some(before)))?;
     let version = config_versions(folder.path())
         .last()
         .map_or(1, |version| version + 1);
     folder.save_config(version, &prepared.setup.config.to_toml())?;
+    warnings.extend(prepared.warnings());
     let origin = Origin {
-        source: request.source(),
+        source: request.source(file, stored_text),
         attempt,
         warnings,
         config_version: version,
@@ -249,23 +297,39 @@ fn go_on(
     prepared.start(folder, checkpoint, origin, interrupt)
 }
 
+/// The file of a run's newest configuration; none for a demo that died before it was stored.
+///
+/// # Errors
+/// If the run died before its configuration was stored, and only its file could tell it.
+fn own_config(folder: &RunFolder) -> Result<Option<PathBuf>, LaunchError> {
+    let stored = config_versions(folder.path())
+        .last()
+        .map(|version| config_path(folder.path(), *version));
+    if stored.is_some() || folder.record().what == DEMO_NAME {
+        return Ok(stored);
+    }
+    Err(LaunchError::NoConfig { run: folder.name() })
+}
+
 /// The configuration that a checkpoint was written under, as TOML.
 fn checkpoint_config(folder: &std::path::Path) -> Result<String, CheckpointError> {
     let state = read_trainer(folder)?;
     // Dotted keys need no tables.
-    Ok(state
+    let lines: Vec<String> = state
         .config
         .iter()
         .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect())
+        .collect();
+    Ok(lines.concat())
 }
 
 impl Request {
-    fn origin(&self) -> RunOrigin {
-        let what = self
-            .file
-            .as_ref()
-            .map_or_else(|| "demo".to_owned(), |file| file.display().to_string());
+    /// Who begins an attempt. `before` is what the run's record says is trained, if it goes on.
+    fn origin(&self, before: Option<String>) -> RunOrigin {
+        let what = match &self.file {
+            Some(file) => file.display().to_string(),
+            None => before.unwrap_or_else(|| DEMO_NAME.to_owned()),
+        };
         RunOrigin {
             what,
             command: self.command.clone(),
@@ -274,11 +338,14 @@ impl Request {
         }
     }
 
-    fn source(&self) -> ConfigSource {
+    /// Where edits of a run come from that began with `file`: the person's, or the run's own, which nobody edits but
+    /// which says what an edit changes.
+    fn source(&self, file: Option<PathBuf>, checkpoint: Option<String>) -> ConfigSource {
         ConfigSource {
-            file: self.file.clone(),
+            file,
             flags: self.flags.clone(),
             edits: Vec::new(),
+            checkpoint,
         }
     }
 }
@@ -311,6 +378,15 @@ impl Prepared {
             trainer,
             memory,
         })
+    }
+
+    /// What the person should know of the data before training begins.
+    fn warnings(&self) -> Vec<String> {
+        let skipped = self.setup.datasets.report.skipped_lines;
+        let told = (skipped > 0).then(|| {
+            format!("{skipped} bad lines of data.train are skipped (data.on_bad_line = \"skip\")")
+        });
+        told.into_iter().collect()
     }
 
     fn start(

@@ -28,7 +28,7 @@ fn config(sets: &[&str]) -> Config {
 }
 
 fn stories(config: &Config) -> (Arc<Dataset>, usize) {
-    let tokenizer = Arc::new(Tokenizer::bytes(&["<|endoftext|>".to_owned()]).unwrap());
+    let tokenizer = Arc::new(Tokenizer::bytes(&["<|endoftext|>".to_owned()]).expect("a tokenizer"));
     let vocab = tokenizer.vocab_size();
     let data = data::open(config, Some(&tokenizer), vocab, None).expect("stories");
     (data.train, vocab)
@@ -153,9 +153,9 @@ fn save(folder: &Path, trainer: &Trainer) {
         ("optimizer.safetensors", &optimizer),
     ];
     for (name, part) in parts {
-        let mut out = File::create(folder.join(name)).unwrap();
+        let mut out = File::create(folder.join(name)).expect("a new file");
         let mut data = |index, out: &mut dyn std::io::Write| part.write(index, out);
-        safetensors::write(&mut out, &part.tensors(), &[], &mut data).unwrap();
+        safetensors::write(&mut out, &part.tensors(), &[], &mut data).expect("written");
     }
 }
 

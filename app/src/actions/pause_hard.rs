@@ -1,4 +1,4 @@
-//! Pause, write a checkpoint and give the memory back.
+//! Pause and write a checkpoint.
 
 use engine::link::Command;
 
@@ -8,11 +8,8 @@ use crate::workbench::Workbench;
 
 /// See the module's page.
 pub const ACTION: Action = Action {
-    label: Text::new("free", "释放"),
-    help: Text::new(
-        "pause, write a checkpoint and give the memory back",
-        "暂停, 保存检查点并释放内存",
-    ),
+    label: Text::new("pause+ckpt", "暂停并保存"),
+    help: Text::new("pause and write a checkpoint", "暂停并保存检查点"),
     run,
 };
 

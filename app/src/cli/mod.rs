@@ -64,7 +64,7 @@ impl Command {
     /// With the lines for stderr and the exit code.
     pub fn run(self) -> Result<u8, Failure> {
         match self {
-            Self::Train(arguments) => train::run(arguments),
+            Self::Train(arguments) => train::run(&arguments),
             Self::Estimate(arguments) => estimate::run(&arguments),
             Self::Generate(arguments) => generate::run(&arguments),
             Self::Score(arguments) => score::run(&arguments),

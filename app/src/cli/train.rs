@@ -11,7 +11,6 @@ use engine::run_folder::EventReader;
 use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 /// How a run is followed.
@@ -70,7 +69,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// If it does not start, or ends badly.
-pub fn run(arguments: Arguments) -> Result<u8, Failure> {
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.help_config {
         // A reader that closes the pipe ends the help, and that is fine.
         drop(std::io::stdout().write_all(engine::config::Config::schema_help().as_bytes()));
@@ -107,6 +106,11 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
     let signals =
         signals::install().map_err(|error| Failure::new(1, format!("signals: {error}")))?;
     options.signals = signals.clone();
+    // Before the run reads it: an edit made while the data are prepared is one of the run that comes out of it.
+    let known = arguments
+        .config
+        .as_ref()
+        .and_then(|file| watch_file::contents(file));
     let mut progress = Progress::new(ui != Ui::None);
     let launched = launch(&request, &signals.interrupt, &mut |what| {
         progress.show(what)
@@ -124,20 +128,23 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
     let _watcher = arguments
         .config
         .as_ref()
-        .map(|file| watch_file::watch(file, client.requests.clone()));
-    let rest = match ui {
+        .map(|file| watch_file::watch(file, known, client.requests.clone()));
+    let gave_up = match ui {
         Ui::Tui => follow_on_screen(client, &options, &folder),
         Ui::Json => follow_as_json(client),
         Ui::Plain | Ui::Auto => follow_plainly(client),
-        Ui::None => client.events.iter().for_each(drop),
+        Ui::None => follow(client, |_| {}),
     };
-    let () = rest;
     let ending = thread.join().unwrap_or_else(|_| Ending::Failed {
         message: "the engine is gone".to_owned(),
         code: 1,
     });
     match ending {
-        Ending::Done => Ok(0),
+        Ending::Done if !gave_up => Ok(0),
+        Ending::Done => Err(Failure::new(
+            3,
+            "the loss or its gradient is not finite, and nobody was there to decide: the run is stopped with a checkpoint",
+        )),
         Ending::Diverged => Err(Failure::new(
             3,
             "the loss or its gradient is not finite: the run has ended (train.on_nonfinite)",
@@ -199,15 +206,19 @@ impl Progress {
     }
 }
 
-fn follow_on_screen(client: Client, options: &ui::Options, folder: &Path) {
+/// Follows on the screen, and without it if the person leaves it. Returns as [`follow`].
+fn follow_on_screen(client: Client, options: &ui::Options, folder: &Path) -> bool {
     let (outcome, client) = ui::run(client, options);
     match outcome {
-        Outcome::Ended(_) => eprintln!("zerollm: the run is in {}", folder.display()),
+        Outcome::Ended(_) => {
+            eprintln!("zerollm: the run is in {}", folder.display());
+            false
+        }
         Outcome::Detached => {
             eprintln!(
                 "zerollm: training goes on without a screen; Ctrl-C stops it with a checkpoint"
             );
-            follow_plainly(client);
+            follow_plainly(client)
         }
         Outcome::HardExit => std::process::exit(130),
         Outcome::Lost(why) => {
@@ -216,19 +227,19 @@ fn follow_on_screen(client: Client, options: &ui::Options, folder: &Path) {
                 std::io::stderr(),
                 "zerollm: {why}; training goes on without a screen"
             ));
-            follow_plainly(client);
+            follow_plainly(client)
         }
     }
 }
 
-fn follow_as_json(client: Client) {
+fn follow_as_json(client: Client) -> bool {
     let mut open = true;
-    for event in &client.events {
+    follow(client, |event| {
         if !open {
-            continue;
+            return;
         }
         // The line is the one in events.jsonl. A closed stdout ends the reader, never training.
-        if let Ok(mut line) = serde_json::to_string(&event) {
+        if let Ok(mut line) = serde_json::to_string(event) {
             line.push('\n');
             let mut out = std::io::stdout().lock();
             open = out
@@ -236,32 +247,39 @@ fn follow_as_json(client: Client) {
                 .and_then(|()| out.flush())
                 .is_ok();
         }
-    }
+    })
 }
 
-fn follow_plainly(client: Client) {
-    let Client { events, requests } = client;
+fn follow_plainly(client: Client) -> bool {
     let mut plain = crate::plain::Plain::default();
-    for event in events {
-        if let Some(line) = plain.line(&event) {
+    follow(client, |event| {
+        if let Some(line) = plain.line(event) {
             // A stderr that is gone silences the reader, never training.
             drop(writeln!(std::io::stderr(), "{line}"));
         }
-        leave_pause(&event, &requests);
-    }
+    })
 }
 
-/// Without a screen nobody can press a key: a run that pauses itself for want of a decision is stopped with a checkpoint.
-fn leave_pause(event: &Event, requests: &SyncSender<EngineRequest>) {
-    if let Body::Paused {
-        reason: Some(reason),
-        ..
-    } = &event.body
-        && reason.contains("not finite")
-    {
-        drop(requests.try_send(EngineRequest {
-            id: 0,
-            command: Command::Stop { checkpoint: true },
-        }));
+/// Tells each event until the engine is done. Without a screen nobody can press a key: a run that pauses itself for want
+/// of a decision is stopped with a checkpoint. Returns whether that happened.
+fn follow(client: Client, mut tell: impl FnMut(&Event)) -> bool {
+    let Client { events, requests } = client;
+    let mut gave_up = false;
+    for event in events {
+        tell(&event);
+        if undecided(&event) {
+            gave_up = true;
+            // Lost only if the engine is gone, and with it the pause.
+            drop(requests.try_send(EngineRequest {
+                id: 0,
+                command: Command::Stop { checkpoint: true },
+            }));
+        }
     }
+    gave_up
+}
+
+/// Whether training stands still until a person says how it goes on.
+fn undecided(event: &Event) -> bool {
+    matches!(&event.body, Body::Paused { reason: Some(reason), .. } if reason.contains("not finite"))
 }

@@ -110,7 +110,7 @@ fn what_is_saved_is_loaded() {
     let found = verify(&written.path).unwrap();
     assert_eq!(found.trainer, state(1000));
     assert_eq!(found.manifest.reason, "interval");
-    assert_eq!(found.manifest.files.len(), 6);
+    assert_eq!(found.manifest.files.len(), 7);
     let on_disk: usize = contents(&written.path).values().map(Vec::len).sum();
     assert_eq!(written.bytes, on_disk as u64);
     let mut model = Memory::new(0.0);

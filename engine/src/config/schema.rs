@@ -108,7 +108,7 @@ pub(super) static SECTIONS: &[Section] = &[
         key("vocab_size", Kind::SIZE, Derived("the tokenizer's"), Restart, "rows of the embedding (V); more than the tokenizer has is padding"),
         key("max_positions", Kind::SIZE, Derived("data.sequence_length"), Restart, "longest sequence that the model is made for; rows of a learned position table"),
         key("tie_embeddings", Kind::Bool, Is("true"), Restart, "the output projection is the token embedding"),
-        key("dropout", Kind::Float { min: 0.0, max: 0.99 }, Is("0.0"), Restart, "share dropped after the embedding and after each mixer and feed-forward network, and of attention weights"),
+        key("dropout", Kind::Float { min: 0.0, max: 0.99 }, Is("0.0"), Restart, "share dropped after the embedding and after each mixer and feed-forward network"),
         key("init_std", Kind::NON_NEGATIVE, Is("0.02"), Restart, "standard deviation of initial weights; projections into the residual stream get it / sqrt(2 L)"),
     ]},
     Section { name: "optimizer", doc: "how gradients become updates", keys: &[] },

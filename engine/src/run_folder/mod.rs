@@ -17,7 +17,9 @@ pub use events::{EventReader, EventTail, EventWriter};
 pub use list::{State, Summary, list, summary};
 pub use record::{Origin, Parent, RunRecord, now};
 
-use crate::checkpoint::{self, CheckpointError, Disk as _, Found, RealDisk, is_full, write_atomic};
+use crate::checkpoint::{
+    self, CheckpointError, Disk as _, Found, RealDisk, TEMPORARY, is_full, write_atomic,
+};
 use lock::Lock;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -70,7 +72,7 @@ pub enum RunError {
         runs: PathBuf,
     },
     /// Another process trains it.
-    #[error("run {name} is in use by {}; `zerollm ctl {name} stop` ends it", Process(*process))]
+    #[error("run {name} is in use by {}: stop it first (SIGINT ends it with a checkpoint)", Process(*process))]
     Locked {
         /// The run.
         name: String,
@@ -180,11 +182,12 @@ pub fn split_step(run: &str) -> (&str, Option<u64>) {
     }
 }
 
-/// Whether a folder is a run's, be it one whose process died at its very start.
+/// Whether a folder is a run's, be it one whose process died at its very start. One that is still being filled is not.
 fn is_run(path: &Path) -> bool {
-    [RECORD, LOCK, EVENTS]
-        .iter()
-        .any(|file| path.join(file).is_file())
+    !name_of(path).starts_with(TEMPORARY)
+        && [RECORD, LOCK, EVENTS]
+            .iter()
+            .any(|file| path.join(file).is_file())
 }
 
 /// A run's name is a folder's name, on any system.
@@ -241,49 +244,89 @@ impl RunFolder {
         from: NameFrom,
         origin: &Origin,
     ) -> Result<Self, RunError> {
+        Self::create_with(runs, name, from, origin, |_| Ok(()))
+    }
+
+    /// As [`Self::create`]; `first` writes what else the folder shall have from the start on. The folder is filled beside
+    /// its place and renamed, so that a run is there with all that a resume needs, or not at all.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and those of `first`.
+    pub fn create_with(
+        runs: &Path,
+        name: &str,
+        from: NameFrom,
+        origin: &Origin,
+        first: impl FnOnce(&Self) -> Result<(), RunError>,
+    ) -> Result<Self, RunError> {
         check_name(name)?;
         fs::create_dir_all(runs).map_err(|error| RunError::disk(runs, "make the folder", error))?;
+        let temporary = runs.join(format!("{TEMPORARY}{name}-{}", std::process::id()));
+        // Left behind by a process of the same id that was killed.
+        drop(fs::remove_dir_all(&temporary));
+        fs::create_dir(&temporary)
+            .map_err(|error| RunError::disk(&temporary, "make the folder", error))?;
+        let made = Self::fill(&temporary, name, origin).and_then(|mut folder| {
+            first(&folder)?;
+            folder.take_place(runs, name, from)?;
+            Ok(folder)
+        });
+        if made.is_err() {
+            drop(fs::remove_dir_all(&temporary));
+        }
+        made
+    }
+
+    /// Renames a filled folder to the run's name, or to that with the first free number behind it.
+    fn take_place(&mut self, runs: &Path, name: &str, from: NameFrom) -> Result<(), RunError> {
         let mut path = runs.join(name);
         let mut number = 1;
-        // Making the folder is the test: of two processes, one gets it.
-        while let Err(error) = fs::create_dir(&path) {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                return Err(RunError::disk(&path, "make the folder", error));
-            }
+        loop {
+            self.record.name = name_of(&path);
+            self.write_record()?;
+            // The renaming is the test, as it replaces nothing but an empty folder: of two processes, one gets the name.
+            let file = path.symlink_metadata().is_ok_and(|found| !found.is_dir());
+            let taken = match fs::rename(&self.path, &path) {
+                Ok(()) => break,
+                Err(error) => {
+                    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty};
+                    let kind = error.kind();
+                    if !file && !matches!(kind, AlreadyExists | DirectoryNotEmpty) {
+                        return Err(RunError::disk(&path, "make the folder", error));
+                    }
+                    path
+                }
+            };
             if from == NameFrom::Flag {
                 return Err(RunError::Exists {
                     name: name.to_owned(),
-                    path,
+                    path: taken,
                 });
             }
             number += 1;
             path = runs.join(format!("{name}-{number}"));
         }
-        let made = Self::fill(&path, origin).and_then(|folder| {
-            let synced = RealDisk.sync_dir(runs);
-            synced.map_err(|error| RunError::disk(runs, "sync the folder", error))?;
-            Ok(folder)
-        });
-        if made.is_err() {
-            drop(fs::remove_dir_all(&path));
-        }
-        made
+        self.path = path;
+        RealDisk.sync_dir(runs).map_err(|error| {
+            // It might not survive a power cut: better not there than doubtful.
+            drop(fs::remove_dir_all(&self.path));
+            RunError::disk(runs, "sync the folder", error)
+        })
     }
 
-    fn fill(path: &Path, origin: &Origin) -> Result<Self, RunError> {
-        let lock = Lock::take(&path.join(LOCK), &name_of(path))?;
+    fn fill(path: &Path, name: &str, origin: &Origin) -> Result<Self, RunError> {
+        let lock = Lock::take(&path.join(LOCK), name)?;
         for folder in ["config", "checkpoints", "samples"] {
             let folder = path.join(folder);
             fs::create_dir(&folder)
                 .map_err(|error| RunError::disk(&folder, "make the folder", error))?;
         }
-        let record = RunRecord::new(&name_of(path), origin);
+        let record = RunRecord::new(name, origin);
         let folder = Self {
             path: path.to_owned(),
             record,
             lock,
         };
-        folder.write_record()?;
         // Readers find a file from the start on.
         folder.events()?;
         Ok(folder)

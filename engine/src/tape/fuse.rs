@@ -30,8 +30,11 @@ pub struct Rule {
     pub why: &'static str,
     /// Whether the value between stays readable: others may then read it too.
     pub keeps_middle: bool,
-    join: fn(&dyn Any, &dyn Any) -> Option<Arc<dyn Op>>,
+    join: Join,
 }
+
+/// Of the first and the second operation, the one that does the work of both, if the rule knows them.
+type Join = fn(&dyn Any, &dyn Any) -> Option<Arc<dyn Op>>;
 
 /// All rules, at most 12; the first that fits is taken.
 pub static RULES: &[Rule] = &[
@@ -168,7 +171,9 @@ impl Uses {
         if roots.is_empty() {
             roots.clone_from(&tape.kept);
         }
-        roots.iter().for_each(|var| needed[var.index()] = true);
+        for var in &roots {
+            needed[var.index()] = true;
+        }
         for (i, node) in tape.nodes.iter().enumerate().rev() {
             let is_needed = node.outputs.iter().any(|var| needed[var.index()]);
             for var in &node.inputs {

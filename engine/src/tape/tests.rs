@@ -11,6 +11,7 @@ use kernels::arena::Arena;
 use kernels::ops::attention::Attention;
 use kernels::philox::Stream;
 use kernels::{Cpu, Precision};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use toy::{LARGE, LAYER, Outcome, RMS, Runner, SMALL, Setup, Sizes, step};
 
 /// Every way to lay out and order the work.
@@ -357,8 +358,8 @@ fn an_overlap_is_found() {
 }
 
 /// The panic's message.
-fn panic_of(f: impl FnOnce() + std::panic::UnwindSafe) -> String {
-    let panic = std::panic::catch_unwind(f).expect_err("a panic");
+fn panic_of(f: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(f)).expect_err("a panic");
     let text = panic.downcast_ref::<String>().cloned();
     text.expect("a panic with a message")
 }

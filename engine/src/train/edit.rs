@@ -2,6 +2,7 @@
 
 use super::run::Engine;
 use crate::config::{Config, ConfigError, Sources, diff, read};
+use crate::launch::cpu;
 use crate::link::{Body, Change};
 use crate::registry::Class;
 
@@ -39,7 +40,7 @@ impl Engine {
             text: &text,
             flags: &self.source.flags,
             edits: &edits,
-            checkpoint: None,
+            checkpoint: self.source.checkpoint.as_deref(),
         })
     }
 
@@ -54,9 +55,22 @@ impl Engine {
         (true, message)
     }
 
+    /// Refuses an edit for a reason that has no place in the file.
+    fn refuse(&mut self, message: String) -> (bool, String) {
+        self.emit(Body::ConfigRejected {
+            step: self.step,
+            line: 0,
+            column: 0,
+            message: message.clone(),
+        });
+        (true, message)
+    }
+
     fn adopt(&mut self, config: Config) -> (bool, String) {
         let changes = diff(self.config(), &config);
         if changes.is_empty() {
+            // An edit that waited may have been taken back.
+            self.waiting_config = None;
             return (false, "nothing has changed".to_owned());
         }
         let restart: Vec<&str> = changes
@@ -69,13 +83,13 @@ impl Engine {
                 "{} cannot change in a run that is on: start a new one",
                 restart.join(", ")
             );
-            self.emit(Body::ConfigRejected {
-                step: self.step,
-                line: 0,
-                column: 0,
-                message: message.clone(),
-            });
-            return (true, message);
+            return self.refuse(message);
+        }
+        let device = changes
+            .iter()
+            .any(|(change, _)| change.key.starts_with("device."));
+        if device && let Err(error) = cpu(&config) {
+            return self.refuse(error.to_string());
         }
         let names = |changes: &[(Change, Class)]| {
             changes
@@ -92,6 +106,7 @@ impl Engine {
             self.waiting_config = Some(config);
             return (false, message);
         }
+        self.waiting_config = None;
         let message = format!("{} applied", names(&changes));
         self.apply(config, changes);
         (false, message)
@@ -107,6 +122,13 @@ impl Engine {
 
     fn apply(&mut self, config: Config, changes: Vec<(Change, Class)>) {
         self.trainer.optimizer.configure(&config.optimizer.choice);
+        if changes.iter().any(|(_, class)| *class == Class::Boundary)
+            && let Ok(cpu) = cpu(&config)
+        {
+            self.trainer.configure(&config, cpu);
+            // Its plans are of the old threads.
+            self.session = None;
+        }
         self.setup.config = config;
         if changes.iter().any(|(_, class)| *class == Class::Boundary) {
             self.trainer.replan(&self.setup.config);

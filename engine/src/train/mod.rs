@@ -1,6 +1,9 @@
 //! Training: one step in reading order ([`step`]), statistics of the layers ([`stats`]), and the run around them.
 
+mod boundary;
 mod edit;
+mod evaluate;
+mod record;
 pub mod run;
 pub mod saving;
 pub mod stats;

@@ -8,16 +8,13 @@ use super::stats;
 use super::step::Trainer;
 use crate::config::{Config, OnNonfinite};
 use crate::data::Loader;
-use crate::infer::sample::{Sampler, SamplerConfig};
 use crate::infer::session::Session;
-use crate::link::{
-    Body, Command, EngineLink, Eval, Event, Interrupt, Memory, Request, Started, Step, Urgency,
-};
+use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
 use crate::run_folder::{EventWriter, RunError, RunFolder};
 use crate::setup::Setup;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -48,6 +45,8 @@ pub struct ConfigSource {
     pub flags: Vec<String>,
     /// Edits made while the run was on.
     pub edits: Vec<String>,
+    /// The configuration of the checkpoint that the run went on from: where nobody else speaks, its live keys count.
+    pub checkpoint: Option<String>,
 }
 
 /// A run in training.
@@ -55,7 +54,7 @@ pub struct Engine {
     pub(super) setup: Setup,
     pub(super) trainer: Trainer,
     pub(super) folder: RunFolder,
-    events: EventWriter,
+    pub(super) events: EventWriter,
     pub(super) link: EngineLink,
     pub(super) interrupt: Interrupt,
     pub(super) source: ConfigSource,
@@ -70,13 +69,17 @@ pub struct Engine {
     /// An edit with keys of class `boundary`, waiting for the next pause or checkpoint.
     pub(super) waiting_config: Option<Config>,
     pub(super) best: Option<(f64, u64)>,
-    last_loss: f64,
-    paused: bool,
-    stop: Option<bool>,
-    rollbacks: u32,
+    pub(super) last_loss: f64,
+    pub(super) paused: bool,
+    pub(super) stop: Option<bool>,
+    /// The last step of the run, once it was evaluated and saved as such.
+    pub(super) finished: Option<u64>,
+    /// Whether the evaluation or samples that are due after the last step done may be missing.
+    pub(super) owing: bool,
+    pub(super) rollbacks: u32,
     /// Requests that came in while the disk was full.
-    kept_requests: VecDeque<Request>,
-    session: Option<Session>,
+    pub(super) kept_requests: VecDeque<Request>,
+    pub(super) session: Option<Session>,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -133,6 +136,8 @@ impl Engine {
             last_loss: f64::NAN,
             paused: false,
             stop: None,
+            finished: None,
+            owing: false,
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
@@ -180,104 +185,10 @@ impl Engine {
         }
     }
 
-    fn announce(&mut self, memory: Memory, resumed_from: Option<String>, warnings: &[String]) {
-        let config = self.config();
-        let floor = self.setup.datasets.train.floor_bits_per_byte();
-        let bytes_per_token = self.setup.datasets.train.bytes_per_token();
-        let started = Started {
-            schema: crate::link::SCHEMA,
-            run: self.folder.name(),
-            attempt: self.attempt,
-            config_version: self.config_version,
-            parameters: self.trainer.model.specs().count(),
-            device: "cpu".to_owned(),
-            isa: self.trainer.cpu.isa.name().to_owned(),
-            threads: self.trainer.cpu.pool.threads(),
-            precision: self.trainer.precision().name().to_owned(),
-            step: self.step,
-            max_steps: config.train.max_steps,
-            tokens_per_step: (config.train.batch_size * config.data.sequence_length) as u64,
-            floor_bits_per_byte: floor,
-            floor_loss: floor
-                .zip(bytes_per_token)
-                .map(|(floor, bytes)| floor * bytes * std::f64::consts::LN_2),
-            bytes_per_token,
-            layers: self.trainer.model.layer_names(),
-            memory,
-            config: config.effective(),
-        };
-        self.emit(Body::Started(Box::new(started)));
-        if let Some(path) = resumed_from {
-            self.emit(Body::Resumed {
-                step: self.step,
-                path,
-                attempt: self.attempt,
-            });
-        }
-        for message in warnings {
-            self.warn(message.clone());
-        }
-    }
-
-    /// Writes an event to the run's folder, then hands it to whoever listens. A full disk pauses the run: nothing is lost,
-    /// and training does not go on unrecorded.
-    pub(super) fn emit(&mut self, body: Body) {
-        let event = Event { body, time: now() };
-        let mut told = false;
-        while let Err(error) = self.events.append(&event) {
-            if !matches!(error, RunError::DiskFull { .. })
-                || self.interrupt.urgency() != Urgency::None
-                || self.stop_is_asked()
-            {
-                break;
-            }
-            if !told {
-                told = true;
-                let reason = Some(format!("{error}; training waits for room on the disk"));
-                self.link.emit(Event {
-                    body: Body::Paused {
-                        step: self.step,
-                        reason,
-                    },
-                    time: now(),
-                });
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        if told {
-            self.link.emit(Event {
-                body: Body::ResumedFromPause { step: self.step },
-                time: now(),
-            });
-        }
-        self.link.emit(event);
-    }
-
-    /// Whether a stop has come in while the engine waits; other requests are kept for the next boundary.
-    fn stop_is_asked(&mut self) -> bool {
-        while let Ok(request) = self.link.requests.try_recv() {
-            self.kept_requests.push_back(request);
-        }
-        self.kept_requests
-            .iter()
-            .any(|request| matches!(request.command, Command::Stop { .. }))
-    }
-
-    /// Writes and hands over an event after the engine has failed, as far as that is possible.
-    pub(crate) fn report(&mut self, event: Event) {
-        drop(self.events.append(&event));
-        self.link.emit(event);
-        self.link.flush();
-    }
-
-    pub(super) fn warn(&mut self, message: String) {
-        self.emit(Body::Warning {
-            step: self.step,
-            message,
-        });
-    }
-
     fn train(&mut self) -> Result<Ending, Ending> {
+        if self.owing {
+            self.after_step()?;
+        }
         let mut loader = self.loader();
         loop {
             if let Some(ending) = self.boundary()? {
@@ -287,13 +198,17 @@ impl Engine {
                 loader = self.loader();
             }
             if self.step >= self.config().train.max_steps {
-                return self.last_words();
+                self.finish()?;
+                return Ok(Ending::Done);
             }
             match self.one_step(&loader)? {
                 StepEnd::Done => {}
                 // The step was given up for a signal; its data will be read again.
                 StepEnd::Interrupted => loader = self.loader(),
-                StepEnd::Skipped => self.step += 1,
+                StepEnd::Skipped => {
+                    self.step += 1;
+                    self.after_step()?;
+                }
                 StepEnd::Rollback => {
                     self.roll_back()?;
                     loader = self.loader();
@@ -387,20 +302,34 @@ impl Engine {
             at(config.sample.interval),
             at(config.train.checkpoint_interval),
         );
+        self.owing = true;
         if eval {
             self.evaluate()?;
         }
         if sample {
             self.sample();
         }
+        if (eval || sample) && self.interrupt.urgency() != Urgency::None {
+            // Perhaps cut short: the checkpoint of the stop says so, and a resume does it.
+            return Ok(());
+        }
+        self.owing = false;
         if checkpoint {
             self.checkpoint(if last { "finished" } else { "interval" }, None)?;
+        }
+        if last {
+            self.finished = Some(self.step);
         }
         Ok(())
     }
 
-    fn last_words(&mut self) -> Result<Ending, Ending> {
-        Ok(Ending::Done)
+    /// What is due at the last step, where the step was not known to be the last when it was made: `max_steps` was
+    /// lowered, or a run that is already there is resumed. A signal during it ends the run at once.
+    fn finish(&mut self) -> Result<(), Ending> {
+        if self.step > 0 && self.finished != Some(self.step) {
+            self.after_step()?;
+        }
+        Ok(())
     }
 
     /// What to do about a loss or gradient that is not finite; no weight has been touched.
@@ -411,11 +340,10 @@ impl Engine {
             "loss"
         };
         let (action, end) = match self.config().train.on_nonfinite {
-            OnNonfinite::Stop => ("stop", StepEnd::Diverged),
             OnNonfinite::Pause => ("pause", StepEnd::Skipped),
             OnNonfinite::Skip => ("skip", StepEnd::Skipped),
             OnNonfinite::Rollback if self.rollbacks < 3 => ("rollback", StepEnd::Rollback),
-            OnNonfinite::Rollback => ("stop", StepEnd::Diverged),
+            OnNonfinite::Stop | OnNonfinite::Rollback => ("stop", StepEnd::Diverged),
         };
         self.emit(Body::Nonfinite {
             step,
@@ -444,233 +372,6 @@ impl Engine {
         });
         self.apply_edit(&format!("schedule.lr_scale={scale:?}"));
         Ok(())
-    }
-
-    /// Commands and signals, obeyed between two steps. `Some` ends the run.
-    fn boundary(&mut self) -> Result<Option<Ending>, Ending> {
-        loop {
-            if self.interrupt.take_checkpoint() {
-                self.checkpoint("command", None)?;
-            }
-            match self.interrupt.urgency() {
-                Urgency::None => {}
-                Urgency::Stop => {
-                    self.checkpoint("stop", None)?;
-                    return Ok(Some(Ending::Done));
-                }
-                Urgency::Preempt => {
-                    self.checkpoint("preempted", None)?;
-                    return Ok(Some(Ending::Preempted));
-                }
-            }
-            while let Some(request) = self
-                .kept_requests
-                .pop_front()
-                .or_else(|| self.link.requests.try_recv().ok())
-            {
-                self.obey(request)?;
-            }
-            if let Some(checkpoint) = self.stop.take() {
-                if checkpoint {
-                    self.checkpoint("stop", None)?;
-                }
-                return Ok(Some(Ending::Done));
-            }
-            if !self.paused {
-                return Ok(None);
-            }
-            self.apply_waiting_config();
-            // Signals set a flag that nothing waits for: look often enough that nobody notices.
-            if let Ok(request) = self.link.requests.recv_timeout(Duration::from_millis(20)) {
-                self.obey(request)?;
-            } else if !self.paused {
-                return Ok(None);
-            }
-        }
-    }
-
-    fn obey(&mut self, request: Request) -> Result<(), Ending> {
-        let Request { id, command } = request;
-        let word = command.word().to_owned();
-        let (refused, message) = match command {
-            Command::Pause { .. } if self.paused => (true, "training is paused already".to_owned()),
-            Command::Pause { hard } => {
-                if hard {
-                    self.checkpoint("pause", None)?;
-                }
-                self.paused = true;
-                self.emit(Body::Paused {
-                    step: self.step,
-                    reason: None,
-                });
-                (false, format!("paused after step {}", self.step))
-            }
-            Command::Resume if !self.paused => (true, "training is not paused".to_owned()),
-            Command::Resume => {
-                self.paused = false;
-                self.emit(Body::ResumedFromPause { step: self.step });
-                (false, format!("goes on with step {}", self.step + 1))
-            }
-            Command::Checkpoint { tag } => {
-                let path = self.checkpoint("command", tag.as_deref())?;
-                (false, format!("{path} is written"))
-            }
-            Command::Eval => match self.evaluate()? {
-                true => (false, "evaluated".to_owned()),
-                false => (
-                    true,
-                    "there is no validation data (data.validation, data.validation_fraction)"
-                        .to_owned(),
-                ),
-            },
-            Command::Sample if self.setup.tokenizer.is_none() => (
-                true,
-                "the data came without a tokenizer, so there is no text to write".to_owned(),
-            ),
-            Command::Sample => {
-                self.sample();
-                (false, "sampled".to_owned())
-            }
-            Command::Stop { checkpoint } => {
-                self.stop = Some(checkpoint);
-                (false, format!("stops after step {}", self.step))
-            }
-            Command::Set { key, value } => self.apply_edit(&format!("{key}={value}")),
-            Command::Reload => self.reload(),
-            Command::Note { text } => (false, text),
-        };
-        self.emit(Body::Reply {
-            step: self.step,
-            id,
-            command: word,
-            refused,
-            message,
-        });
-        Ok(())
-    }
-
-    /// Evaluates the validation data; false where there are none, or a signal came.
-    fn evaluate(&mut self) -> Result<bool, Ending> {
-        let Some(validation) = self.setup.datasets.validation.clone() else {
-            return Ok(false);
-        };
-        let train = &self.config().train;
-        let limit = train.eval_batches.map_or(usize::MAX, |n| n as usize);
-        let height = train.micro_batch;
-        let (mut loss, mut targets, mut bytes) = (0.0, 0u64, Some(0u64));
-        for batch in validation.batches(height).take(limit) {
-            if self.interrupt.urgency() != Urgency::None {
-                return Ok(false);
-            }
-            loss += self.trainer.evaluate(&batch);
-            targets += batch.valid_targets;
-            bytes = bytes
-                .zip(batch.target_bytes)
-                .map(|(sum, bytes)| sum + bytes);
-        }
-        if targets == 0 {
-            return Ok(false);
-        }
-        let mean = loss / targets as f64;
-        let bits = bytes
-            .filter(|bytes| *bytes > 0)
-            .map(|bytes| loss / std::f64::consts::LN_2 / bytes as f64);
-        let best = self.best.is_none_or(|(best, _)| mean < best);
-        self.emit(Body::Eval(Eval {
-            step: self.step,
-            split: "validation".to_owned(),
-            loss: mean,
-            perplexity: mean.exp(),
-            bits_per_byte: bits,
-            tokens: targets,
-            best,
-        }));
-        if best && mean.is_finite() {
-            self.best = Some((mean, self.step));
-            // The best checkpoint is one that is kept; without checkpoints there is none.
-            if self.config().train.checkpoint_interval > 0 {
-                self.checkpoint("best", None)?;
-                self.note_best()?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Lets the model write after each prompt. Its generator is its own, so that training is the same bits with or without.
-    fn sample(&mut self) {
-        let Some(tokenizer) = self.setup.tokenizer.clone() else {
-            return;
-        };
-        let config = self.setup.config.sample.clone();
-        let capacity = self.config().model.max_positions;
-        if self
-            .session
-            .as_ref()
-            .is_none_or(|session| session.capacity() != capacity)
-        {
-            let session = Session::new(
-                &self.trainer.model,
-                self.trainer.precision(),
-                capacity,
-                &self.trainer.cpu,
-            );
-            self.trainer.reserve(session.arena_bytes());
-            self.session = Some(session);
-        }
-        let Some(mut session) = self.session.take() else {
-            return;
-        };
-        let stop = tokenizer.end_of_text();
-        for (number, prompt) in config.prompts.iter().enumerate() {
-            if self.interrupt.urgency() != Urgency::None {
-                break;
-            }
-            let seed = self.setup.config.run.seed ^ (self.step << 8) ^ number as u64;
-            let mut sampler = Sampler::new(SamplerConfig {
-                temperature: config.temperature,
-                top_k: config.top_k,
-                top_p: config.top_p,
-                seed,
-            });
-            let mut ids: Vec<i32> = tokenizer
-                .encode(prompt, tokenizer::SpecialMode::AsText)
-                .into_iter()
-                .map(|id| id as i32)
-                .collect();
-            if ids.is_empty() {
-                // A text begins behind the end of the one before.
-                ids.push(stop.unwrap_or(b'\n'.into()) as i32);
-            }
-            session.truncate(0);
-            let mut decoder = tokenizer.stream_decoder();
-            let mut text = String::new();
-            let mut next = ids;
-            for _ in 0..config.max_tokens {
-                let trainer = &mut self.trainer;
-                let Ok(logits) =
-                    session.read(&next, &mut trainer.arena, &mut trainer.params, &trainer.cpu)
-                else {
-                    break;
-                };
-                let id = sampler.next(logits, tokenizer.vocab_size());
-                if Some(id) == stop || self.interrupt.urgency() != Urgency::None {
-                    break;
-                }
-                text.push_str(&decoder.push(id));
-                next = vec![id as i32];
-            }
-            text.push_str(&decoder.finish());
-            let readable = (self.setup.config.data.source == crate::config::DataSource::Storybook)
-                .then(|| crate::data::storybook::readable(format!("{prompt}{text}")).share());
-            let body = Body::Sample {
-                step: self.step,
-                prompt: prompt.clone(),
-                text,
-                readable,
-            };
-            self.emit(body);
-        }
-        self.session = Some(session);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::checkpoint::{
     read_trainer,
 };
 use crate::config::model_record;
+use crate::data::Dataset;
 use crate::link::Body;
 use crate::model::Model;
 use crate::model::store::{Export, OptimizerSink, OptimizerSource, load_weights, source};
@@ -34,6 +35,32 @@ impl Saver {
                 .map(|tokenizer| tokenizer.to_hf_json().into_bytes()),
         }
     }
+}
+
+/// Counter of a checkpoint that tells its training data from others.
+const DATA: &str = "data fingerprint";
+
+/// Counter of the last step's loss.
+const LOSS: &str = "loss";
+/// Counter that is 1 where a signal cut the evaluation or samples after the step short.
+const OWING: &str = "owing";
+
+fn counter(state: &TrainerState, name: &str) -> Option<f64> {
+    let mut counters = state.counters.iter();
+    counters.find(|(known, _)| known == name).map(|pair| pair.1)
+}
+
+/// The data's fingerprint as a whole number that an f64 holds.
+fn fingerprint(data: &Dataset) -> f64 {
+    let hash = blake3::hash(data.fingerprint().as_bytes());
+    let bytes = hash.as_bytes().iter().take(6);
+    bytes.fold(0, |sum, byte| sum << 8 | u64::from(*byte)) as f64
+}
+
+/// Whether a checkpoint was trained on these data. Older ones know only the number of rows.
+pub fn same_data(state: &TrainerState, data: &Dataset) -> bool {
+    state.data.rows == data.rows().max(1)
+        && counter(state, DATA).is_none_or(|number| number == fingerprint(data))
 }
 
 fn failed(error: &CheckpointError) -> Ending {
@@ -114,6 +141,11 @@ impl Engine {
             seed: config.run.seed,
             best_loss: self.best.map(|(loss, _)| loss),
             best_step: self.best.map_or(0, |(_, step)| step),
+            counters: vec![
+                (DATA.to_owned(), fingerprint(train)),
+                (LOSS.to_owned(), self.last_loss),
+                (OWING.to_owned(), f64::from(u8::from(self.owing))),
+            ],
             ..TrainerState::default()
         };
         let contents = Contents {
@@ -139,14 +171,6 @@ impl Engine {
     pub fn restore(&mut self, found: &Found) -> Result<String, Ending> {
         let fail = |message: String| Ending::Failed { message, code: 5 };
         let state = read_trainer(&found.path).map_err(|error| failed(&error))?;
-        let rows = self.setup.datasets.train.rows();
-        if state.data.rows != rows.max(1) || state.data.seed != self.config().run.seed {
-            return Err(fail(format!(
-                "{}: the data or the seed have changed since it was written (rows {} then, {rows} now): start a new run",
-                found.path.display(),
-                state.data.rows
-            )));
-        }
         load_weights(&found.path, &self.trainer.model, &mut self.trainer.params)
             .map_err(|error| fail(error.to_string()))?;
         let optimizer = found.path.join(checkpoint::OPTIMIZER);
@@ -156,6 +180,11 @@ impl Engine {
         self.tokens = state.tokens;
         self.seconds = state.seconds;
         self.best = state.best_loss.map(|loss| (loss, state.best_step));
+        // The best checkpoint of a last step stands for both.
+        let finished = matches!(&*found.manifest.reason, "finished" | "best");
+        self.finished = finished.then_some(state.step);
+        self.last_loss = counter(&state, LOSS).unwrap_or(f64::NAN);
+        self.owing = counter(&state, OWING) == Some(1.0);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .map_err(|error| failed(&error))?;
         Ok(self.folder.relative(&found.path))

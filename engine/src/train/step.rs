@@ -93,6 +93,16 @@ impl Trainer {
         trainer
     }
 
+    /// Takes over what may change at a boundary: threads and how programs are planned. Plans are made anew.
+    pub fn configure(&mut self, config: &Config, cpu: Cpu) {
+        self.cpu = cpu;
+        self.fuse = config.train.fuse;
+        self.recompute = config.train.recompute;
+        self.training.clear();
+        self.evaluation.clear();
+        self.plan_training(config.train.micro_batch);
+    }
+
     /// The precision of the run.
     pub fn precision(&self) -> Precision {
         self.precision

@@ -45,7 +45,7 @@ fn ask(folders: &[PathBuf], question: &Value) -> Option<Vec<Value>> {
     // A script that ends before it reads is judged by its exit code.
     drop(stdin.write_all(question.to_string().as_bytes()));
     drop(stdin);
-    let output = child.wait_with_output().unwrap();
+    let output = child.wait_with_output().expect("it ends");
     if output.status.code() == Some(NOT_INSTALLED) {
         eprintln!("skipped: {python} has no torch and transformers");
         return None;
@@ -55,13 +55,13 @@ fn ask(folders: &[PathBuf], question: &Value) -> Option<Vec<Value>> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    Some(serde_json::from_slice(&output.stdout).expect("its answer"))
 }
 
 /// Configurations that the library knows, by the tokenizer that they are saved with.
 fn models() -> Vec<(&'static str, Tokenizer, &'static [&'static str])> {
     let special = vec!["<|endoftext|>".to_owned()];
-    let bytes = || Tokenizer::bytes(&special).unwrap();
+    let bytes = || Tokenizer::bytes(&special).expect("a tokenizer");
     let bpe = |split: &str| {
         let options = TrainOptions {
             vocab_size: 400,
@@ -70,7 +70,7 @@ fn models() -> Vec<(&'static str, Tokenizer, &'static [&'static str])> {
             threads: 2,
             ..TrainOptions::default()
         };
-        tokenizer::train(&TEXTS[..3], options).unwrap()
+        tokenizer::train(&TEXTS[..3], options).expect("a tokenizer")
     };
     vec![
         ("llama", bytes(), &["model.tie_embeddings=false"]),

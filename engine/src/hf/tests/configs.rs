@@ -1,7 +1,9 @@
 //! What a config.json may say, and which architecture a model of ours is.
 
 use super::{fixture, gpt2_features};
-use crate::hf::{Architecture, Description, Features, Names, parse};
+use crate::hf::{
+    Architecture, Description, Features, Names, generation_config, parse, tokenizer_config,
+};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -289,4 +291,23 @@ fn features_find_their_architecture() {
             .unwrap_err()
             .contains("as many key heads as heads")
     );
+}
+
+#[test]
+fn other_programs_are_told_to_take_the_tokenizer_as_it_is() {
+    let tokenizer = json!({"added_tokens": [
+        {"id": 3, "content": "<|user|>"}, {"id": 7, "content": "<|endoftext|>"}
+    ]});
+    let tokenizer = tokenizer.to_string();
+    for (eos, token) in [
+        (&[7, 3][..], json!("<|endoftext|>")),
+        (&[3], json!("<|user|>")),
+        (&[5], Value::Null),
+        (&[], Value::Null),
+    ] {
+        let config = tokenizer_config(tokenizer.as_bytes(), &generation_config(None, eos));
+        assert_eq!(config["eos_token"], token);
+        assert_eq!(config["tokenizer_class"], "PreTrainedTokenizerFast");
+        assert_eq!(config["clean_up_tokenization_spaces"], false);
+    }
 }

@@ -37,7 +37,7 @@ pub static ENTRY: Entry = Entry {
 
 /// Rows of a chunk of the backward. A multiple of what the matrix product cuts K at, so that `dw` is summed as in one
 /// product.
-pub(crate) const ROWS: usize = 1024;
+pub(crate) const ROWS: usize = 512;
 
 /// Linear map and rotary positions. Inputs: `x`, `w`, `b` if there is one, `positions`. Output: `y`.
 #[derive(Clone, Debug)]

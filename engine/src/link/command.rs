@@ -1,0 +1,72 @@
+//! Commands: what a person or a script asks of the engine.
+
+use serde::{Deserialize, Serialize};
+
+/// What a person or a script asks of the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Stop after the current step and wait. `hard`: also write a checkpoint.
+    Pause {
+        /// Whether to write a checkpoint.
+        #[serde(default)]
+        hard: bool,
+    },
+    /// Go on after a pause.
+    Resume,
+    /// Write a checkpoint now.
+    Checkpoint {
+        /// A name; tagged checkpoints are never deleted by `keep_last`.
+        #[serde(default)]
+        tag: Option<String>,
+    },
+    /// Evaluate now.
+    Eval,
+    /// Write samples now.
+    Sample,
+    /// End the run.
+    Stop {
+        /// Whether to write a checkpoint first.
+        checkpoint: bool,
+    },
+    /// Change one live key.
+    Set {
+        /// Dotted key.
+        key: String,
+        /// A TOML value.
+        value: String,
+    },
+    /// Read the configuration file again.
+    Reload,
+    /// A line for the log.
+    Note {
+        /// The line.
+        text: String,
+    },
+}
+
+impl Command {
+    /// The command's word, as keys, scripts and replies use it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pause { .. } => "pause",
+            Self::Resume => "resume",
+            Self::Checkpoint { .. } => "checkpoint",
+            Self::Eval => "eval",
+            Self::Sample => "sample",
+            Self::Stop { .. } => "stop",
+            Self::Set { .. } => "set",
+            Self::Reload => "reload",
+            Self::Note { .. } => "note",
+        }
+    }
+}
+
+/// A command with its number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the sender; comes back in [`Body::Reply`].
+    pub id: u64,
+    /// What is asked.
+    pub command: Command,
+}

@@ -1,0 +1,313 @@
+//! Events: what happened in a run, as lines of JSON.
+
+use super::{number, numbers};
+use serde::{Deserialize, Serialize};
+
+/// Version of the event schema, in every `started` event.
+pub const SCHEMA: u32 = 1;
+
+/// One thing that happened in a run: a line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// What.
+    #[serde(flatten)]
+    pub body: Body,
+    /// When: RFC 3339, UTC.
+    pub time: String,
+}
+
+/// What happened. Losses are natural logarithms (nats) per token; times are seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Body {
+    /// An engine took up a run: the first event of each attempt.
+    Started(Box<Started>),
+    /// One optimizer step was done.
+    Step(Step),
+    /// Statistics of the layers, taken every `telemetry.layer_interval` steps.
+    Layers(Layers),
+    /// The model was evaluated.
+    Eval(Eval),
+    /// The model wrote something.
+    Sample {
+        /// After this step.
+        step: u64,
+        /// What it was given.
+        prompt: String,
+        /// What it wrote, without the prompt.
+        text: String,
+        /// Share of the sentences that the demo's grammar accepts; absent for other data.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        readable: Option<f64>,
+    },
+    /// A checkpoint is on the disk, complete and verified.
+    Checkpoint {
+        /// After this step.
+        step: u64,
+        /// Its folder, relative to the run's.
+        path: String,
+        /// Time that writing took.
+        seconds: f64,
+        /// Size on disk.
+        bytes: u64,
+        /// Why: `interval`, `command`, `pause`, `stop`, `preempted`, `best`, `finished`.
+        reason: String,
+    },
+    /// The run goes on from a checkpoint.
+    Resumed {
+        /// Last step done.
+        step: u64,
+        /// The checkpoint's folder, relative to the run's.
+        path: String,
+        /// Number of this attempt, from 1.
+        attempt: u32,
+    },
+    /// Training stands still after this step.
+    Paused {
+        /// Last step done.
+        step: u64,
+        /// Why, where it was not asked for (a full disk, a non-finite loss).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Training goes on.
+    ResumedFromPause {
+        /// Last step done.
+        step: u64,
+    },
+    /// An edit of the configuration is in force from the next step on.
+    ConfigApplied {
+        /// Last step done before it.
+        step: u64,
+        /// Number of the configuration's version, from 1.
+        version: u32,
+        /// What changed.
+        changes: Vec<Change>,
+    },
+    /// An edit of the configuration was refused whole; the old one is in force.
+    ConfigRejected {
+        /// Last step done.
+        step: u64,
+        /// Line in the file, from 1; 0 where the edit was not a file's.
+        line: usize,
+        /// Column, from 1; 0 where the edit was not a file's.
+        column: usize,
+        /// Why.
+        message: String,
+    },
+    /// A command was taken, done or refused.
+    Reply {
+        /// Last step done.
+        step: u64,
+        /// The command's number.
+        id: u64,
+        /// What was asked, as a word.
+        command: String,
+        /// Whether it was refused.
+        refused: bool,
+        /// A line for the person who asked.
+        message: String,
+    },
+    /// A loss or gradient was not finite.
+    Nonfinite {
+        /// The step whose update was not made.
+        step: u64,
+        /// `loss` or `grad_norm`.
+        r#where: String,
+        /// What was done: `stop`, `pause`, `skip`, `rollback`.
+        action: String,
+    },
+    /// Something that the person should know; training goes on.
+    Warning {
+        /// Last step done.
+        #[serde(default)]
+        step: u64,
+        /// A line.
+        message: String,
+    },
+    /// The engine stopped because of an error.
+    Failed {
+        /// Last step done.
+        #[serde(default)]
+        step: u64,
+        /// A line.
+        message: String,
+    },
+    /// The run ended in good order.
+    Finished {
+        /// Last step done.
+        step: u64,
+        /// Loss of that step.
+        #[serde(with = "number")]
+        loss: f64,
+        /// Time spent training, pauses left out.
+        seconds: f64,
+        /// `max_steps`, `stopped`, `preempted`, `diverged`.
+        reason: String,
+    },
+}
+
+/// The head of a run: what is trained, on what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// Version of this schema.
+    pub schema: u32,
+    /// The run's name.
+    pub run: String,
+    /// Number of this attempt, from 1.
+    pub attempt: u32,
+    /// Version of the configuration in force.
+    pub config_version: u32,
+    /// Trained numbers.
+    pub parameters: u64,
+    /// `cpu`, `cuda:0`, ...
+    pub device: String,
+    /// Instruction set of the CPU kernels.
+    pub isa: String,
+    /// Threads of the CPU kernels.
+    pub threads: usize,
+    /// `f32` or `bf16`.
+    #[serde(default)]
+    pub precision: String,
+    /// Last step done (0 for a new run).
+    #[serde(default)]
+    pub step: u64,
+    /// Where training ends.
+    #[serde(default)]
+    pub max_steps: u64,
+    /// Tokens of one optimizer step.
+    #[serde(default)]
+    pub tokens_per_step: u64,
+    /// Entropy of the data in bits per byte, where it is known (the embedded demo).
+    pub floor_bits_per_byte: Option<f64>,
+    /// The same floor in nats per token, to be drawn beside the loss.
+    #[serde(default)]
+    pub floor_loss: Option<f64>,
+    /// Mean bytes of a token, where text is trained on.
+    #[serde(default)]
+    pub bytes_per_token: Option<f64>,
+    /// Names of the layers, in the order of `layers` events.
+    #[serde(default)]
+    pub layers: Vec<String>,
+    /// Memory by kind.
+    pub memory: Memory,
+    /// Every configuration key with its value in force and its class, for screens.
+    #[serde(default)]
+    pub config: Vec<ConfigValue>,
+}
+
+/// One configuration key as it is in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConfigValue {
+    /// Dotted key.
+    pub key: String,
+    /// Its value, as TOML.
+    pub value: String,
+    /// `live`, `boundary` or `restart`.
+    pub class: String,
+    /// Where it comes from: `default`, `file`, `flag`, `edit`, `checkpoint`.
+    pub source: String,
+}
+
+/// Bytes by kind, from the plan. `total` predicts the process's peak resident set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Parameters.
+    pub parameters: u64,
+    /// Gradients of the parameters.
+    pub gradients: u64,
+    /// Optimizer state.
+    pub optimizer: u64,
+    /// Values and gradients of one micro-batch.
+    pub activations: u64,
+    /// Scratch of the operations.
+    pub workspace: u64,
+    /// Token ids and batches.
+    pub data: u64,
+    /// The program itself: code, threads, screen, tokenizer.
+    pub runtime: u64,
+    /// The sum.
+    pub total: u64,
+}
+
+/// One optimizer step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Attempt that made it.
+    pub attempt: u32,
+    /// Mean over this step's valid targets, before its update; nats per token.
+    #[serde(with = "number")]
+    pub loss: f64,
+    /// Learning rate of this step.
+    #[serde(with = "number")]
+    pub lr: f64,
+    /// Global gradient norm, before clipping.
+    #[serde(with = "number")]
+    pub grad_norm: f64,
+    /// Whether the gradient was clipped.
+    pub clipped: bool,
+    /// Tokens trained on so far.
+    pub tokens: u64,
+    /// Of this step.
+    pub tokens_per_second: f64,
+    /// Of this step.
+    pub step_seconds: f64,
+    /// Time of `step_seconds` spent waiting for data.
+    pub data_wait_seconds: f64,
+}
+
+/// Root mean squares, one number a layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Layers {
+    /// After this step.
+    pub step: u64,
+    /// Names of the layers.
+    pub names: Vec<String>,
+    /// Of the layer's output.
+    #[serde(with = "numbers")]
+    pub activation_rms: Vec<f64>,
+    /// Of the gradient of its parameters.
+    #[serde(with = "numbers")]
+    pub gradient_rms: Vec<f64>,
+    /// Of its parameters.
+    #[serde(with = "numbers")]
+    pub weight_rms: Vec<f64>,
+    /// RMS of the last update over RMS of the parameters.
+    #[serde(with = "numbers")]
+    pub update_ratio: Vec<f64>,
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Eval {
+    /// After this step.
+    pub step: u64,
+    /// `validation`.
+    pub split: String,
+    /// Nats per token.
+    #[serde(with = "number")]
+    pub loss: f64,
+    /// `e^loss`.
+    #[serde(with = "number")]
+    pub perplexity: f64,
+    /// Bits per byte of text; null where the bytes are not known.
+    pub bits_per_byte: Option<f64>,
+    /// Targets evaluated.
+    pub tokens: u64,
+    /// Whether this is the lowest loss so far.
+    #[serde(default)]
+    pub best: bool,
+}
+
+/// One changed key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Dotted key.
+    pub key: String,
+    /// Value before, as TOML.
+    pub from: String,
+    /// Value now, as TOML.
+    pub to: String,
+}

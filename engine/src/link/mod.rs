@@ -1,0 +1,153 @@
+//! What crosses the border between the engine and everybody else: [`Event`]s out, [`Command`]s in.
+//!
+//! The engine writes every event to the run's folder itself; the terminal UI, headless mode and readers of old runs all
+//! understand the same lines. The JSON form is a contract: fields are added, never renamed (schema 1).
+
+mod command;
+mod event;
+pub mod number;
+pub mod numbers;
+#[cfg(test)]
+mod tests;
+
+pub use command::{Command, Request};
+pub use event::{Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started, Step};
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+/// What a signal asks for. Signals only set this flag; the engine reads it at every micro-batch, in evaluation, sampling
+/// and while it writes a checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt {
+    level: Arc<AtomicU8>,
+    save: Arc<AtomicBool>,
+}
+
+/// How urgent an interrupt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Nothing asked.
+    None,
+    /// Stop at the next step with a checkpoint (first SIGINT).
+    Stop,
+    /// Write a checkpoint and leave the machine (SIGTERM, SIGUSR1).
+    Preempt,
+}
+
+impl Interrupt {
+    /// Asks for a stop; a preemption is not weakened by a later stop.
+    pub fn raise(&self, urgency: Urgency) {
+        self.level.fetch_max(urgency as u8, Ordering::SeqCst);
+    }
+
+    /// Asks for a checkpoint without stopping (SIGUSR2).
+    pub fn raise_checkpoint(&self) {
+        self.save.store(true, Ordering::SeqCst);
+    }
+
+    /// What is asked for.
+    pub fn urgency(&self) -> Urgency {
+        match self.level.load(Ordering::SeqCst) {
+            0 => Urgency::None,
+            1 => Urgency::Stop,
+            _ => Urgency::Preempt,
+        }
+    }
+
+    /// Whether a checkpoint was asked for since the last call.
+    pub fn take_checkpoint(&self) -> bool {
+        self.save.swap(false, Ordering::SeqCst)
+    }
+
+    /// The flag itself, for a signal handler that may only store to it.
+    pub fn level(&self) -> Arc<AtomicU8> {
+        Arc::clone(&self.level)
+    }
+}
+
+/// The engine's end of the link.
+#[derive(Debug)]
+pub struct EngineLink {
+    /// Requests, to be read at boundaries.
+    pub requests: Receiver<Request>,
+    events: Option<SyncSender<Event>>,
+    waiting: VecDeque<Event>,
+    dropped: u64,
+}
+
+/// The other end: a screen, a printer, a test.
+#[derive(Debug)]
+pub struct Client {
+    /// Where commands go.
+    pub requests: SyncSender<Request>,
+    /// What happens.
+    pub events: Receiver<Event>,
+}
+
+const EVENTS: usize = 1024;
+const WAITING: usize = 65_536;
+
+/// A link between an engine and a client, with bounded channels.
+pub fn link() -> (EngineLink, Client) {
+    let (request_sender, request_receiver) = sync_channel(64);
+    let (event_sender, event_receiver) = sync_channel(EVENTS);
+    let engine = EngineLink {
+        requests: request_receiver,
+        events: Some(event_sender),
+        waiting: VecDeque::new(),
+        dropped: 0,
+    };
+    (
+        engine,
+        Client {
+            requests: request_sender,
+            events: event_receiver,
+        },
+    )
+}
+
+impl EngineLink {
+    /// Hands an event over without ever waiting: a slow reader gets it later, a very slow one loses the oldest (they are
+    /// in the run's folder), a reader that has gone is forgotten.
+    pub fn emit(&mut self, event: Event) {
+        let Some(sender) = &self.events else { return };
+        self.waiting.push_back(event);
+        while let Some(event) = self.waiting.pop_front() {
+            match sender.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.waiting.push_front(event);
+                    if self.waiting.len() > WAITING {
+                        self.waiting.pop_front();
+                        self.dropped += 1;
+                    }
+                    return;
+                }
+                Err(TrySendError::Disconnected(_)) => {
+                    self.events = None;
+                    self.waiting.clear();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Delivers what is left, waiting for the reader: for the last events of a run.
+    pub fn flush(&mut self) {
+        if let Some(sender) = &self.events {
+            for event in self.waiting.drain(..) {
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Events that a very slow reader lost.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}

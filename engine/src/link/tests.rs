@@ -1,0 +1,71 @@
+use super::*;
+
+#[test]
+fn events_survive_json() {
+    let step = Step {
+        step: 3,
+        loss: f64::NAN,
+        lr: 1e-3,
+        grad_norm: f64::INFINITY,
+        ..Step::default()
+    };
+    let event = Event {
+        body: Body::Step(step),
+        time: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    let line = serde_json::to_string(&event).unwrap();
+    assert!(
+        line.starts_with("{\"event\":\"step\",\"step\":3,"),
+        "{line}"
+    );
+    assert!(
+        line.contains("\"loss\":\"NaN\"") && line.contains("\"grad_norm\":\"inf\""),
+        "{line}"
+    );
+    let back: Event = serde_json::from_str(&line).unwrap();
+    let Body::Step(back) = back.body else {
+        panic!("another event: {line}")
+    };
+    assert!(back.loss.is_nan() && back.grad_norm == f64::INFINITY && back.lr == 1e-3);
+    let layers = Layers {
+        activation_rms: vec![1.0, f64::NEG_INFINITY],
+        ..Layers::default()
+    };
+    let event = Event {
+        body: Body::Layers(layers.clone()),
+        time: String::new(),
+    };
+    let back: Event = serde_json::from_str(&serde_json::to_string(&event).unwrap()).unwrap();
+    assert_eq!(back.body, Body::Layers(layers));
+}
+
+#[test]
+fn a_slow_reader_loses_nothing_and_a_gone_one_stops_nothing() {
+    let (mut engine, client) = link();
+    for step in 0..3000 {
+        engine.emit(Event {
+            body: Body::ResumedFromPause { step },
+            time: String::new(),
+        });
+    }
+    let reader = std::thread::spawn(move || client.events.iter().count());
+    engine.flush();
+    drop(engine);
+    assert_eq!(reader.join().unwrap(), 3000);
+    let (mut engine, client) = link();
+    drop(client);
+    engine.emit(Event {
+        body: Body::ResumedFromPause { step: 1 },
+        time: String::new(),
+    });
+}
+
+#[test]
+fn interrupts_only_grow() {
+    let interrupt = Interrupt::default();
+    interrupt.raise(Urgency::Preempt);
+    interrupt.raise(Urgency::Stop);
+    assert_eq!(interrupt.urgency(), Urgency::Preempt);
+    interrupt.raise_checkpoint();
+    assert!(interrupt.take_checkpoint() && !interrupt.take_checkpoint());
+}

@@ -1,0 +1,110 @@
+//! Commands and signals, obeyed between two steps.
+
+use super::run::{Ending, Engine};
+use crate::link::{Body, Command, Request, Urgency};
+use std::time::Duration;
+
+impl Engine {
+    /// Commands and signals, obeyed between two steps. `Some` ends the run.
+    pub(super) fn boundary(&mut self) -> Result<Option<Ending>, Ending> {
+        loop {
+            if self.interrupt.take_checkpoint() {
+                self.checkpoint("command", None)?;
+            }
+            match self.interrupt.urgency() {
+                Urgency::None => {}
+                Urgency::Stop => {
+                    self.checkpoint("stop", None)?;
+                    return Ok(Some(Ending::Done));
+                }
+                Urgency::Preempt => {
+                    self.checkpoint("preempted", None)?;
+                    return Ok(Some(Ending::Preempted));
+                }
+            }
+            while let Some(request) = self
+                .kept_requests
+                .pop_front()
+                .or_else(|| self.link.requests.try_recv().ok())
+            {
+                self.obey(request)?;
+            }
+            if let Some(checkpoint) = self.stop.take() {
+                if checkpoint {
+                    self.checkpoint("stop", None)?;
+                }
+                return Ok(Some(Ending::Done));
+            }
+            if !self.paused {
+                return Ok(None);
+            }
+            self.apply_waiting_config();
+            // Signals set a flag that nothing waits for: look often enough that nobody notices.
+            if let Ok(request) = self.link.requests.recv_timeout(Duration::from_millis(20)) {
+                self.obey(request)?;
+            } else if !self.paused {
+                return Ok(None);
+            }
+        }
+    }
+
+    pub(super) fn obey(&mut self, request: Request) -> Result<(), Ending> {
+        let Request { id, command } = request;
+        let word = command.word().to_owned();
+        let (refused, message) = match command {
+            Command::Pause { .. } if self.paused => (true, "training is paused already".to_owned()),
+            Command::Pause { hard } => {
+                if hard {
+                    self.checkpoint("pause", None)?;
+                }
+                self.paused = true;
+                self.emit(Body::Paused {
+                    step: self.step,
+                    reason: None,
+                });
+                (false, format!("paused after step {}", self.step))
+            }
+            Command::Resume if !self.paused => (true, "training is not paused".to_owned()),
+            Command::Resume => {
+                self.paused = false;
+                self.emit(Body::ResumedFromPause { step: self.step });
+                (false, format!("goes on with step {}", self.step + 1))
+            }
+            Command::Checkpoint { tag } => {
+                let path = self.checkpoint("command", tag.as_deref())?;
+                (false, format!("{path} is written"))
+            }
+            Command::Eval => {
+                if self.evaluate()? {
+                    (false, "evaluated".to_owned())
+                } else {
+                    let keys = "data.validation, data.validation_fraction";
+                    (true, format!("there is no validation data ({keys})"))
+                }
+            }
+            Command::Sample if self.setup.tokenizer.is_none() => (
+                true,
+                "the data came without a tokenizer, so there is no text to write".to_owned(),
+            ),
+            Command::Sample => {
+                self.sample();
+                (false, "sampled".to_owned())
+            }
+            Command::Stop { checkpoint } => {
+                self.stop = Some(checkpoint);
+                (false, format!("stops after step {}", self.step))
+            }
+            Command::Set { key, value } => self.apply_edit(&format!("{key}={value}")),
+            Command::Reload => self.reload(),
+            Command::Note { text } => (false, text),
+        };
+        self.emit(Body::Reply {
+            step: self.step,
+            id,
+            command: word,
+            refused,
+            message,
+        });
+        Ok(())
+    }
+}

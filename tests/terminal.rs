@@ -1,0 +1,263 @@
+//! The screen in a real (pseudo-)terminal: keys reach the engine, and the terminal is given back whichever way it ends.
+//!
+//! `setsid --ctty` makes the pseudo-terminal the program's own; where there is none the tests say so and pass.
+
+#![cfg(unix)]
+
+#[expect(dead_code, reason = "only the place and the record are wanted here")]
+mod common;
+
+use common::{ENDLESS, PATIENCE, Place};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+const SLOW: (&str, &str) = ("train.batch_size", "32");
+
+/// A terminal of 80 by 24 with the program in it.
+struct Terminal {
+    child: Child,
+    keys: File,
+    /// Kept open, so that the terminal's modes can be looked at when the program is gone.
+    screen: File,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Terminal {
+    /// Starts `arguments` in a terminal; none where that cannot be done.
+    fn start(place: &Place, arguments: &[&str]) -> Option<Self> {
+        if Command::new("setsid")
+            .args(["--ctty", "true"])
+            .output()
+            .is_err()
+        {
+            eprintln!("skipped: no setsid here");
+            return None;
+        }
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        grantpt(&master).expect("granted");
+        unlockpt(&master).expect("unlocked");
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&master, size).expect("a size");
+        let name = ptsname(&master, Vec::new()).expect("a name");
+        let screen = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
+            .open(name.to_str().expect("a path"))
+            .expect("its other end");
+        let end = || screen.try_clone().expect("a descriptor");
+        let mut command = Command::new("setsid");
+        place.settle(&mut command);
+        let child = command
+            .args(["--ctty", env!("CARGO_BIN_EXE_zerollm")])
+            .args(arguments)
+            .env("TERM", "xterm-256color")
+            .env("LC_ALL", "C.UTF-8")
+            .env("LANG", "C.UTF-8")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .expect("the program starts");
+        let keys = File::from(master);
+        let mut from = keys.try_clone().expect("a descriptor");
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            // It ends with an error once every other end is closed.
+            while let Ok(read @ 1..) = from.read(&mut piece) {
+                kept.lock().expect("no panic").extend(&piece[..read]);
+            }
+        });
+        Some(Self {
+            child,
+            keys,
+            screen,
+            bytes,
+            reader: Some(reader),
+        })
+    }
+
+    /// What the terminal shows.
+    fn shown(&self) -> vt100::Parser {
+        let mut parser = vt100::Parser::new(24, 80, 0);
+        parser.process(&self.bytes.lock().expect("no panic"));
+        parser
+    }
+
+    fn wait(&mut self, what: &str, is: impl Fn(&str) -> bool) {
+        let begin = Instant::now();
+        loop {
+            let contents = self.shown().screen().contents();
+            if is(&contents) {
+                return;
+            }
+            let over = self.child.try_wait().expect("a child");
+            assert!(
+                over.is_none(),
+                "ended ({over:?}) without {what}:\n{contents}"
+            );
+            assert!(begin.elapsed() < PATIENCE, "no {what} in time:\n{contents}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys
+            .write_all(keys.as_bytes())
+            .expect("the terminal takes keys");
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
+    }
+
+    /// Waits for the end: the exit code must be this, and the terminal as it was.
+    fn expect(mut self, code: i32) -> String {
+        let begin = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            let contents = self.shown().screen().contents();
+            assert!(begin.elapsed() < PATIENCE, "does not end:\n{contents}");
+            sleep(Duration::from_millis(20));
+        };
+        let modes = tcgetattr(&self.screen).expect("a terminal").local_modes;
+        assert!(
+            modes.contains(LocalModes::ICANON | LocalModes::ECHO),
+            "raw mode is left"
+        );
+        // With the last other end closed, the reader has all.
+        drop(std::mem::replace(
+            &mut self.screen,
+            File::open("/dev/null").expect("there"),
+        ));
+        self.reader
+            .take()
+            .expect("taken once")
+            .join()
+            .expect("no panic");
+        let shown = self.shown();
+        let contents = shown.screen().contents();
+        assert_eq!(status.code(), Some(code), "{contents}");
+        assert!(
+            !shown.screen().alternate_screen(),
+            "the alternate screen is left:\n{contents}"
+        );
+        assert!(!shown.screen().hide_cursor(), "the cursor is shown");
+        assert!(
+            !shown.screen().bracketed_paste(),
+            "pasted text is plain again"
+        );
+        let bytes = self.bytes.lock().expect("no panic").clone();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.contains("\x1b[?1049h") && text.contains("\x1b[?1049l"));
+        assert!(!text.contains("panicked"), "{contents}");
+        contents
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn keys_pause_go_on_and_stop_with_a_checkpoint() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let arguments = ["train", "c.toml", "--run", "r"];
+    let Some(mut terminal) = Terminal::start(&place, &arguments) else {
+        return;
+    };
+    terminal.wait("a step", |shown| {
+        shown.contains("RUN") && shown.contains("loss")
+    });
+    terminal.press("p");
+    terminal.wait("a pause", |shown| shown.contains("PAUSED"));
+    terminal.press("p");
+    terminal.wait("an end of the pause", |shown| !shown.contains("PAUSED"));
+    terminal.press("q");
+    terminal.wait("the dialog", |shown| shown.contains("Leave this run?"));
+    terminal.press("\r");
+    let left = terminal.expect(0);
+    assert!(left.contains("the run is in"), "{left}");
+    let events = place.events("r");
+    for word in ["paused", "resumed_from_pause", "checkpoint", "finished"] {
+        assert!(events.iter().any(|event| event["event"] == word), "{word}");
+    }
+    let steps = place.losses("r").len() as u64;
+    assert_eq!(place.checkpoints("r"), [steps]);
+}
+
+#[test]
+fn a_signal_closes_the_screen_and_gives_the_terminal_back() {
+    for (signal, code) in [(Signal::TERM, 75), (Signal::INT, 0)] {
+        let place = Place::new(&[ENDLESS, SLOW]);
+        let Some(mut terminal) = Terminal::start(&place, &["train", "c.toml", "--run", "r"]) else {
+            return;
+        };
+        terminal.wait("a step", |shown| {
+            shown.contains("RUN") && shown.contains("loss")
+        });
+        terminal.signal(signal);
+        terminal.expect(code);
+        assert_eq!(place.checkpoints("r").len(), 1);
+    }
+}
+
+#[test]
+fn a_terminal_that_goes_away_leaves_training_on() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let Some(mut terminal) = Terminal::start(&place, &["train", "c.toml", "--run", "r"]) else {
+        return;
+    };
+    terminal.wait("a step", |shown| {
+        shown.contains("RUN") && shown.contains("loss")
+    });
+    terminal.signal(Signal::HUP);
+    let at = place.losses("r").len();
+    let begin = Instant::now();
+    while place.losses("r").len() < at + 5 {
+        assert!(begin.elapsed() < PATIENCE, "it goes on");
+        assert!(
+            terminal.child.try_wait().expect("a child").is_none(),
+            "it is on"
+        );
+        sleep(Duration::from_millis(20));
+    }
+    terminal.signal(Signal::INT);
+    terminal.expect(0);
+    assert_eq!(place.checkpoints("r").len(), 1);
+}
+
+#[test]
+fn a_run_that_diverged_stays_on_the_screen_until_it_is_left() {
+    let place = Place::new(&[("optimizer.lr", "1e30")]);
+    let Some(mut terminal) = Terminal::start(&place, &["train", "c.toml", "--run", "r"]) else {
+        return;
+    };
+    terminal.wait("the end", |shown| shown.contains("not finite"));
+    terminal.press("q");
+    let left = terminal.expect(3);
+    assert!(left.contains("not finite"), "{left}");
+}
