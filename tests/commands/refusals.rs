@@ -317,7 +317,7 @@ fn usage() {
             told.err
         );
         assert!(
-            told.err.starts_with("error: ") && !told.err.contains("panicked"),
+            told.err.starts_with("zerollm: ") && !told.err.contains("panicked"),
             "{}",
             told.err
         );
