@@ -87,6 +87,29 @@ fn models_that_are_none() {
 }
 
 #[test]
+fn ids_need_no_tokenizer() {
+    // One that cannot be read is told, and does no harm.
+    let place = Place::new();
+    for file in ["config.json", "model.safetensors"] {
+        let content = std::fs::read(super::fixture("llama").join(file)).expect("a fixture");
+        place.file(&format!("unread/{file}"), content);
+    }
+    place.file("unread/tokenizer.json", "{}");
+    let base = ["generate", "--model", "unread", "--max-tokens", "2"];
+    let told = place.run(&[&base[..], &["--tokens", "1,2"]].concat());
+    assert_eq!(
+        (told.code, told.out.lines().count()),
+        (0, 1),
+        "{}",
+        told.err
+    );
+    assert!(told.err.contains("tokenizer.json"), "{}", told.err);
+    assert_eq!(told.err.lines().count(), 1, "{}", told.err);
+    let prompt = [&base[..], &["--prompt", "a"]].concat();
+    refused(&place, &[(&prompt, "--tokens")]);
+}
+
+#[test]
 fn a_runs_own_checkpoint_that_is_damaged() {
     let place = Place::new();
     place.file("tiny.toml", super::TINY);
@@ -294,7 +317,7 @@ fn usage() {
             told.err
         );
         assert!(
-            told.err.starts_with("error: ") && !told.err.contains("panicked"),
+            told.err.starts_with("zerollm: ") && !told.err.contains("panicked"),
             "{}",
             told.err
         );

@@ -23,8 +23,8 @@ fn resumed_twice() -> Place {
     }
     let resumed = json!({ "event": "resumed", "step": 4, "path": "checkpoints/step_00000004", "attempt": 2,
         "time": "2026-01-01T00:00:00Z" });
-    events.push_str(&resumed.to_string());
-    events.push('\n');
+    events += &resumed.to_string();
+    events += "\n";
     for number in 5..=8 {
         events += &step(number, 2, &json!(10.0 + number as f64));
     }

@@ -17,7 +17,7 @@ use std::path::Path;
     long_about = "Compare runs: the loss of the last step, the best evaluation, speed, and every configuration key in which \
         they differ.",
     after_help = "Example:\n  zerollm compare demo demo-2\n  zerollm compare a b c --json\n\n\
-        JSON: runs (name, step, loss, best_validation_loss, best_validation_step, tokens, tokens_per_second, parameters),\n\
+        JSON: runs (name, step, loss, best_validation_loss, best_validation_step, tokens, tokens_per_second, parameters), \
         differences (key to the value of each run in order, as TOML; null where a run has no such key)."
 )]
 pub struct Arguments {

@@ -1,7 +1,7 @@
 //! `zerollm generate`: continues a prompt.
 
 use super::Failure;
-use super::model::{ModelFlags, check_ids, parse_ids};
+use super::model::{ModelFlags, check_ids, need_tokenizer, parse_ids};
 use crate::out;
 use clap::Args;
 use engine::infer::generate::Writing;
@@ -21,8 +21,8 @@ use tokenizer::SpecialMode;
     after_help = "Examples:\n  zerollm generate --run demo --prompt \"One day \"\n  \
         zerollm generate --run demo@500 --prompt \"One day \" --temperature 0     (greedy)\n  \
         zerollm generate --model ./Qwen3-0.6B --tokens 785,6722,315 --max-tokens 20 --json\n\n\
-        JSON: text (what was written; null without a tokenizer), ids (prompt included), prompt_tokens, finish\n\
-        (end_of_text, max_tokens, context), prompt_seconds, tokens_per_second (behind the first token, whose time is the\n\
+        JSON: text (what was written; null without a tokenizer), ids (prompt included), prompt_tokens, finish \
+        (end_of_text, max_tokens, context), prompt_seconds, tokens_per_second (behind the first token, whose time is the \
         prompt's; null for fewer than two)."
 )]
 pub struct Arguments {
@@ -102,6 +102,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         max_tokens: arguments.max_tokens,
         ignore_end: arguments.ignore_eos,
     };
+    if let Some(error) = &loaded.tokenizer_error {
+        eprintln!("zerollm: {error}; ids take the place of text");
+    }
     // The decoder borrows the tokenizer while the model writes.
     let tokenizer = loaded.tokenizer.take();
     let writable = tokenizer
@@ -130,7 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     }
     let written = outcome.map_err(|error| {
         Failure::new(
-            2,
+            error.exit_code(),
             format!("the prompt has {} tokens: {error}", prompt.len()),
         )
     })?;
@@ -166,12 +169,7 @@ fn show(piece: &str, text: &mut String) -> Result<(), Failure> {
 
 /// The ids of a prompt; of an empty one the id behind which a text begins.
 fn encode(text: &str, loaded: &Loaded) -> Result<Vec<u32>, Failure> {
-    let Some(tokenizer) = &loaded.tokenizer else {
-        return Err(Failure::new(
-            2,
-            "the model has no tokenizer.json: give ids with --tokens 1,2,3",
-        ));
-    };
+    let tokenizer = need_tokenizer(loaded)?;
     let mut ids = tokenizer.encode(text, SpecialMode::Parse);
     if ids.is_empty() {
         let start = loaded

@@ -86,7 +86,7 @@ pub struct ConfigFlags {
     /// Set a key of the configuration, such as optimizer.lr=1e-3 (a TOML value; other text is a string)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Where to compute: auto, cpu, cuda[:N], rocm[:N]
+    /// Where to compute: auto, cpu, cuda, cuda:N, rocm, rocm:N
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 }

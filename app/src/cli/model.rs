@@ -6,6 +6,7 @@ use engine::checkpoint::{self, CheckpointError};
 use engine::infer::load::{LoadError, Loaded};
 use engine::run_folder::{RunError, find, split_step};
 use std::path::{Path, PathBuf};
+use tokenizer::Tokenizer;
 
 /// A model: of a run, or in a folder.
 #[derive(Clone, Debug, Args)]
@@ -43,7 +44,7 @@ pub struct ModelFlags {
 /// Where a model computes.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
-    /// Where to compute: auto, cpu, cuda[:N], rocm[:N]
+    /// Where to compute: auto, cpu, cuda, cuda:N, rocm, rocm:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
     /// Threads [default: what affinity and quota allow]
@@ -162,6 +163,20 @@ impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Self {
         RunError::from(error).into()
     }
+}
+
+/// The model's tokenizer.
+///
+/// # Errors
+/// If it has none, or one that cannot be read.
+pub fn need_tokenizer(loaded: &Loaded) -> Result<&Tokenizer, Failure> {
+    loaded.tokenizer.as_ref().ok_or_else(|| {
+        let why = loaded.tokenizer_error.as_ref().map_or_else(
+            || "the model has no tokenizer.json".to_owned(),
+            ToString::to_string,
+        );
+        Failure::new(2, format!("{why}: give ids with --tokens 1,2,3"))
+    })
 }
 
 /// Token ids as `1,2,3`.

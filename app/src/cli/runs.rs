@@ -13,7 +13,7 @@ use serde_json::json;
     about = "List the runs",
     long_about = "List the runs of a folder, the newest first.",
     after_help = "Example:\n  zerollm runs\n  zerollm runs --runs /data/runs --json\n\n\
-        JSON: runs, each with name, path, state (running, finished, stopped, failed, interrupted, new), step, max_steps,\n\
+        JSON: runs, each with name, path, state (running, finished, stopped, failed, interrupted, new), step, max_steps, \
         loss, validation_loss, checkpoints, best, parameters, tokens, attempt, created, started, what, process, parent."
 )]
 pub struct Arguments {

@@ -1,7 +1,7 @@
 //! `zerollm score`: how likely a text is to a model.
 
 use super::Failure;
-use super::model::{ModelFlags, check_ids, parse_ids, read_text};
+use super::model::{ModelFlags, check_ids, need_tokenizer, parse_ids, read_text};
 use crate::out;
 use clap::Args;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use tokenizer::{SpecialMode, Tokenizer};
         a context before it. The first token has nothing before it and is not scored.",
     after_help = "Examples:\n  zerollm score --run demo --input story.txt\n  \
         zerollm score --model ./gpt2 --tokens 464,3280,318 --json\n\n\
-        JSON: ids, logprobs (natural log; the first is null), mean_loss (nats a token), perplexity (e^mean_loss),\n\
+        JSON: ids, logprobs (natural log; the first is null), mean_loss (nats a token), perplexity (e^mean_loss), \
         bits_per_byte (of the text that the scored tokens stand for, special tokens none; null for --tokens)."
 )]
 pub struct Arguments {
@@ -63,12 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let ids = match (ids, &text) {
         (Some(ids), _) => ids,
         (None, text) => {
-            let Some(tokenizer) = &loaded.tokenizer else {
-                return Err(Failure::new(
-                    2,
-                    "the model has no tokenizer.json: give ids with --tokens 1,2,3",
-                ));
-            };
+            let tokenizer = need_tokenizer(&loaded)?;
             let mode = if arguments.no_special {
                 SpecialMode::AsText
             } else {
@@ -87,7 +82,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             ),
         ));
     }
-    let logprobs = loaded.score(&ids);
+    let logprobs = loaded
+        .score(&ids)
+        .map_err(|error| Failure::new(4, error.to_string()))?;
     let mean_loss = -logprobs.iter().sum::<f64>() / logprobs.len() as f64;
     let bits_per_byte = text
         .as_ref()

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
     long_about = "Show a run: how it stands, its losses, evaluations, checkpoints and last samples, what went wrong, and its \
         configuration. Of a step that was trained twice, what the last attempt measured.",
     after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show runs/demo | head\n\n\
-        JSON: the fields of `zerollm runs`, and steps (at most 20, evenly spaced: step, loss, lr, grad_norm,\n\
-        tokens_per_second), evaluations (step, loss, perplexity, bits_per_byte), checkpoint_events, samples, messages,\n\
+        JSON: the fields of `zerollm runs`, and steps (at most 20, evenly spaced: step, loss, lr, grad_norm, \
+        tokens_per_second), evaluations (step, loss, perplexity, bits_per_byte), checkpoint_events, samples, messages, \
         config (key, value, source)."
 )]
 pub struct Arguments {

@@ -1,6 +1,6 @@
 //! Writing: token after token, until the text ends, is long enough, or fills the context.
 
-use super::load::Loaded;
+use super::load::{Loaded, NoRoom};
 use super::sample::{Sampler, SamplerConfig};
 use super::session::{Session, TooLong};
 use std::time::Instant;
@@ -41,6 +41,27 @@ impl Finish {
     }
 }
 
+/// Why nothing can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The prompt is longer than the context.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// The caches do not fit.
+    #[error(transparent)]
+    Memory(#[from] NoRoom),
+}
+
+impl WriteError {
+    /// The process's exit code for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::TooLong(_) => 2,
+            Self::Memory(_) => 4,
+        }
+    }
+}
+
 /// What was written, and how fast.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -67,17 +88,17 @@ impl Loaded {
     /// vocabulary stands for no text). Every token goes to `each` as soon as it is there; `false` stops.
     ///
     /// # Errors
-    /// If the prompt is longer than the model's context.
+    /// If the prompt is longer than the model's context, or the caches do not fit into memory.
     pub fn write(
         &mut self,
         prompt: &[u32],
         writable: usize,
         writing: &Writing,
         each: &mut dyn FnMut(u32) -> bool,
-    ) -> Result<Written, TooLong> {
+    ) -> Result<Written, WriteError> {
         let context = self.context();
         if prompt.len() > context {
-            return Err(TooLong { capacity: context });
+            return Err(TooLong { capacity: context }.into());
         }
         let mut written = Written {
             tokens: Vec::new(),
@@ -90,6 +111,7 @@ impl Loaded {
         }
         // Caches for what can be written, not for the whole context, which may be long.
         let capacity = context.min(prompt.len().saturating_add(writing.max_tokens));
+        self.check_caches(capacity)?;
         let mut session = Session::new(&self.model, self.precision, capacity, &self.cpu);
         self.reserve(session.arena_bytes());
         let mut sampler = Sampler::new(writing.sampler);

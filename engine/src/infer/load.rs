@@ -9,6 +9,7 @@ use crate::launch::{LaunchError, cpu};
 use crate::model::Model;
 use crate::model::store::load_weights;
 use crate::param::Params;
+use crate::tape::Tape;
 use crate::train::step::precision;
 use kernels::arena::Arena;
 use kernels::{Cpu, Precision};
@@ -23,8 +24,10 @@ pub struct Loaded {
     pub model: Model,
     /// Its weights, without gradients.
     pub params: Params,
-    /// Its tokenizer, where the folder has one.
+    /// Its tokenizer, where the folder has one that can be read.
     pub tokenizer: Option<Tokenizer>,
+    /// Why a tokenizer that the folder has cannot be read: ids can be worked with all the same.
+    pub tokenizer_error: Option<TokenizerError>,
     /// Ids that end a text: what the folder says, else the tokenizer's.
     pub stops: Vec<u32>,
     /// Threads and instruction set.
@@ -49,9 +52,6 @@ pub enum LoadError {
     /// Its config.json or a flag is refused.
     #[error("{0}")]
     Config(String),
-    /// Its tokenizer cannot be read.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
     /// Its weights cannot be read.
     #[error(transparent)]
     Weights(#[from] HfError),
@@ -59,13 +59,30 @@ pub enum LoadError {
     #[error(transparent)]
     Device(#[from] LaunchError),
     /// The weights do not fit.
-    #[error("the model needs {} MiB of memory, {} MiB are free", need >> 20, free >> 20)]
-    Memory {
-        /// Bytes needed.
-        need: u64,
-        /// Bytes free.
-        free: u64,
-    },
+    #[error(transparent)]
+    Memory(#[from] NoRoom),
+}
+
+/// Something does not fit into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} needs {} MiB of memory, {} MiB are free", need >> 20, free >> 20)]
+pub struct NoRoom {
+    /// What.
+    pub what: &'static str,
+    /// Bytes needed.
+    pub need: u64,
+    /// Bytes free.
+    pub free: u64,
+}
+
+impl NoRoom {
+    /// Refuses what does not fit, where the system says how much is free.
+    pub(super) fn check(what: &'static str, need: u64) -> Result<(), Self> {
+        match estimate::available_bytes() {
+            Some(free) if need > free => Err(Self { what, need, free }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl LoadError {
@@ -73,7 +90,7 @@ impl LoadError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Device(error) => error.exit_code(),
-            Self::Memory { .. } => 4,
+            Self::Memory(_) => 4,
             _ => 2,
         }
     }
@@ -118,18 +135,14 @@ impl Loaded {
         let vocab_size = config.model.vocab_size.unwrap_or_default();
         let model = Model::new(&config.model, vocab_size);
         let need = Params::flat_bytes(model.specs(), precision) as u64;
-        if let Some(free) = estimate::available_bytes()
-            && need > free
-        {
-            return Err(LoadError::Memory { need, free });
-        }
+        NoRoom::check("the model", need)?;
         let has_tokenizer = ["tokenizer.json", "vocab.json"]
             .iter()
             .any(|file| folder.join(file).is_file());
-        let tokenizer = if has_tokenizer {
-            Some(Tokenizer::load(folder)?)
-        } else {
-            None
+        let (tokenizer, tokenizer_error) = match has_tokenizer.then(|| Tokenizer::load(folder)) {
+            Some(Ok(tokenizer)) => (Some(tokenizer), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
         };
         let mut params = Params::new(model.specs().clone(), precision, false);
         load_weights(folder, &model, &mut params)?;
@@ -141,6 +154,7 @@ impl Loaded {
             model,
             params,
             tokenizer,
+            tokenizer_error,
             stops,
             cpu,
             precision,
@@ -151,6 +165,14 @@ impl Loaded {
     /// Most tokens that the model can read at once.
     pub fn context(&self) -> usize {
         self.model.config.max_positions
+    }
+
+    /// Refuses caches of `capacity` tokens that do not fit into memory.
+    pub(super) fn check_caches(&self, capacity: usize) -> Result<(), NoRoom> {
+        let mut tape = Tape::new(self.precision);
+        self.model.record_inference(&mut tape, 1, capacity, false);
+        let values: usize = tape.states().iter().flatten().sum();
+        NoRoom::check("the cache of keys and values", 4 * values as u64)
     }
 
     /// Makes sure that the arena has `bytes` bytes.

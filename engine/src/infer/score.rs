@@ -4,7 +4,7 @@
 //! again, and the tokens of its second half are scored. So every token but the first few of the text is scored with at
 //! least half a context before it.
 
-use super::load::Loaded;
+use super::load::{Loaded, NoRoom};
 use super::session::{Recorded, run};
 
 /// Tokens that are read at once.
@@ -13,13 +13,17 @@ const CHUNK: usize = 64;
 impl Loaded {
     /// The natural logarithm of the probability of each token given those before it, for all but the first: `tokens.len()
     /// - 1` numbers. Each id is below the vocabulary's size.
-    pub fn score(&mut self, tokens: &[u32]) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// If the caches of a window do not fit into memory.
+    pub fn score(&mut self, tokens: &[u32]) -> Result<Vec<f64>, NoRoom> {
         let tokens: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
         let inputs = tokens.len().saturating_sub(1);
         if inputs == 0 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let context = self.context().min(inputs);
+        self.check_caches(context + CHUNK)?;
         let width = CHUNK.min(context);
         let mut recorded = Recorded::new(
             &self.model,
@@ -54,7 +58,7 @@ impl Loaded {
             }
             begin += stride;
         }
-        scores
+        Ok(scores)
     }
 }
 

@@ -25,7 +25,7 @@ use serde_json::json;
         the configuration gives. One text at a time; medians of three.",
     after_help = "Example:\n  zerollm bench generate configs/nano.toml --set model.vocab_size=6400\n  \
         zerollm bench generate --set model.init_from=./Qwen3-0.6B     (its shape)\n\n\
-        JSON: prompt_tokens, prompt_tokens_per_second, tokens, tokens_per_second (behind the first), weight_gbps (weights\n\
+        JSON: prompt_tokens, prompt_tokens_per_second, tokens, tokens_per_second (behind the first), weight_gbps (weights \
         read once a token), peak_share (of the machine's reading), peak_memory_bytes, machine."
 )]
 pub struct Arguments {
@@ -76,6 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         params: model.init(config.run.seed, precision, false),
         model,
         tokenizer: None,
+        tokenizer_error: None,
         stops: Vec::new(),
         cpu: cpu(&config)?,
         precision,

@@ -217,8 +217,12 @@ mod tests {
             let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
             vocab_size(&Config::demo(&sets).unwrap()).map_err(|failure| failure.code)
         };
-        assert_eq!(size(&[]), Ok(257));
-        assert_eq!(size(&["model.vocab_size=300"]), Ok(300));
+        let text = "data = { source = \"storybook\", sequence_length = 8 }\noptimizer.lr = 1.0\n\
+            train = { batch_size = 1, max_steps = 1 }\nmodel = { layers = 1, dim = 8, heads = 1 }\n\
+            tokenizer.special = [\"<|endoftext|>\"]\n";
+        let bytes = Config::parse(None, text, &[]).unwrap();
+        assert_eq!(vocab_size(&bytes).map_err(|failure| failure.code), Ok(257));
+        assert_eq!(size(&["model.vocab_size=3000"]), Ok(3000));
         assert_eq!(
             size(&["tokenizer.algorithm=bpe", "tokenizer.vocab_size=600"]),
             Ok(600)

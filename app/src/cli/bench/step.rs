@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
         6 N + 12 L C T a token (N: parameters of matrix products, the head included; attention in full).",
     after_help = "Example:\n  zerollm bench step configs/nano.toml --set train.batch_size=4\n  \
         zerollm bench step --profile\n\n\
-        JSON: tokens_per_second, step_seconds (median), step_seconds_quartiles, steps, peak_memory_bytes, gflops, peak_share,\n\
-        parameters, machine (isa, threads, peaks); with --profile also profile (op, phase, calls, seconds, share, gflops,\n\
+        JSON: tokens_per_second, step_seconds (median), step_seconds_quartiles, steps, peak_memory_bytes, gflops, peak_share, \
+        parameters, machine (isa, threads, peaks); with --profile also profile (op, phase, calls, seconds, share, gflops, \
         gbps), the time of a step spread over its operations."
 )]
 pub struct Arguments {
@@ -50,7 +50,7 @@ const WARM_UP: u64 = 2;
 
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let config = arguments.shape.config()?;
-    let timed = time(&config, arguments.steps as usize, arguments.profile)?;
+    let timed = time(&config, arguments.steps as usize, TIMED, arguments.profile)?;
     // Before the machine's peaks are measured, which takes memory of its own.
     let peak_memory = peak_resident_bytes();
     let machine = Machine::measure(&timed.trainer.cpu);
@@ -117,8 +117,13 @@ pub(super) struct Timed {
     pub(super) profile: Option<Profile>,
 }
 
-/// Trains on random ids and takes the time.
-pub(super) fn time(config: &Config, steps: usize, profile: bool) -> Result<Timed, Failure> {
+/// Trains on random ids and takes the time of at least `steps` steps, and of more until `least` is over.
+pub(super) fn time(
+    config: &Config,
+    steps: usize,
+    least: Duration,
+    profile: bool,
+) -> Result<Timed, Failure> {
     let cpu = cpu(config)?;
     let vocab = vocab_size(config)?;
     let model = Model::new(&config.model, vocab);
@@ -139,7 +144,7 @@ pub(super) fn time(config: &Config, steps: usize, profile: bool) -> Result<Timed
     let mut timed = (Vec::new(), Vec::new());
     let mut begin = Instant::now();
     let mut step = 0;
-    while timed.0.len() < steps || (begin.elapsed() < TIMED && timed.0.len() < 1000) {
+    while timed.0.len() < steps || (begin.elapsed() < least && timed.0.len() < 1000) {
         step += 1;
         if step == WARM_UP + 1 {
             begin = Instant::now();

@@ -19,7 +19,7 @@ use tokenizer::{SpecialMode, Tokenizer, TrainOptions};
     long_about = "Time training a tokenizer, encoding (one thread, and all) and decoding, on 4 MiB of the embedded stories or \
         on a file. Encoding and decoding are the medians of five tries; MB are 10^6 bytes of text.",
     after_help = "Example:\n  zerollm bench tokenizer\n  zerollm bench tokenizer --input corpus.txt --vocab-size 6400\n\n\
-        JSON: bytes, vocab_size, train_seconds (null with --tokenizer), encode_mb_per_second,\n\
+        JSON: bytes, vocab_size, train_seconds (null with --tokenizer), encode_mb_per_second, \
         encode_all_threads_mb_per_second, decode_mb_per_second, bytes_per_token."
 )]
 pub struct Arguments {

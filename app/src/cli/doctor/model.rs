@@ -182,6 +182,7 @@ fn writing_is_as_training() -> Outcome {
         model: trainer.model,
         params: trainer.params,
         tokenizer: None,
+        tokenizer_error: None,
         stops: Vec::new(),
         cpu: trainer.cpu,
         precision: Precision::F32,
@@ -189,7 +190,11 @@ fn writing_is_as_training() -> Outcome {
     };
     let mut ids: Vec<u32> = batch.tokens.iter().map(|id| *id as u32).collect();
     ids.extend(batch.targets.last().map(|id| *id as u32));
-    let written = -loaded.score(&ids).iter().sum::<f64>();
+    let written = -loaded
+        .score(&ids)
+        .map_err(|error| error.to_string())?
+        .iter()
+        .sum::<f64>();
     let error = (written - trained).abs() / trained;
     below(
         &format!("loss {trained:.4}, relative difference"),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
     long_about = "Turn text into token ids.\n\nSpecial tokens in the text become their ids, and none is added.",
     after_help = "Example:\n  zerollm tokenizer encode --tokenizer tokenizer.json --text \"Once upon a time\"\n  \
         zerollm tokenizer encode --tokenizer gpt2/ --input corpus.txt --output ids.bin\n\n\
-        With --output, ids are little-endian uint16, or uint32 where the vocabulary needs it: what data.train reads\n\
+        With --output, ids are little-endian uint16, or uint32 where the vocabulary needs it: what data.train reads \
         (token_bytes = 2 or 4). JSON: ids; with --output also output, tokens, token_bytes."
 )]
 pub struct Arguments {

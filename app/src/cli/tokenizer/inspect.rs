@@ -18,7 +18,7 @@ use tokenizer::Tokenizer;
     long_about = "Say what is in a tokenizer; with a text, how it is cut, and how many bytes a token stands for.",
     after_help = "Example:\n  zerollm tokenizer inspect --tokenizer tokenizer.json --text \"Once upon a time\"\n  \
         zerollm tokenizer inspect --tokenizer gpt2/ --input corpus.txt --json\n\n\
-        JSON: vocab_size, special (id, token), end_of_text, longest (id, bytes, token); with a text also text: tokens, bytes,\n\
+        JSON: vocab_size, special (id, token), end_of_text, longest (id, bytes, token); with a text also text: tokens, bytes, \
         bytes_per_token, distinct (tokens that occur), pieces (id, token; at most 1000)."
 )]
 pub struct Arguments {

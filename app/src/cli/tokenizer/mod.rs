@@ -14,8 +14,8 @@ use tokenizer::{LoadOptions, SpecialMode, Tokenizer, TokenizerError};
 #[derive(Clone, Debug, Args)]
 #[command(
     about = "Train, use and show tokenizers",
-    after_help = "A tokenizer T is a tokenizer.json; a folder with one, or with vocab.json and merges.txt (GPT-2's split and\n\
-        <|endoftext|>); or a .tiktoken file: one named r50k, cl100k or o200k takes that encoding's split and special tokens,\n\
+    after_help = "A tokenizer T is a tokenizer.json; a folder with one, or with vocab.json and merges.txt (GPT-2's split and \
+        <|endoftext|>); or a .tiktoken file: one named r50k, cl100k or o200k takes that encoding's split and special tokens, \
         another needs --pre-tokenizer.\n\n\
         Example:\n  zerollm tokenizer train --input corpus.txt --vocab-size 6400 --special '<|endoftext|>' --output tokenizer.json\n  \
         zerollm tokenizer encode --tokenizer tokenizer.json --text \"Once upon a time\""
