@@ -257,6 +257,30 @@ fn a_terminal_that_hangs_up_does_not_stop_training() {
 }
 
 #[test]
+fn without_a_screen_a_run_is_suspended_and_continued_as_any_program() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "plain"]);
+    place.wait_for(&mut process, "r", "step", |_| true);
+    let stat = format!("/proc/{}/stat", process.child.id());
+    if fs::read(&stat).is_err() {
+        eprintln!("skipped: no /proc here");
+        return;
+    }
+    process.signal(Signal::TSTP);
+    process.wait_until("a stopped process", || {
+        fs::read_to_string(&stat)
+            .ok()?
+            .contains(") T ")
+            .then_some(())
+    });
+    let at = place.losses("r").len() as u64;
+    process.signal(Signal::CONT);
+    place.wait_for(&mut process, "r", "step", |event| event["step"] == at + 5);
+    process.signal(Signal::INT);
+    process.expect(0);
+}
+
+#[test]
 fn edits_of_the_file_are_applied_whole_or_refused_whole() {
     let place = Place::new(&[ENDLESS, SLOW]);
     let edited = |keys: &[(&str, &str)]| config(&[&[ENDLESS, SLOW], keys].concat());
