@@ -10,7 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
@@ -231,16 +231,29 @@ fn a_reader_that_goes_away_never_stops_training() {
         ("train.max_steps", "300"),
         ("train.checkpoint_interval", "300"),
     ]);
-    let mut command = place.command(&["train", "c.toml", "--run", "r", "--ui", "json"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut line = String::new();
-    let mut reader = BufReader::new(child.stdout.take().expect("piped"));
-    reader.read_line(&mut line).expect("a line");
-    assert!(line.starts_with("{\"event\":\"started\""), "{line}");
-    drop(reader);
-    assert_eq!(child.wait().expect("a child").code(), Some(0));
-    assert_eq!(place.losses("r").len(), 300);
-    assert_eq!(place.checkpoints("r"), [300]);
+    for (ui, begin) in [
+        ("json", "{\"event\":\"started\""),
+        ("plain", "run plain attempt 1"),
+    ] {
+        let mut command = place.command(&["train", "c.toml", "--run", ui, "--ui", ui]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let out = child.stdout.take().expect("piped");
+        let err = child.stderr.take().expect("piped");
+        let mut line = String::new();
+        let reader: Box<dyn Read> = if ui == "json" {
+            Box::new(out)
+        } else {
+            Box::new(err)
+        };
+        let mut reader = BufReader::new(reader);
+        reader.read_line(&mut line).expect("a line");
+        assert!(line.starts_with(begin), "{line}");
+        drop(reader);
+        assert_eq!(child.wait().expect("a child").code(), Some(0));
+        assert_eq!(place.losses(ui).len(), 300);
+        assert_eq!(place.checkpoints(ui), [300]);
+    }
 }
 
 #[test]
@@ -254,6 +267,30 @@ fn a_terminal_that_hangs_up_does_not_stop_training() {
     process.signal(Signal::INT);
     let said = process.expect(0);
     assert!(said.contains("step 1/"), "{said}");
+}
+
+#[test]
+fn without_a_screen_a_run_is_suspended_and_continued_as_any_program() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "plain"]);
+    place.wait_for(&mut process, "r", "step", |_| true);
+    let stat = format!("/proc/{}/stat", process.child.id());
+    if fs::read(&stat).is_err() {
+        eprintln!("skipped: no /proc here");
+        return;
+    }
+    process.signal(Signal::TSTP);
+    process.wait_until("a stopped process", || {
+        fs::read_to_string(&stat)
+            .ok()?
+            .contains(") T ")
+            .then_some(())
+    });
+    let at = place.losses("r").len() as u64;
+    process.signal(Signal::CONT);
+    place.wait_for(&mut process, "r", "step", |event| event["step"] == at + 5);
+    process.signal(Signal::INT);
+    process.expect(0);
 }
 
 #[test]

@@ -226,6 +226,32 @@ fn a_signal_closes_the_screen_and_gives_the_terminal_back() {
 }
 
 #[test]
+fn a_suspended_run_gives_the_terminal_back_and_claims_it_again() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let Some(mut terminal) = Terminal::start(&place, &["train", "c.toml", "--run", "r"]) else {
+        return;
+    };
+    let is_on = |shown: &str| shown.contains("RUN") && shown.contains("loss");
+    terminal.wait("a step", is_on);
+    terminal.press("\x1a");
+    // The key is a byte in raw mode, so this is the program's own doing.
+    terminal.wait("the shell's screen", |shown| !is_on(shown));
+    assert!(!terminal.shown().screen().alternate_screen());
+    let stat = format!("/proc/{}/stat", terminal.child.id());
+    let begin = Instant::now();
+    while !std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")) {
+        assert!(begin.elapsed() < PATIENCE, "it stops");
+        sleep(Duration::from_millis(20));
+    }
+    terminal.signal(Signal::CONT);
+    terminal.wait("the run's screen", is_on);
+    assert!(terminal.shown().screen().alternate_screen());
+    terminal.press("\x03");
+    terminal.expect(0);
+    assert_eq!(place.checkpoints("r").len(), 1);
+}
+
+#[test]
 fn a_terminal_that_goes_away_leaves_training_on() {
     let place = Place::new(&[ENDLESS, SLOW]);
     let Some(mut terminal) = Terminal::start(&place, &["train", "c.toml", "--run", "r"]) else {

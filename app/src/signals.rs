@@ -3,12 +3,13 @@
 //! SIGINT: stop at the next boundary with a checkpoint; a second one exits at once with 130. SIGTERM and SIGUSR1: write a
 //! checkpoint and leave the machine (exit 75); a second SIGTERM exits at once with 143. SIGUSR2: write a checkpoint and go
 //! on. SIGHUP: the terminal is gone, training goes on. SIGTSTP and SIGCONT: the screen gives the terminal back and claims
-//! it again.
+//! it again; without a screen the process stops and goes on.
 
 use crate::ui::Signals;
 use engine::link::Urgency;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals as Iterator;
+use signal_hook::low_level::emulate_default_handler;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,12 @@ pub fn install() -> io::Result<Signals> {
                 SIGUSR1 => flags.interrupt.raise(Urgency::Preempt),
                 SIGUSR2 => flags.interrupt.raise_checkpoint(),
                 SIGHUP => flags.hangup.store(true, Ordering::SeqCst),
-                SIGTSTP => flags.suspend.store(true, Ordering::SeqCst),
+                SIGTSTP if crate::terminal::is_claimed() => {
+                    flags.suspend.store(true, Ordering::SeqCst);
+                }
+                // Without a screen there is nothing to give back: stop as any program does. It fails for no signal that
+                // has a default action, and this one has.
+                SIGTSTP => drop(emulate_default_handler(SIGTSTP)),
                 SIGCONT => flags.resumed.store(true, Ordering::SeqCst),
                 _ => {}
             }

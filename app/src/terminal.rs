@@ -125,6 +125,11 @@ pub fn restore() {
     let _ = disable_raw_mode();
 }
 
+/// Whether the screen is up.
+pub fn is_claimed() -> bool {
+    CLAIMED.load(Ordering::SeqCst)
+}
+
 /// False once the terminal is gone: hung up, or its other end closed.
 pub fn is_alive() -> bool {
     #[cfg(unix)]

@@ -195,15 +195,20 @@ impl Progress {
         // Short work needs no words.
         if self.enabled && self.start.elapsed() > Duration::from_millis(500) {
             self.shown = true;
-            eprint!("\r\x1b[2K{what} ...");
+            say(format_args!("\r\x1b[2K{what} ..."));
         }
     }
 
     fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
-            eprint!("\r\x1b[2K");
+            say(format_args!("\r\x1b[2K"));
         }
     }
+}
+
+/// Writes to stderr, which may be gone, with the terminal or a reader: that ends nothing.
+fn say(text: std::fmt::Arguments<'_>) {
+    drop(std::io::stderr().write_fmt(text));
 }
 
 /// Follows on the screen, and without it if the person leaves it. Returns as [`follow`].
@@ -211,21 +216,22 @@ fn follow_on_screen(client: Client, options: &ui::Options, folder: &Path) -> boo
     let (outcome, client) = ui::run(client, options);
     match outcome {
         Outcome::Ended(_) => {
-            eprintln!("zerollm: the run is in {}", folder.display());
+            say(format_args!(
+                "zerollm: the run is in {}\n",
+                folder.display()
+            ));
             false
         }
         Outcome::Detached => {
-            eprintln!(
-                "zerollm: training goes on without a screen; Ctrl-C stops it with a checkpoint"
-            );
+            say(format_args!(
+                "zerollm: training goes on without a screen; Ctrl-C stops it with a checkpoint\n"
+            ));
             follow_plainly(client)
         }
         Outcome::HardExit => std::process::exit(130),
         Outcome::Lost(why) => {
-            // stderr may be gone with the terminal.
-            drop(writeln!(
-                std::io::stderr(),
-                "zerollm: {why}; training goes on without a screen"
+            say(format_args!(
+                "zerollm: {why}; training goes on without a screen\n"
             ));
             follow_plainly(client)
         }
@@ -254,8 +260,7 @@ fn follow_plainly(client: Client) -> bool {
     let mut plain = crate::plain::Plain::default();
     follow(client, |event| {
         if let Some(line) = plain.line(event) {
-            // A stderr that is gone silences the reader, never training.
-            drop(writeln!(std::io::stderr(), "{line}"));
+            say(format_args!("{line}\n"));
         }
     })
 }

@@ -98,6 +98,19 @@ fn steps(run: &Path) -> Vec<(u64, u32)> {
 }
 
 #[test]
+fn a_run_is_there_whole_or_not_at_all() {
+    let runs = scratch();
+    let looked = RunFolder::create_with(runs.path(), "a", NameFrom::Flag, &origin(), |folder| {
+        assert!(list(runs.path()).unwrap().is_empty() && folder.path().join(LOCK).exists());
+        folder.save_config(1, "x = 1").map(drop)
+    });
+    let folder = looked.unwrap();
+    assert_eq!(folder.record().name, "a");
+    assert_eq!(config_versions(folder.path()), [1]);
+    assert_eq!(fs::read_dir(runs.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn names_follow_the_rules() {
     let runs = scratch();
     let runs = runs.path().join("deep/runs");
