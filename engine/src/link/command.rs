@@ -65,7 +65,7 @@ impl Command {
 /// A command with its number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// Chosen by the sender; comes back in [`Body::Reply`].
+    /// Chosen by the sender; comes back in [`super::Body::Reply`].
     pub id: u64,
     /// What is asked.
     pub command: Command,

@@ -3,7 +3,7 @@
 //! `runs/<name>/` holds `run.json` ([`RunRecord`]), `run.lock`, `config/v001.toml`..., `events.jsonl`
 //! ([`EventWriter`], [`EventReader`]), `checkpoints/` (see [`crate::checkpoint`]), `best`, `samples/` and `engine.log`.
 //! A [`RunFolder`] is the right to write there: it holds a lock that ends with its process. Readers need none
-//! ([`list`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
+//! ([`list()`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
 
 mod events;
 mod list;
