@@ -1,6 +1,6 @@
 //! Scales, ticks and the numbers beside them.
 //!
-//! A [`Scale`] maps a value to a fraction of an axis; [`Scale::ticks`] picks round values in its window. The logarithmic scale
+//! A [`Scale`] maps a value to a fraction of an axis; [`Axis::ticks`] picks round values in its window. The logarithmic scale
 //! is true to the end of its window (it never turns linear near zero): what is not positive has no place on it, and the
 //! chart says so. Used by [`super::draw`].
 
