@@ -1,4 +1,4 @@
-//! The screen's loop: keys and events in, commands out, at most one frame every 33 ms.
+//! The screen's loop: keys and events in, commands out, at most one frame every 33 ms after a key, every 200 ms otherwise.
 //!
 //! Runs in the caller's thread; a second thread waits for keys. The engine is never waited for and never waits: commands
 //! are handed over if there is room, events are drained before each frame. A terminal that goes away, or a panic while
@@ -26,6 +26,11 @@ use crate::workbench::{Exit, Wants, Workbench};
 
 /// Least time between two frames.
 const FRAME: Duration = Duration::from_millis(33);
+/// Least time between two frames while nobody presses keys: drawing takes time from the kernels' threads, which on two
+/// cores is felt, and nobody reads ten frames a second.
+const CALM: Duration = Duration::from_millis(200);
+/// How long after a key frames come at the full pace, so that answers are seen at once.
+const LIVELY: Duration = Duration::from_secs(1);
 /// How often a screen without news is drawn, for its clocks.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long the key thread waits before it looks whether it is still wanted.
@@ -123,10 +128,16 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let signals = &options.signals;
     let begin = Instant::now();
     let mut drawn: Option<Instant> = None;
+    let mut pressed = None;
     let mut dirty = true;
     let mut connected = true;
     loop {
-        let due = drawn.is_none_or(|at| at.elapsed() >= FRAME);
+        let pace = if pressed.is_some_and(|at: Instant| at.elapsed() < LIVELY) {
+            FRAME
+        } else {
+            CALM
+        };
+        let due = drawn.is_none_or(|at| at.elapsed() >= pace);
         if (dirty && due) || drawn.is_none_or(|at| at.elapsed() >= IDLE) {
             screen.draw(|frame| bench.render(frame.area(), frame.buffer_mut()))?;
             drawn = Some(Instant::now());
@@ -141,6 +152,9 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
                     take(&input, &mut bench);
                 }
                 dirty = true;
+                pressed = Some(Instant::now());
+                // The key's own frame waits for nothing.
+                drawn = None;
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
