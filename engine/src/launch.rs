@@ -137,10 +137,10 @@ impl LaunchError {
     }
 }
 
-/// Checks that the device that `[device]` names is there: for now the CPU.
+/// The device that `[device]` names: the CPU, the only one that this build computes on.
 ///
 /// # Errors
-/// If it is not.
+/// If it names another device.
 pub fn cpu(config: &Config) -> Result<Cpu, LaunchError> {
     match config.device.kind.as_str() {
         "auto" | "cpu" => {
