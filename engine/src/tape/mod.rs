@@ -7,6 +7,7 @@
 pub mod fuse;
 mod ops;
 pub mod plan;
+mod remake;
 pub mod run;
 #[cfg(test)]
 mod tests;

@@ -241,9 +241,9 @@ impl Program {
 
     fn record(&self, step: &Step, seconds: f64, replay: &mut Replay<'_>) {
         let node = &self.tape.nodes[step.node];
-        let forward = match &node.op {
-            NodeOp::Op(op) => op.flops(&step.metas),
-            NodeOp::Infer(op, _) => op.flops(&step.metas),
+        let (name, forward) = match (&step.instead, &node.op) {
+            (Some(op), _) | (None, NodeOp::Op(op)) => (op.name(), op.flops(&step.metas)),
+            (None, NodeOp::Infer(op, _)) => (op.name(), op.flops(&step.metas)),
         };
         let bytes = |vars: &[Var]| {
             vars.iter()
@@ -257,7 +257,7 @@ impl Program {
             (forward, once)
         };
         if let Some(profile) = &mut replay.profile {
-            profile.add(node.op.name(), step.phase, seconds, flops, bytes);
+            profile.add(name, step.phase, seconds, flops, bytes);
         }
     }
 }
@@ -371,9 +371,9 @@ fn forward(
                 .collect(),
             workspace: memory.workspace(step.workspace),
         };
-        match &tape.nodes[step.node].op {
-            NodeOp::Op(op) => op.forward_cpu(&mut cx),
-            NodeOp::Infer(op, state) => op.forward_cpu(&mut cx, &mut states[*state]),
+        match (&step.instead, &tape.nodes[step.node].op) {
+            (Some(op), _) | (None, NodeOp::Op(op)) => op.forward_cpu(&mut cx),
+            (None, NodeOp::Infer(op, state)) => op.forward_cpu(&mut cx, &mut states[*state]),
         }
     }
 }

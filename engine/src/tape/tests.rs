@@ -55,10 +55,16 @@ fn planned_equals_unplanned() {
         for setup in setups(precision) {
             let mut planned = Runner::new(SMALL, setup);
             let want = planned.step();
-            for (reuse, share_gradients) in [(false, false), (false, true), (true, false)] {
+            for (reuse, share_gradients, remake) in [
+                (false, false, true),
+                (false, true, false),
+                (true, false, true),
+                (true, true, false),
+            ] {
                 let options = Options {
                     reuse,
                     share_gradients,
+                    remake,
                 };
                 let mut other = Runner::new(SMALL, Setup { options, ..setup });
                 let got = other.step();
@@ -95,6 +101,31 @@ fn recomputing_changes_no_bit_and_needs_less_memory() {
                 "{precision:?}: {} of {}",
                 again.bytes(),
                 plain.bytes()
+            );
+        }
+    }
+}
+
+#[test]
+fn norms_made_again_change_no_bit_and_need_less_memory() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for fused in [false, true] {
+            let setup = Setup {
+                fused,
+                ..Setup::new(precision)
+            };
+            let options = Options {
+                remake: false,
+                ..Options::default()
+            };
+            let mut kept = Runner::new(LARGE, Setup { options, ..setup });
+            let mut again = Runner::new(LARGE, setup);
+            assert!(again.step() == kept.step(), "{setup:?}");
+            assert!(
+                again.bytes() < kept.bytes() * 19 / 20,
+                "{setup:?}: {} of {}",
+                again.bytes(),
+                kept.bytes()
             );
         }
     }

@@ -12,8 +12,9 @@ mod schedule;
 
 use super::{Tape, Var};
 use crate::param::ParamId;
-use kernels::{Cpu, Dtype, GradMode, Meta};
+use kernels::{Cpu, Dtype, GradMode, Meta, Op};
 use planner::Planner;
+use std::sync::Arc;
 
 /// What a buffer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,7 +87,7 @@ pub(crate) enum Target {
 pub enum Phase {
     /// A forward.
     Forward,
-    /// A forward of a recompute region, for its backward.
+    /// A forward of a recompute region, for its backward; or one that makes a value again.
     Recompute,
     /// A backward.
     Backward,
@@ -97,6 +98,8 @@ pub enum Phase {
 pub(crate) struct Step {
     pub phase: Phase,
     pub node: usize,
+    /// The operation to run instead of the node's: it makes a value again.
+    pub instead: Option<Arc<dyn Op>>,
     pub metas: Vec<Meta>,
     pub inputs: Vec<Place>,
     /// To write (forward), or kept to be read (backward; `None` where not kept).
@@ -120,6 +123,8 @@ pub struct Options {
     pub reuse: bool,
     /// Whether gradients may be made in place.
     pub share_gradients: bool,
+    /// Whether values that are cheap to make again are not kept for the backward ([`super::remake`]).
+    pub remake: bool,
 }
 
 impl Default for Options {
@@ -127,6 +132,7 @@ impl Default for Options {
         Self {
             reuse: true,
             share_gradients: true,
+            remake: true,
         }
     }
 }

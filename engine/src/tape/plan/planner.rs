@@ -2,6 +2,7 @@
 
 use super::place::place;
 use super::{Buffer, Kind, Options, Phase, Place, Plan, Step};
+use crate::tape::remake::remake;
 use crate::tape::{Node, NodeOp, Source, Tape, Var};
 use kernels::{Cpu, Dtype, Meta};
 
@@ -76,6 +77,7 @@ impl<'a> Planner<'a> {
         });
         for (phase, node) in &schedule {
             let step = match phase {
+                Phase::Recompute if self.node(*node).region.is_none() => self.remake_step(*node),
                 Phase::Forward | Phase::Recompute => self.forward_step(*phase, *node),
                 Phase::Backward => self.backward_step(*node, &wants),
             };
@@ -152,7 +154,13 @@ impl<'a> Planner<'a> {
         self.buffers[buffer].last = self.buffers[buffer].last.max(step);
     }
 
-    /// The instance of `value` that `node` reads in `phase`: inside a region the recomputed one, once there is a backward.
+    /// The node that makes `value`, if one does.
+    fn node_of(&self, value: Var) -> Option<&'a Node> {
+        self.producer[value.index()].map(|node| self.node(node))
+    }
+
+    /// The instance of `value` that `node` reads in `phase`: once there is a backward, the one that was made again, if it is
+    /// of the same region or of none.
     pub(super) fn place_of(&mut self, value: Var, node: usize, phase: Phase) -> Place {
         if let Source::Param(id) = self.tape.values[value.index()].source {
             return Place::Param(id);
@@ -160,7 +168,9 @@ impl<'a> Planner<'a> {
         let region = self.node(node).region;
         let same = region.is_some()
             && self.producer[value.index()].is_some_and(|p| self.node(p).region == region);
-        let again = if same && phase != Phase::Forward {
+        let remade =
+            phase == Phase::Backward && self.node_of(value).is_none_or(|n| n.region.is_none());
+        let again = if (same || remade) && phase != Phase::Forward {
             self.recomputed[value.index()]
         } else {
             None
@@ -231,6 +241,7 @@ impl<'a> Planner<'a> {
         Step {
             phase,
             node: index,
+            instead: None,
             metas,
             inputs,
             outputs,
@@ -241,6 +252,43 @@ impl<'a> Planner<'a> {
             d_inputs: Vec::new(),
             after: Vec::new(),
             observed,
+        }
+    }
+
+    /// Makes the last output of a node again. Statistics are not: those of the first time are kept.
+    fn remake_step(&mut self, index: usize) -> Step {
+        let at = self.steps.len();
+        let node = self.node(index);
+        let again = remake(self.tape, index).expect("scheduled because there is a way");
+        let metas: Vec<Meta> = again
+            .inputs
+            .iter()
+            .map(|v| self.tape.meta(*v).clone())
+            .collect();
+        let inputs = again
+            .inputs
+            .iter()
+            .map(|v| self.place_of(*v, index, Phase::Recompute))
+            .collect();
+        let value = node.outputs.last().expect("a node has an output").index();
+        let id = self.buffer(Kind::Recomputed, value, at);
+        self.recomputed[value] = Some(id);
+        let workspace = again.op.workspace(&metas, self.cpu, false);
+        let workspace = self.workspace(format!("{}.{}", node.scope, again.op.name()), workspace);
+        Step {
+            phase: Phase::Recompute,
+            node: index,
+            instead: Some(again.op),
+            metas,
+            inputs,
+            outputs: vec![Some(id)],
+            late_outputs: Vec::new(),
+            saved: Vec::new(),
+            workspace,
+            d_outputs: Vec::new(),
+            d_inputs: Vec::new(),
+            after: Vec::new(),
+            observed: Vec::new(),
         }
     }
 
@@ -308,6 +356,7 @@ impl<'a> Planner<'a> {
         Step {
             phase: Phase::Backward,
             node: index,
+            instead: None,
             metas,
             inputs,
             outputs,

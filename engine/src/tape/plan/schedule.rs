@@ -2,7 +2,9 @@
 
 use super::Phase;
 use super::planner::Planner;
+use crate::tape::remake::remake;
 use crate::tape::{NodeOp, Source, Var};
+use kernels::Keeps;
 
 impl Planner<'_> {
     /// Nodes that the loss or a kept value depends on.
@@ -98,7 +100,7 @@ impl Planner<'_> {
             .rev()
             .filter(|&i| self.node(i).outputs.iter().any(|v| wants[v.index()]))
             .collect();
-        let mut previous = None;
+        let (mut previous, mut remade) = (None, self.values_to_remake(&backward));
         for &node in &backward {
             let region = self.node(node).region;
             if region.is_some() && region != previous {
@@ -111,9 +113,60 @@ impl Planner<'_> {
                 );
             }
             previous = region;
+            for value in self.read_backward(node) {
+                if let Some(producer) = remade[value.index()].take() {
+                    schedule.push((Phase::Recompute, producer));
+                }
+            }
             schedule.push((Phase::Backward, node));
         }
         schedule
+    }
+
+    /// Values that the backward of a node reads.
+    fn read_backward(&self, node: usize) -> impl Iterator<Item = Var> {
+        let node = self.node(node);
+        let keeps = match &node.op {
+            NodeOp::Op(op) => op.keeps(),
+            NodeOp::Infer(..) => Keeps::NOTHING,
+        };
+        let kept = |vars: &'_ [Var], mask: u32| {
+            let kept = |(k, var): (usize, &Var)| (mask >> k & 1 == 1).then_some(*var);
+            vars.iter().enumerate().filter_map(kept).collect::<Vec<_>>()
+        };
+        let inputs = kept(&node.inputs, keeps.inputs);
+        inputs.into_iter().chain(kept(&node.outputs, keeps.outputs))
+    }
+
+    /// For each value that is made again, the node that makes it. Not those that a recompute region has to do with, that are
+    /// read after the replay, or that a loss reads, whose backward follows at once.
+    fn values_to_remake(&self, backward: &[usize]) -> Vec<Option<usize>> {
+        let mut remade = vec![None; self.tape.values.len()];
+        if !self.options.remake {
+            return remade;
+        }
+        for &node in backward {
+            if self.node(node).region.is_none() && remake(self.tape, node).is_some() {
+                let value = self
+                    .node(node)
+                    .outputs
+                    .last()
+                    .expect("a node has an output");
+                remade[value.index()] = Some(node);
+            }
+        }
+        for var in self.tape.kept.iter().chain(&self.loss) {
+            remade[var.index()] = None;
+        }
+        for node in &self.tape.nodes {
+            let is_loss = matches!(&node.op, NodeOp::Op(op) if op.keeps().forward_in_backward);
+            if is_loss || node.region.is_some() {
+                node.inputs
+                    .iter()
+                    .for_each(|var| remade[var.index()] = None);
+            }
+        }
+        remade
     }
 
     /// Nodes of a region whose outputs or statistics its backwards read, and what those need.

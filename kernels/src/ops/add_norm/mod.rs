@@ -27,6 +27,7 @@ use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::rows::CHUNKS;
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Bf16, Cpu, Dtype, Precision};
+use std::sync::Arc;
 
 /// How the generic tests and the index know it.
 pub static ENTRY: Entry = Entry {
@@ -54,6 +55,24 @@ pub enum Norm {
     },
 }
 
+impl Norm {
+    /// The norm alone.
+    pub fn op(&self) -> Arc<dyn Op> {
+        match *self {
+            Self::Rms { eps, zero_centered } => Arc::new(RmsNorm {
+                eps,
+                zero_centered,
+                wide: false,
+            }),
+            Self::Layer { eps, bias } => Arc::new(LayerNorm {
+                eps,
+                bias,
+                wide: false,
+            }),
+        }
+    }
+}
+
 /// Addition and norm. Inputs: `x`, `y`, `w`, and `b` where the norm has a bias. Outputs: `s`, `n`.
 #[derive(Clone, Debug)]
 pub struct AddNorm {
@@ -63,20 +82,8 @@ pub struct AddNorm {
 
 impl AddNorm {
     /// The two operations that this one fuses: the norm reads the sum.
-    pub fn reference(&self) -> (Add, Box<dyn Op>) {
-        let norm: Box<dyn Op> = match self.norm {
-            Norm::Rms { eps, zero_centered } => Box::new(RmsNorm {
-                eps,
-                zero_centered,
-                wide: false,
-            }),
-            Norm::Layer { eps, bias } => Box::new(LayerNorm {
-                eps,
-                bias,
-                wide: false,
-            }),
-        };
-        (Add, norm)
+    pub fn reference(&self) -> (Add, Arc<dyn Op>) {
+        (Add, self.norm.op())
     }
 
     fn has_bias(&self) -> bool {
