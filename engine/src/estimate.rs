@@ -4,11 +4,12 @@ use crate::config::Config;
 use crate::link::Memory;
 use crate::model::Model;
 use crate::optim;
-use crate::param::Params;
+use crate::param::{Group, Params};
 use crate::tape::plan::{Options, Plan};
 use crate::tape::{Tape, fuse};
-use crate::train::step::precision;
-use kernels::Cpu;
+use crate::train::step::{keep_packed, precision};
+use kernels::cpu::gemm::packed_bytes;
+use kernels::{Cpu, Precision};
 
 /// Memory by kind for training `model` as `config` says. Nothing of that size is allocated: the training step is recorded
 /// and planned. `runtime` is what the process holds already.
@@ -29,14 +30,18 @@ pub fn memory(config: &Config, model: &Model, cpu: &Cpu) -> Memory {
     };
     let plan = Plan::new(&tape, Some(vars.loss), cpu, Options::default());
     let parameters = Params::flat_bytes(model.specs(), precision) as u64;
-    let workspace = plan.workspace_bytes() as u64;
+    let mut workspace = plan.workspace_bytes() as u64;
     // Ids, targets, positions and document starts of a step: being trained on, two ready, and one being made.
     let data = 4 * 4 * 4 * (config.train.batch_size * seq) as u64;
+    let micro_batches = config.train.batch_size.div_ceil(config.train.micro_batch);
+    if keep_packed(config.train.micro_batch * seq, micro_batches) {
+        workspace += packed_weights(model, cpu, precision);
+    }
     let mut memory = Memory {
         parameters,
         gradients: parameters,
         optimizer: parameters * optim::state_arrays(&config.optimizer) as u64,
-        activations: plan.bytes() as u64 - workspace,
+        activations: (plan.bytes() - plan.workspace_bytes()) as u64,
         workspace,
         data,
         runtime: resident_bytes(),
@@ -50,6 +55,24 @@ pub fn memory(config: &Config, model: &Model, cpu: &Cpu) -> Memory {
         + memory.data
         + memory.runtime;
     memory
+}
+
+/// Bytes of all weights of products, packed for the forward and for the backward.
+fn packed_weights(model: &Model, cpu: &Cpu, precision: Precision) -> u64 {
+    let specs = model.specs().all();
+    let tied = specs.iter().all(|spec| spec.group != Group::Head);
+    let multiplies = |group| match group {
+        Group::Matrix | Group::Head => true,
+        Group::Embedding => tied,
+        Group::Vector => false,
+    };
+    let bytes = specs.iter().map(|spec| match spec.shape[..] {
+        [n, k] if multiplies(spec.group) => {
+            packed_bytes(cpu, precision, n, k) + packed_bytes(cpu, precision, k, n)
+        }
+        _ => 0,
+    });
+    bytes.sum::<usize>() as u64
 }
 
 /// Bytes that this process has resident now; 0 where the system does not say.

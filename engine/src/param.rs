@@ -7,6 +7,7 @@ use kernels::arena::Arena;
 use kernels::philox::Stream;
 use kernels::{Dtype, Precision};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which rule an optimizer applies to a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +111,13 @@ pub struct Params {
     dtype: Dtype,
     values: Arena,
     gradients: Arena,
+    version: u64,
+}
+
+/// A number that no values have had: the versions of all parameters in the process.
+fn next_version() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl Params {
@@ -140,6 +148,7 @@ impl Params {
             dtype,
             values: Arena::new(bytes),
             gradients,
+            version: next_version(),
         }
     }
 
@@ -218,6 +227,7 @@ impl Params {
             Dtype::F32,
             "only f32 parameters are read as f32"
         );
+        self.version = next_version();
         &mut self.values.as_f32_mut()[..self.len]
     }
 
@@ -233,6 +243,7 @@ impl Params {
 
     /// Values to be changed and gradients to be changed, at once: what an optimizer works on.
     pub fn both_mut(&mut self) -> (&mut [f32], &mut [f32]) {
+        self.version = next_version();
         (
             &mut self.values.as_f32_mut()[..self.len],
             &mut self.gradients.as_f32_mut()[..self.len],
@@ -247,6 +258,11 @@ impl Params {
     /// One parameter's gradient.
     pub fn gradient(&self, id: ParamId) -> &[f32] {
         &self.gradients()[self.range(id)]
+    }
+
+    /// Number of the values as they are now: every change of a value gives another, and no two sets of parameters share one.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Raw memory of the values, for the tape.
@@ -304,6 +320,7 @@ impl Params {
 
     /// Sets one value of the flat buffer.
     pub fn set_f64(&mut self, index: usize, x: f64) {
+        self.version = next_version();
         match self.dtype {
             Dtype::F64 => {
                 let bits = x.to_bits();

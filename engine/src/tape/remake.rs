@@ -37,7 +37,7 @@ pub(super) fn remake(tape: &Tape, node: usize) -> Option<Remake> {
     }
     let AddNorm { norm } = any.downcast_ref()?;
     Some(Remake {
-        op: norm.op(),
+        op: Arc::from(norm.op()),
         inputs: [&node.outputs[..1], &node.inputs[2..]].concat(),
     })
 }

@@ -28,6 +28,8 @@ pub struct Replay<'a> {
     pub scalars: Scalars,
     /// Whether gradients of parameters are added to (later micro-batches of a step) or set (the first).
     pub accumulate: bool,
+    /// Whether packed weights are kept for the next replay: for several micro-batches of a step.
+    pub keep_packed: bool,
     /// Where to put the root mean squares of the observed values, if they are wanted.
     pub statistics: Option<&'a mut Vec<f64>>,
     /// Where to add up the time of each operation, if it is wanted.
@@ -185,6 +187,10 @@ impl Program {
             arena.size() >= self.plan.bytes(),
             "the arena is smaller than the plan"
         );
+        cpu.packs.keep(replay.keep_packed.then(|| {
+            let start = params.value_arena().at(0) as usize;
+            (start..start + params.bytes(), params.version())
+        }));
         if let Some(statistics) = &mut replay.statistics {
             statistics.clear();
             statistics.resize(self.tape.observed.len(), f64::NAN);

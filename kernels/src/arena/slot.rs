@@ -77,6 +77,11 @@ impl<'a> Slot<'a> {
         self.dtype
     }
 
+    /// Where the first element lies.
+    pub fn address(&self) -> usize {
+        self.data as usize
+    }
+
     /// The elements. Panics if they are not of type `T`: that is a bug in the operation.
     pub fn as_slice<T: Elem>(&self) -> &'a [T] {
         assert_eq!(self.dtype, T::DTYPE, "tensor read as the wrong type");

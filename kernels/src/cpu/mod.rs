@@ -21,6 +21,8 @@ pub struct Cpu {
     pub isa: Isa,
     /// The threads that kernels are split over.
     pub pool: Pool,
+    /// Weights that matrix products have packed.
+    pub packs: gemm::Packs,
 }
 
 impl Cpu {
@@ -29,6 +31,7 @@ impl Cpu {
         Self {
             isa: Isa::detected(),
             pool: Pool::new(threads),
+            packs: gemm::Packs::default(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Cpu {
         Self {
             isa,
             pool: Pool::new(threads),
+            packs: gemm::Packs::default(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The product of two large matrices, cut into blocks that fit the caches.
 //!
-//! One operand, the one with fewer lanes, is packed whole and stays ("resident"); the tasks of the other cut it into blocks that fit the second-level cache, and pack their own. So each element is packed once, and
-//! only the resident panels travel between the cores.
+//! One operand, the one with fewer lanes, is packed whole and stays ("resident"); the tasks of the other cut it into blocks
+//! that fit the second-level cache, and pack their own. So each element is packed once, and only the resident panels travel
+//! between the cores. Where B comes packed ([`super::packed`]) it is read where it lies, as either of the two.
 //!
 //! ```text
 //! for each chunk of the private lanes               one, unless C is bf16 and K has several blocks
@@ -19,8 +20,8 @@ use crate::arena::Shared;
 use crate::{Cpu, Isa, Precision};
 use std::ops::Range;
 
-/// Most elements along K in one pass of packing: a longer one would push the resident panels out of the caches.
-const SECTION: usize = 1024;
+/// Most blocks of K in one pass of packing: more would push the resident panels out of the caches.
+const SECTION_BLOCKS: usize = 2;
 
 /// Private blocks a thread, at least, so that a thread that is held up is waited for briefly.
 const BLOCKS_PER_THREAD: usize = 4;
@@ -141,8 +142,13 @@ impl Plan {
         k.div_ceil(self.word.group())
     }
 
+    /// Most elements along K in one pass of packing.
+    fn section(&self) -> usize {
+        SECTION_BLOCKS * self.k_block
+    }
+
     fn resident_bytes(&self) -> usize {
-        let groups = self.groups(self.size.2.min(SECTION));
+        let groups = self.groups(self.size.2.min(self.section()));
         let words = self.resident_panels() * self.resident().0 * groups;
         (words * size_of::<u32>()).next_multiple_of(crate::arena::ALIGN)
     }
@@ -167,11 +173,67 @@ impl Plan {
     }
 }
 
+/// What is multiplied.
+#[derive(Clone, Copy)]
+pub(super) struct Factors {
+    pub a: Operand,
+    pub b: Operand,
+    /// B packed by [`pack_all`], if it is.
+    pub panels: Option<*const f32>,
+}
+
+/// Words of a (K, N) matrix that is packed whole.
+pub(super) fn packed_words(isa: Isa, word: Word, n: usize, k: usize) -> usize {
+    let (width, k_block) = (tile::shape(isa).1, block_size(isa).0);
+    let groups: usize = (0..k)
+        .step_by(k_block)
+        .map(|start| (k - start).min(k_block).div_ceil(word.group()))
+        .sum();
+    n.div_ceil(width) * width * groups
+}
+
+/// Packs B, (K, N), whole: for each block of K all panels. `words` has room for [`packed_words`].
+pub(super) fn pack_all(
+    cpu: &Cpu,
+    word: Word,
+    b: Operand,
+    (n, k): (usize, usize),
+    words: &mut [f32],
+) {
+    assert!(words.len() >= packed_words(cpu.isa, word, n, k));
+    let (width, k_block) = (tile::shape(cpu.isa).1, block_size(cpu.isa).0);
+    let panels = n.div_ceil(width);
+    let tasks = if n * k <= SERIAL / 4 {
+        1
+    } else {
+        (8 * cpu.pool.threads()).min(panels)
+    };
+    let words = Shared::new(words);
+    run_tasks(cpu, tasks.min(cpu.pool.threads()), tasks, |_, task| {
+        let (from, to) = (panels * task / tasks, panels * (task + 1) / tasks);
+        let mut before = 0;
+        for start in (0..k).step_by(k_block) {
+            let ks = start..k.min(start + k_block);
+            let groups = ks.len().div_ceil(word.group());
+            let lanes = from * width..n.min(to * width);
+            // SAFETY: the ranges lie in the operand, the memory has room for all panels of all blocks of K, and this task
+            // alone writes panels `from` to `to`.
+            unsafe {
+                let panels_at = words.at(before + from * width * groups).cast();
+                pack::pack(cpu.isa, word, b, width, (lanes, ks), panels_at);
+            }
+            before += panels * width * groups;
+        }
+    });
+}
+
 /// A product under way.
 struct Product {
     plan: Plan,
     resident: Operand,
     private: Operand,
+    /// B packed whole, if it is.
+    ready: Option<Ready>,
     c: Output,
     /// Resident panels of a section: for each block of K all panels.
     resident_panels: Shared<f32>,
@@ -181,12 +243,20 @@ struct Product {
     sums: Shared<f32>,
 }
 
+/// Panels that only need to be read.
+#[derive(Clone, Copy)]
+struct Ready(*const f32);
+
+// SAFETY: a view of memory that nobody writes while the product runs.
+unsafe impl Send for Ready {}
+// SAFETY: as above.
+unsafe impl Sync for Ready {}
+
 /// As [`super::gemm`].
 pub(super) fn gemm(
     cpu: &Cpu,
     precision: Precision,
-    a: Operand,
-    b: Operand,
+    factors: Factors,
     c: Output,
     size: (usize, usize, usize),
     workspace: &mut [u8],
@@ -195,11 +265,13 @@ pub(super) fn gemm(
     let (resident_panels, rest) = take(workspace, plan.resident_bytes());
     let (private_panels, rest) = take(rest, plan.threads * plan.private_bytes());
     let (sums, _) = take(rest, plan.sums_bytes());
+    let Factors { a, b, panels } = factors;
     let (resident, private) = if plan.a_resident { (a, b) } else { (b, a) };
     let product = Product {
         plan,
         resident,
         private,
+        ready: panels.map(Ready),
         c,
         resident_panels: Shared::new(resident_panels),
         private_panels: Shared::new(private_panels),
@@ -215,9 +287,11 @@ impl Product {
         let mut packed = None;
         for first in (0..plan.private_panels()).step_by(plan.chunk) {
             let chunk = first..plan.private_panels().min(first + plan.chunk);
-            for start in (0..k).step_by(SECTION) {
-                let section = start..k.min(start + SECTION);
-                if packed != Some(start) {
+            let resident_is_ready = self.ready.is_some() && !plan.a_resident;
+            let length = if resident_is_ready { k } else { plan.section() };
+            for start in (0..k).step_by(length) {
+                let section = start..k.min(start + length);
+                if packed != Some(start) && !resident_is_ready {
                     packed = Some(start);
                     let tasks = self.packing_tasks();
                     let workers = cpu.pool.threads().min(plan.threads);
@@ -282,11 +356,26 @@ impl Product {
     /// Where resident panel `panel` of block `ks` of the section that starts at `section` is.
     fn resident_at(&self, section: usize, ks: &Range<usize>, panel: usize) -> *mut u32 {
         let plan = &self.plan;
+        if !plan.a_resident
+            && let Some(panels) = self.ready_at(ks, panel)
+        {
+            return panels.cast_mut();
+        }
         let width = plan.resident().0;
         let before = plan.resident_panels() * width * plan.groups(ks.start - section);
         let index = before + panel * width * plan.groups(ks.len());
         // SAFETY: the workspace has room for all panels of a section.
         unsafe { self.resident_panels.at(index) }.cast()
+    }
+
+    /// Where panel `panel` of block `ks` of B is, if B came packed.
+    fn ready_at(&self, ks: &Range<usize>, panel: usize) -> Option<*const u32> {
+        let plan = &self.plan;
+        let width = plan.tile.1;
+        // Blocks of K before the last are whole, and as many words long as they are groups.
+        let before = plan.size.1.div_ceil(width) * width * plan.groups(ks.start);
+        let index = before + panel * width * plan.groups(ks.len());
+        Some(self.ready?.0.wrapping_add(index).cast())
     }
 
     /// One task: the private panels `panels`, of the chunk that starts with panel `chunk`, by all resident ones, over one
@@ -301,11 +390,15 @@ impl Product {
         for start in section.clone().step_by(plan.k_block) {
             let ks = start..section.end.min(start + plan.k_block);
             let resident = self.resident_at(section.start, &ks, 0);
-            // SAFETY: the lanes lie in the operand, and fit a private block; this worker alone writes its block.
-            unsafe {
-                let area = (lanes.clone(), ks.clone());
-                pack::pack(plan.isa, plan.word, self.private, width, area, own);
-            }
+            let ready = plan.a_resident.then(|| self.ready_at(&ks, panels.start));
+            let private = ready.flatten().unwrap_or_else(|| {
+                // SAFETY: the lanes lie in the operand, and fit a private block; this worker alone writes its block.
+                unsafe {
+                    let area = (lanes.clone(), ks.clone());
+                    pack::pack(plan.isa, plan.word, self.private, width, area, own);
+                }
+                own.cast_const()
+            });
             let (rows, cols) = if plan.a_resident {
                 (0..plan.size.0, lanes.clone())
             } else {
@@ -314,8 +407,8 @@ impl Product {
             let (sums, sums_stride) = self.sums_at(chunk * width, rows.start, cols.start);
             let block = Block {
                 groups: plan.groups(ks.len()),
-                a: if plan.a_resident { resident } else { own },
-                b: if plan.a_resident { own } else { resident },
+                a: if plan.a_resident { resident } else { private },
+                b: if plan.a_resident { private } else { resident },
                 rows: rows.len(),
                 cols: cols.len(),
                 a_outer: plan.a_resident,

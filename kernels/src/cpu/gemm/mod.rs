@@ -20,11 +20,14 @@ mod few_rows;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_avx512;
+mod packed;
 mod plain;
 mod tile;
 
 #[cfg(test)]
 mod tests;
+
+pub use packed::{Packs, Panels, packed_bytes};
 
 use crate::arena::scratch_of;
 use crate::{Bf16, Cpu, Dtype, Elem, Float as _, Precision, Slot, SlotMut};
@@ -43,6 +46,8 @@ pub struct Mat<'a> {
     pub stride: usize,
     /// Whether the stored lines are the columns.
     pub transposed: bool,
+    /// The same, packed as the right factor of a product ([`Mat::packed`]).
+    pub panels: Option<Panels<'a>>,
 }
 
 impl<'a> Mat<'a> {
@@ -54,6 +59,7 @@ impl<'a> Mat<'a> {
             cols,
             stride: cols,
             transposed: false,
+            panels: None,
         }
     }
 
@@ -63,6 +69,7 @@ impl<'a> Mat<'a> {
             rows: self.cols,
             cols: self.rows,
             transposed: !self.transposed,
+            panels: None,
             ..self
         }
     }
@@ -103,7 +110,7 @@ pub struct Epilogue<'a> {
 }
 
 /// What the packed panels hold, in words of 32 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Word {
     /// One `f32`.
     Single,
@@ -303,12 +310,22 @@ pub fn gemm(
         (workspace.as_ptr() as usize).is_multiple_of(crate::arena::ALIGN),
         "scratch starts on a cache line"
     );
-    let a = Operand::new(a, !a.transposed);
-    let b = Operand::new(b, b.transposed);
-    if m <= few_rows::MOST && b.k_contiguous {
+    if m <= few_rows::MOST && b.transposed {
+        let (a, b) = (Operand::new(a, !a.transposed), Operand::new(b, true));
         few_rows::gemm(cpu, precision, a, b, output, (m, n, k), workspace);
     } else {
-        blocks::gemm(cpu, precision, a, b, output, (m, n, k), workspace);
+        let word = Word::of(cpu, precision);
+        let panels = match b.panels {
+            Some(panels) => {
+                assert_eq!(panels.word, word, "B is packed for another precision");
+                Some(panels.words.as_ptr())
+            }
+            None => cpu.packs.find(cpu, word, b),
+        };
+        let a = Operand::new(a, !a.transposed);
+        let b = Operand::new(b, b.transposed);
+        let factors = blocks::Factors { a, b, panels };
+        blocks::gemm(cpu, precision, factors, output, (m, n, k), workspace);
     }
 }
 

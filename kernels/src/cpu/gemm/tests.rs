@@ -1,6 +1,6 @@
 //! Every instruction set, layout and mix of types against the definition in `f64`.
 
-use super::{Epilogue, Mat, MatMut, gemm, workspace_bytes};
+use super::{Epilogue, Mat, MatMut, gemm, packed_bytes, workspace_bytes};
 use crate::arena::Arena;
 use crate::philox::Stream;
 use crate::{Bf16, Cpu, Dtype, Elem as _, Isa, Precision, Slot, SlotMut};
@@ -87,6 +87,11 @@ fn inputs(case: &Case, exact: bool) -> Inputs {
 }
 
 fn run(cpu: &Cpu, precision: Precision, case: &Case, inputs: &Inputs) -> Data {
+    run_with(cpu, precision, case, inputs, false)
+}
+
+/// The same, with B packed beforehand or not.
+fn run_with(cpu: &Cpu, precision: Precision, case: &Case, inputs: &Inputs, packed: bool) -> Data {
     let (m, n, k) = case.size;
     let (a, b) = (
         Data::new(&inputs.a, case.types.0),
@@ -98,6 +103,22 @@ fn run(cpu: &Cpu, precision: Precision, case: &Case, inputs: &Inputs) -> Data {
     arena.fill(0..bytes, 0xff);
     // SAFETY: the arena has that many bytes, and nobody else uses them.
     let workspace = unsafe { std::slice::from_raw_parts_mut(arena.at(0), bytes) };
+    let mut right = Mat {
+        data: b.slot(),
+        rows: k,
+        cols: n,
+        stride: inputs.strides.1,
+        transposed: case.transposed.1,
+        panels: None,
+    };
+    let bytes = packed_bytes(cpu, precision, n, k);
+    let mut panels = Arena::new(bytes);
+    panels.fill(0..bytes, 0xff);
+    if packed {
+        // SAFETY: the arena has that many bytes, and nobody else uses them.
+        let scratch = unsafe { std::slice::from_raw_parts_mut(panels.at(0), bytes) };
+        right = right.packed(cpu, precision, scratch);
+    }
     gemm(
         cpu,
         precision,
@@ -107,14 +128,9 @@ fn run(cpu: &Cpu, precision: Precision, case: &Case, inputs: &Inputs) -> Data {
             cols: k,
             stride: inputs.strides.0,
             transposed: case.transposed.0,
+            panels: None,
         },
-        Mat {
-            data: b.slot(),
-            rows: k,
-            cols: n,
-            stride: inputs.strides.1,
-            transposed: case.transposed.1,
-        },
+        right,
         MatMut {
             data: c.slot_mut(),
             rows: m,
@@ -250,6 +266,57 @@ fn bf16_is_the_emulation() {
         let round = |x: f32| Bf16::put(x).get();
         compare(case, &inputs, &result, round, cpu.isa.name());
     });
+}
+
+#[test]
+fn weights_packed_beforehand_change_no_bit() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        everything(|cpu, case| {
+            let inputs = inputs(case, false);
+            let want = run(cpu, precision, case, &inputs).bits();
+            let got = run_with(cpu, precision, case, &inputs, true).bits();
+            assert!(got == want, "{:?} {precision:?} {case:?}", cpu.isa);
+        });
+    }
+}
+
+#[test]
+fn kept_weights_are_packed_once_for_each_version() {
+    let cpu = Cpu::new(2);
+    let (m, n, k) = (40, 70, 30);
+    let a = vec![1f32; m * k];
+    let mut b = vec![1f32; k * n];
+    let addresses = b.as_ptr() as usize..b.as_ptr() as usize + 4 * b.len();
+    let bytes = workspace_bytes(&cpu, Precision::F32, m, n, k);
+    let arena = Arena::new(bytes);
+    let product = |b: &[f32]| {
+        let mut c = vec![0f32; m * n];
+        // SAFETY: the arena has that many bytes, and nobody else uses them meanwhile.
+        let workspace = unsafe { std::slice::from_raw_parts_mut(arena.at(0), bytes) };
+        gemm(
+            &cpu,
+            Precision::F32,
+            Mat::new(Slot::new(&a), m, k),
+            Mat::new(Slot::new(b), k, n),
+            MatMut::new(SlotMut::new(&mut c), m, n),
+            Epilogue::default(),
+            workspace,
+        );
+        c[m * n - 1]
+    };
+    cpu.packs.keep(Some((addresses.clone(), 1)));
+    assert_eq!(product(&b), 30.0);
+    // Of the same version nothing is read but the panels: that is what was promised.
+    b.fill(2.0);
+    assert_eq!(product(&b), 30.0);
+    cpu.packs.keep(Some((addresses.clone(), 2)));
+    assert_eq!(product(&b), 60.0);
+    // Another address is none of the weights.
+    let other = vec![3f32; k * n];
+    assert_eq!(product(&other), 90.0);
+    cpu.packs.keep(None);
+    b.fill(4.0);
+    assert_eq!(product(&b), 120.0);
 }
 
 #[test]

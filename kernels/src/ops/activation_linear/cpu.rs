@@ -4,18 +4,33 @@
 
 use super::{ActivationLinear, ROWS};
 use crate::arena::{ALIGN, Shared, scratch_of};
-use crate::cpu::gemm::{Epilogue, Mat, MatMut, gemm};
+use crate::cpu::gemm::{Epilogue, Mat, MatMut, gemm, packed_bytes};
 use crate::cpu::rows::parallel;
 use crate::cpu::simd::{Kernel, Simd, blocks, run};
 use crate::op::{Backward, Forward, GradMode};
 use crate::ops::linear::cpu::column_sums;
 use crate::ops::linear::product;
-use crate::{Cpu, Elem, Slot, SlotMut};
+use crate::{Cpu, Elem, Precision, Slot, SlotMut};
 use std::ops::Range;
 
 /// Bytes of scratch for a chunk's tensor, so that what follows is aligned.
 pub(super) fn chunk_bytes(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGN)
+}
+
+/// Bytes of scratch for the packed weights of `rows` rows: none where there is one chunk.
+pub(super) fn panel_bytes(
+    cpu: &Cpu,
+    precision: Precision,
+    rows: usize,
+    n: usize,
+    k: usize,
+) -> usize {
+    if rows > ROWS {
+        packed_bytes(cpu, precision, n, k)
+    } else {
+        0
+    }
 }
 
 /// The chunks that cover `rows`.
@@ -42,17 +57,24 @@ pub(super) fn forward<X: Elem>(op: &ActivationLinear, cx: &mut Forward<'_>) {
         accumulate: false,
         bias: cx.inputs.get(2).copied(),
     };
+    let precision = product(X::DTYPE);
     let (h, scratch) = cx
         .take_workspace()
         .split_at_mut(chunk_bytes(m.min(ROWS) * f * size_of::<X>()));
+    let (panels, scratch) = scratch.split_at_mut(panel_bytes(cx.cpu, precision, m, n, f));
+    // (F, N): read by every chunk
+    let mut w = Mat::new(Slot::new(w), n, f).t();
+    if !panels.is_empty() {
+        w = w.packed(cx.cpu, precision, panels);
+    }
     for rows in chunks(m) {
         let h = &mut scratch_of::<X>(h)[..rows.len() * f];
         activate(op, cx.cpu, part(u, &rows, width), h, f);
         gemm(
             cx.cpu,
-            product(X::DTYPE),
+            precision,
             Mat::new(Slot::new(&*h), rows.len(), f),
-            Mat::new(Slot::new(w), n, f).t(),
+            w,
             MatMut::new(SlotMut::new(part_mut(y, &rows, n)), rows.len(), n),
             epilogue,
             scratch,
@@ -69,13 +91,18 @@ pub(super) fn backward<X: Elem>(op: &ActivationLinear, cx: &mut Backward<'_>) {
     let (h, scratch) = cx
         .take_workspace()
         .split_at_mut(chunk_bytes(m.min(ROWS) * f * size_of::<X>()));
+    let (panels, scratch) = scratch.split_at_mut(panel_bytes(cpu, precision, m, f, n));
+    // (N, F): read by every chunk
+    let mut w = Mat::new(Slot::new(w), n, f);
+    if du.is_some() && !panels.is_empty() {
+        w = w.packed(cpu, precision, panels);
+    }
     for rows in chunks(m) {
         let h = &mut scratch_of::<X>(h)[..rows.len() * f];
         let u = part(u, &rows, width);
         let dy = Mat::new(Slot::new(part(dy, &rows, n)), rows.len(), n);
         if let Some((du, mode)) = &mut du {
             let dh = MatMut::new(SlotMut::new(&mut *h), rows.len(), f);
-            let w = Mat::new(Slot::new(w), n, f);
             gemm(cpu, precision, dy, w, dh, Epilogue::default(), scratch);
             let du = part_mut(du, &rows, width);
             differentiate(op, cpu, u, h, du, f, *mode == GradMode::Add);

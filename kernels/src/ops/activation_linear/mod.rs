@@ -112,7 +112,13 @@ impl Op for ActivationLinear {
         } else {
             bytes(last, n, f)
         };
-        cpu::chunk_bytes(m * f * u.dtype.size()) + products.max(rest)
+        let (rows, precision) = (u.rows(), product(u.dtype));
+        let panels = if backward {
+            cpu::panel_bytes(cpu, precision, rows, f, n)
+        } else {
+            cpu::panel_bytes(cpu, precision, rows, n, f)
+        };
+        cpu::chunk_bytes(m * f * u.dtype.size()) + panels + products.max(rest)
     }
 
     fn grad_sharing(&self) -> GradSharing {

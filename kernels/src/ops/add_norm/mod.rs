@@ -27,7 +27,6 @@ use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::rows::CHUNKS;
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Bf16, Cpu, Dtype, Precision};
-use std::sync::Arc;
 
 /// How the generic tests and the index know it.
 pub static ENTRY: Entry = Entry {
@@ -57,14 +56,14 @@ pub enum Norm {
 
 impl Norm {
     /// The norm alone.
-    pub fn op(&self) -> Arc<dyn Op> {
+    pub fn op(&self) -> Box<dyn Op> {
         match *self {
-            Self::Rms { eps, zero_centered } => Arc::new(RmsNorm {
+            Self::Rms { eps, zero_centered } => Box::new(RmsNorm {
                 eps,
                 zero_centered,
                 wide: false,
             }),
-            Self::Layer { eps, bias } => Arc::new(LayerNorm {
+            Self::Layer { eps, bias } => Box::new(LayerNorm {
                 eps,
                 bias,
                 wide: false,
@@ -82,7 +81,7 @@ pub struct AddNorm {
 
 impl AddNorm {
     /// The two operations that this one fuses: the norm reads the sum.
-    pub fn reference(&self) -> (Add, Arc<dyn Op>) {
+    pub fn reference(&self) -> (Add, Box<dyn Op>) {
         (Add, self.norm.op())
     }
 

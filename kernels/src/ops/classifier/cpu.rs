@@ -4,12 +4,12 @@
 
 use super::chunk_rows;
 use crate::arena::{Shared, scratch_of};
-use crate::cpu::gemm::{Epilogue, Mat, MatMut, gemm};
+use crate::cpu::gemm::{Epilogue, Mat, MatMut, gemm, packed_bytes};
 use crate::cpu::rows::parallel;
 use crate::cpu::simd::{Kernel, Simd, blocks, run};
 use crate::op::{Backward, Forward, GradMode};
 use crate::ops::linear::product;
-use crate::{Cpu, Elem, Float as _, Slot, SlotMut};
+use crate::{Cpu, Elem, Float as _, Precision, Slot, SlotMut};
 
 /// The parts of the scratch.
 struct Scratch<'a, A> {
@@ -17,16 +17,55 @@ struct Scratch<'a, A> {
     logits: &'a mut [A],
     /// (N): loss of each row.
     losses: &'a mut [A],
+    /// Packed weights of the logits, and of the gradient of h; empty where they are not packed beforehand.
+    panels: [&'a mut [u8]; 2],
     products: &'a mut [u8],
 }
 
-fn split<A: Elem>(workspace: &mut [u8], logits: usize, losses: usize) -> Scratch<'_, A> {
-    let (first, rest) = workspace.split_at_mut((logits * size_of::<A>()).next_multiple_of(64));
-    let (second, products) = rest.split_at_mut((losses * size_of::<A>()).next_multiple_of(64));
+/// Packed weights that every chunk reads; where they are larger than this they would fill the caches, and each product packs
+/// its own.
+const MOST_PANELS: usize = 32 << 20;
+
+/// Bytes of the two packed weights for `rows` rows: none where there is one chunk.
+pub(super) fn panel_bytes(
+    cpu: &Cpu,
+    precision: Precision,
+    (n, c, v): (usize, usize, usize),
+) -> [usize; 2] {
+    let bytes = [(v, c), (c, v)].map(|(n, k)| packed_bytes(cpu, precision, n, k));
+    if n > chunk_rows(v) && bytes.iter().all(|bytes| *bytes <= MOST_PANELS) {
+        bytes
+    } else {
+        [0; 2]
+    }
+}
+
+fn split<'a, A: Elem>(
+    cpu: &Cpu,
+    precision: Precision,
+    workspace: &'a mut [u8],
+    (n, c, v): (usize, usize, usize),
+) -> Scratch<'a, A> {
+    let logits = chunk_rows(v).min(n) * v;
+    let [first, second] = panel_bytes(cpu, precision, (n, c, v));
+    let (first, rest) = workspace.split_at_mut(first);
+    let (second, rest) = rest.split_at_mut(second);
+    let (third, rest) = rest.split_at_mut((logits * size_of::<A>()).next_multiple_of(64));
+    let (fourth, products) = rest.split_at_mut((n * size_of::<A>()).next_multiple_of(64));
     Scratch {
-        logits: &mut scratch_of(first)[..logits],
-        losses: &mut scratch_of(second)[..losses],
+        logits: &mut scratch_of(third)[..logits],
+        losses: &mut scratch_of(fourth)[..n],
+        panels: [first, second],
         products,
+    }
+}
+
+/// `mat` with its panels, where there is room for them.
+fn packed<'a>(cpu: &Cpu, precision: Precision, mat: Mat<'a>, scratch: &'a mut [u8]) -> Mat<'a> {
+    if scratch.is_empty() {
+        mat
+    } else {
+        mat.packed(cpu, precision, scratch)
     }
 }
 
@@ -37,29 +76,25 @@ pub(super) fn forward<H: Elem>(cx: &mut Forward<'_>) {
         cx.inputs[2].as_i32(),
     );
     let (n, c, v) = (cx.metas[0].rows(), cx.metas[0].cols(), cx.metas[1].shape[0]);
+    let (cpu, precision) = (cx.cpu, product(H::DTYPE));
     let rows = chunk_rows(v).min(n);
-    let scratch = split::<H::Acc>(cx.take_workspace(), rows * v, n);
+    let scratch = split::<H::Acc>(cpu, precision, cx.take_workspace(), (n, c, v));
+    let w = Mat::new(Slot::new(w), v, c).t();
+    let [panels, _] = scratch.panels;
+    let w = packed(cpu, precision, w, panels);
     for start in (0..n).step_by(rows) {
         let count = rows.min(n - start);
         let logits = &mut scratch.logits[..count * v];
         multiply(
-            cx.cpu,
-            product(H::DTYPE),
-            h,
+            cpu,
+            precision,
+            &h[start * c..(start + count) * c],
             w,
             logits,
-            (start, count, c, v),
             scratch.products,
         );
         let losses = &mut scratch.losses[start..start + count];
-        softmax(
-            cx.cpu,
-            logits,
-            &targets[start..start + count],
-            losses,
-            v,
-            None,
-        );
+        softmax(cpu, logits, &targets[start..start + count], losses, v, None);
     }
     cx.output::<H::Acc>(0)[0] = total(scratch.losses, cx.scalars.loss_scale);
 }
@@ -73,17 +108,25 @@ pub(super) fn backward<H: Elem>(cx: &mut Backward<'_>) {
     let mut dw = cx.d_input::<H::Acc>(1);
     let (cpu, precision) = (cx.cpu, product(H::DTYPE));
     let rows = chunk_rows(v).min(n);
-    let scratch = split::<H::Acc>(cx.take_workspace(), rows * v, n);
+    let scratch = split::<H::Acc>(cpu, precision, cx.take_workspace(), (n, c, v));
+    let w = Mat::new(Slot::new(w), v, c);
+    let [forward, backward] = scratch.panels;
+    // (C, V) for the logits, (V, C) for the gradient of h
+    let w_logits = packed(cpu, precision, w.t(), forward);
+    let w = if dh.is_some() {
+        packed(cpu, precision, w, backward)
+    } else {
+        w
+    };
     for start in (0..n).step_by(rows) {
         let count = rows.min(n - start);
         let logits = &mut scratch.logits[..count * v];
         multiply(
             cpu,
             precision,
-            h,
-            w,
+            &h[start * c..(start + count) * c],
+            w_logits,
             logits,
-            (start, count, c, v),
             scratch.products,
         );
         let losses = &mut scratch.losses[start..start + count];
@@ -107,15 +150,7 @@ pub(super) fn backward<H: Elem>(cx: &mut Backward<'_>) {
                 accumulate: *mode == GradMode::Add,
                 bias: None,
             };
-            gemm(
-                cpu,
-                precision,
-                dz,
-                Mat::new(Slot::new(w), v, c),
-                part,
-                epilogue,
-                scratch.products,
-            );
+            gemm(cpu, precision, dz, w, part, epilogue, scratch.products);
         }
         if let Some((dw, mode)) = &mut dw {
             let epilogue = Epilogue {
@@ -141,18 +176,18 @@ pub(super) fn backward<H: Elem>(cx: &mut Backward<'_>) {
     loss[0] = total(scratch.losses, cx.scalars.loss_scale);
 }
 
-/// Logits of rows `start..start + count`.
+/// Logits of some rows: `h` (rows, C) by `w` (C, V).
 fn multiply<H: Elem>(
     cpu: &Cpu,
-    precision: crate::Precision,
+    precision: Precision,
     h: &[H],
-    w: &[H::Acc],
+    w: Mat<'_>,
     logits: &mut [H::Acc],
-    (start, count, c, v): (usize, usize, usize, usize),
     scratch: &mut [u8],
 ) {
-    let h = Mat::new(Slot::new(&h[start * c..(start + count) * c]), count, c);
-    let w = Mat::new(Slot::new(w), v, c).t();
+    let (c, v) = (w.rows, w.cols);
+    let count = h.len() / c;
+    let h = Mat::new(Slot::new(h), count, c);
     gemm(
         cpu,
         precision,

@@ -89,8 +89,9 @@ impl Op for Classifier {
             .map(|(m, n, k)| gemm::workspace_bytes(cpu, precision, m, n, k))
             .max()
             .expect("three products");
-        // Logits of a chunk, the losses of all rows, and scratch of the products; each part starts aligned.
-        (rows * v * wide).next_multiple_of(64) + (n * wide).next_multiple_of(64) + products
+        // Packed weights, logits of a chunk, the losses of all rows, and scratch of the products; each part starts aligned.
+        let panels: usize = cpu::panel_bytes(cpu, precision, (n, c, v)).iter().sum();
+        panels + (rows * v * wide).next_multiple_of(64) + (n * wide).next_multiple_of(64) + products
     }
 
     fn grad_sharing(&self) -> GradSharing {

@@ -104,6 +104,7 @@ impl Op for LinearRope {
             0
         };
         cpu::chunk_bytes(most * n * x.dtype.size())
+            + cpu::panel_bytes(cpu, product(x.dtype), m, n, k)
             + products
                 .unwrap_or(0)
                 .max(sums)
