@@ -8,6 +8,7 @@
 use super::plan::{Delivery, Kind, Options, Phase, Place, Plan, Step, Target};
 use super::{NodeOp, Tape, Var};
 use crate::param::Params;
+use crate::profile::{Part, Profile, Work};
 use kernels::arena::Arena;
 use kernels::{Backward, Cpu, Dtype, Forward, Grad, GradMode, Scalars, Slot, SlotMut};
 use std::time::Instant;
@@ -36,55 +37,6 @@ pub struct Replay<'a> {
     pub profile: Option<&'a mut Profile>,
     /// Fills every byte whose life has ended with NaN: a test of the plan.
     pub poison: bool,
-}
-
-/// Time spent in each operation.
-#[derive(Clone, Debug, Default)]
-pub struct Profile {
-    /// Name of the operation, phase, seconds, calls, floating-point operations, bytes read and written.
-    pub rows: Vec<ProfileRow>,
-}
-
-/// One line of a [`Profile`].
-#[derive(Clone, Debug)]
-pub struct ProfileRow {
-    /// Operation.
-    pub name: &'static str,
-    /// Forward, recompute or backward.
-    pub phase: Phase,
-    /// Time in all.
-    pub seconds: f64,
-    /// Calls.
-    pub calls: u64,
-    /// Floating-point operations in all.
-    pub flops: u64,
-    /// Bytes of the tensors touched, each once a call.
-    pub bytes: u64,
-}
-
-impl Profile {
-    fn add(&mut self, name: &'static str, phase: Phase, seconds: f64, flops: u64, bytes: u64) {
-        let known = self
-            .rows
-            .iter()
-            .position(|row| row.name == name && row.phase == phase);
-        let index = known.unwrap_or_else(|| {
-            self.rows.push(ProfileRow {
-                name,
-                phase,
-                seconds: 0.0,
-                calls: 0,
-                flops: 0,
-                bytes: 0,
-            });
-            self.rows.len() - 1
-        });
-        let row = &mut self.rows[index];
-        row.seconds += seconds;
-        row.calls += 1;
-        row.flops += flops;
-        row.bytes += bytes;
-    }
 }
 
 impl Program {
@@ -231,7 +183,7 @@ impl Program {
                 Phase::Backward => backward(&self.tape, step, &memory, cpu, replay),
             }
             if let Some(start) = start {
-                self.record(step, start.elapsed().as_secs_f64(), replay);
+                self.record(step, start.elapsed().as_secs_f64(), params, replay);
             }
             if let Some(statistics) = &mut replay.statistics {
                 for (number, buffer) in &step.observed {
@@ -245,26 +197,59 @@ impl Program {
         }
     }
 
-    fn record(&self, step: &Step, seconds: f64, replay: &mut Replay<'_>) {
+    fn record(&self, step: &Step, seconds: f64, params: &Params, replay: &mut Replay<'_>) {
+        let bytes = self.bytes(step, params, replay.accumulate);
+        let Some(profile) = &mut replay.profile else {
+            return;
+        };
         let node = &self.tape.nodes[step.node];
         let (name, forward) = match (&step.instead, &node.op) {
             (Some(op), _) | (None, NodeOp::Op(op)) => (op.name(), op.flops(&step.metas)),
             (None, NodeOp::Infer(op, _)) => (op.name(), op.flops(&step.metas)),
         };
-        let bytes = |vars: &[Var]| {
-            vars.iter()
-                .map(|v| self.tape.meta(*v).bytes() as u64)
-                .sum::<u64>()
+        let (part, flops) = match step.phase {
+            Phase::Forward => (Part::Forward, forward),
+            Phase::Recompute => (Part::Recompute, forward),
+            // A backward that is also the forward does the work of both.
+            Phase::Backward if !step.late_outputs.is_empty() => (Part::Backward, 3 * forward),
+            Phase::Backward => (Part::Backward, 2 * forward),
         };
-        let once = bytes(&node.inputs) + bytes(&node.outputs);
-        let (flops, bytes) = if step.phase == Phase::Backward {
-            (2 * forward, 2 * once)
-        } else {
-            (forward, once)
+        let work = Work {
+            seconds,
+            calls: 1,
+            flops,
+            bytes,
         };
-        if let Some(profile) = &mut replay.profile {
-            profile.add(name, step.phase, seconds, flops, bytes);
-        }
+        profile.add(name, part, &work);
+    }
+
+    /// Bytes that a step has to read and write: each tensor once, a gradient that is added to or made in place twice.
+    /// Scratch is not counted: it can be avoided.
+    fn bytes(&self, step: &Step, params: &Params, accumulate: bool) -> u64 {
+        let buffer = |id: usize| self.plan.buffers[id].bytes();
+        let param = |id| params.range(id).len() * params.dtype().size();
+        let inputs = step.inputs.iter().map(|place| match *place {
+            Place::Buffer(id) => buffer(id),
+            Place::Param(id) => param(id),
+            Place::Absent => 0,
+        });
+        let deliveries = step.d_inputs.iter().flatten().map(|delivery| {
+            let (size, added) = match delivery.to {
+                Target::Buffer(id) => (buffer(id), false),
+                Target::Param(id) => (param(id), accumulate),
+            };
+            if added || delivery.mode != GradMode::Set {
+                2 * size
+            } else {
+                size
+            }
+        });
+        let outputs = step.outputs.iter().chain(&step.d_outputs).flatten();
+        let others = outputs.chain(&step.late_outputs).chain(&step.saved);
+        let total = inputs.sum::<usize>()
+            + deliveries.sum::<usize>()
+            + others.map(|id| buffer(*id)).sum::<usize>();
+        total as u64
     }
 }
 

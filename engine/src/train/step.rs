@@ -8,13 +8,15 @@ use crate::data::Batch;
 use crate::model::{Model, TrainingVars};
 use crate::optim::{self, Optimizer, Update};
 use crate::param::Params;
+use crate::profile::{CLIP_NORM, OPTIMIZER, Part, Profile, Work};
 use crate::tape::plan::Options;
-use crate::tape::run::{Profile, Program, Replay};
+use crate::tape::run::{Program, Replay};
 use crate::tape::{Tape, fuse};
 use kernels::arena::Arena;
 use kernels::update::norm::{clip_factor, sum_of_squares};
 use kernels::{Cpu, Precision, Scalars};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// What forward and backward of a whole step gave.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -212,7 +214,10 @@ impl Trainer {
                 .replay(&mut self.arena, &mut self.params, &self.cpu, &mut replay);
             loss += recorded.program.loss(&self.arena);
         }
+        let start = Instant::now();
         let norm = sum_of_squares(&self.cpu, self.params.gradients()).sqrt();
+        let elements = self.params.len() as u64;
+        self.record_update(CLIP_NORM, start, 2 * elements, 4 * elements);
         Some(Gradients { loss, norm })
     }
 
@@ -230,8 +235,26 @@ impl Trainer {
             step,
             grad_scale,
         };
+        let start = Instant::now();
         self.optimizer.step(&self.cpu, &mut self.params, &update);
+        // Weights and state are read and written, gradients read.
+        let arrays = 3 + 2 * self.optimizer.state().len() as u64;
+        self.record_update(OPTIMIZER, start, 0, 4 * arrays * self.params.len() as u64);
         (update, grad_scale < 1.0)
+    }
+
+    /// Adds a pass over the flat buffers that began at `start` to the profile, if one is wanted.
+    fn record_update(&mut self, name: &'static str, start: Instant, flops: u64, bytes: u64) {
+        let seconds = start.elapsed().as_secs_f64();
+        if let Some(profile) = &mut self.profile {
+            let work = Work {
+                seconds,
+                calls: 1,
+                flops,
+                bytes,
+            };
+            profile.add(name, Part::Update, &work);
+        }
     }
 
     /// Sum of the losses of a batch's valid targets, in nats, without training on it.

@@ -1,6 +1,7 @@
 //! `zerollm bench generate`.
 
-use super::{Machine, Shape, quartiles, vocab_size};
+use super::sampling::{Calibrator, Wanted, quartiles};
+use super::{Machine, Shape, vocab_size};
 use crate::cli::Failure;
 use crate::out;
 use crate::text;
@@ -16,17 +17,19 @@ use engine::train::step::precision;
 use kernels::arena::Arena;
 use kernels::philox::Stream;
 use serde_json::json;
+use std::time::Duration;
 
 /// Flags of `zerollm bench generate`.
 #[derive(Clone, Debug, Args)]
 #[command(
     about = "Reading a prompt and writing",
     long_about = "Time reading a prompt of random ids and writing behind it, greedily, with random weights of the shape that \
-        the configuration gives. One text at a time; medians of three.",
+        the configuration gives. One text at a time; medians of at least five texts.",
     after_help = "Example:\n  zerollm bench generate configs/nano.toml --set model.vocab_size=6400\n  \
         zerollm bench generate --set model.init_from=./Qwen3-0.6B     (its shape)\n\n\
-        JSON: prompt_tokens, prompt_tokens_per_second, tokens, tokens_per_second (behind the first), weight_gbps (weights \
-        read once a token), peak_share (of the machine's reading), peak_memory_bytes, machine."
+        JSON: prompt_tokens, prompt_tokens_per_second, tokens, tokens_per_second (behind the first), both also with _quartiles, \
+        weight_gbps (weights read once a token), peak_share (of reading memory, or the cache that holds the weights), samples, \
+        dropped, peak_memory_bytes, machine."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -42,7 +45,11 @@ pub struct Arguments {
     json: bool,
 }
 
-const TRIES: usize = 3;
+const WANTED: Wanted = Wanted {
+    clean: 5,
+    least: Duration::from_millis(500),
+    limit: Duration::from_secs(20),
+};
 
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let config = arguments.shape.config()?;
@@ -94,39 +101,54 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         max_tokens,
         ignore_end: true,
     };
-    let (mut reading, mut rates) = (Vec::new(), Vec::new());
-    for _ in 0..TRIES {
-        let written = loaded
-            .write(&prompt, vocab, &writing, &mut |_| true)
-            .map_err(|error| Failure::new(2, error.to_string()))?;
-        reading.push(prompt_tokens as f64 / written.prompt_seconds);
-        rates.extend(written.tokens_per_second());
-    }
+    let threads = loaded.cpu.pool.threads();
+    let mut calibrator = Calibrator::new(threads);
+    let mut write = || loaded.write(&prompt, vocab, &writing, &mut |_| true);
+    // The plans are made at the first text.
+    write().map_err(|error| Failure::new(2, error.to_string()))?;
+    let samples = calibrator.sample(&WANTED, || {
+        let written = write().expect("it went well before");
+        let rate = written.tokens_per_second().unwrap_or(f64::NAN);
+        (prompt_tokens as f64 / written.prompt_seconds, rate)
+    });
     let peak_memory = peak_resident_bytes();
-    let machine = Machine::measure(&loaded.cpu);
-    let (reading, rate) = (quartiles(reading)[1], quartiles(rates)[1]);
-    let gbps = need as f64 * rate / 1e9;
-    let share = gbps / machine.peak.read_gbps;
+    let machine = Machine::measure(threads).raise(calibrator.best());
+    let (reading, rates): (Vec<f64>, Vec<f64>) = samples.kept.iter().copied().unzip();
+    let (reading, rate) = (quartiles(reading), quartiles(rates));
+    let gbps = need as f64 * rate[1] / 1e9;
+    let share = gbps / machine.limits(config.device.bf16).gbps(need);
     if arguments.json {
         out::json(&json!({
             "prompt_tokens": prompt_tokens,
-            "prompt_tokens_per_second": reading,
+            "prompt_tokens_per_second": reading[1],
+            "prompt_tokens_per_second_quartiles": [reading[0], reading[2]],
             "tokens": max_tokens,
-            "tokens_per_second": rate,
+            "tokens_per_second": rate[1],
+            "tokens_per_second_quartiles": [rate[0], rate[2]],
             "weight_gbps": gbps,
             "peak_share": share,
+            "samples": samples.taken,
+            "dropped": samples.dropped,
             "peak_memory_bytes": peak_memory,
             "machine": machine.json(),
         }))?;
         return Ok(0);
     }
     out::line(&format!(
-        "reading   {reading:.0} tokens/s ({prompt_tokens} tokens)"
+        "reading   {:.0} tokens/s, quartiles {:.0} to {:.0} ({prompt_tokens} tokens)",
+        reading[1], reading[0], reading[2]
     ))?;
     out::line(&format!(
-        "writing   {rate:.1} tokens/s ({max_tokens} tokens); weights at {gbps:.1} GB/s, {:.0} % of the machine's reading",
+        "writing   {:.1} tokens/s, quartiles {:.1} to {:.1} ({max_tokens} tokens); weights at {gbps:.1} GB/s, {:.0} % of the \
+         machine's reading",
+        rate[1],
+        rate[0],
+        rate[2],
         100.0 * share
     ))?;
+    if let Some(note) = samples.note() {
+        out::line(&format!("samples   {note}"))?;
+    }
     out::line(&format!("memory    {} at most", text::bytes(peak_memory)))?;
     out::line(&machine.line())?;
     Ok(0)

@@ -1,8 +1,10 @@
 //! `zerollm bench`: how fast this machine and this program are. Every figure says how it was obtained.
 
+mod data;
 mod generate;
 mod machine;
 mod op;
+mod sampling;
 mod step;
 mod tokenizer;
 
@@ -10,17 +12,17 @@ use super::{ConfigFlags, Failure, existing};
 use clap::{Args, Subcommand};
 use engine::config::Config;
 use engine::data::Batch;
-use kernels::Cpu;
-use kernels::cpu::peak::{self, Peak};
 use kernels::philox::Stream;
-use serde_json::{Value, json};
+use machine::Machine;
 use std::path::PathBuf;
 
 /// What to measure.
 #[derive(Clone, Debug, Args)]
 #[command(
     about = "Measure how fast this machine and this program are",
-    after_help = "Figures are medians. A machine that does something else meanwhile is slower: look at the spread.\n\n\
+    after_help = "Figures are medians. The peak of multiply-adds is taken for some milliseconds before and after every sample (or \
+        50 ms of samples); samples beside less than 85 % of the best peak seen are dropped and others taken while there is \
+        time, and the result says how many (`samples`, `dropped`): two virtual processors may share one core for a while.\n\n\
         Example:\n  zerollm bench machine\n  zerollm bench step configs/nano.toml --profile\n  zerollm bench step --json"
 )]
 pub struct Arguments {
@@ -35,6 +37,7 @@ enum Command {
     Op(op::Arguments),
     Step(step::Arguments),
     Tokenizer(tokenizer::Arguments),
+    Data(data::Arguments),
     Generate(generate::Arguments),
 }
 
@@ -48,6 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Command::Op(arguments) => op::run(arguments),
         Command::Step(arguments) => step::run(arguments),
         Command::Tokenizer(arguments) => tokenizer::run(arguments),
+        Command::Data(arguments) => data::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
     }
 }
@@ -120,71 +124,9 @@ fn random_batches(config: &Config, vocab_size: usize) -> Vec<Batch> {
         .collect()
 }
 
-/// Lower quartile, median, upper quartile.
-fn quartiles(mut times: Vec<f64>) -> [f64; 3] {
-    times.sort_by(f64::total_cmp);
-    let last = times.len().saturating_sub(1);
-    [1, 2, 3].map(|quarter| times.get(last * quarter / 4).copied().unwrap_or(f64::NAN))
-}
-
-/// The machine with its peaks, measured now.
-struct Machine {
-    isa: &'static str,
-    threads: usize,
-    peak: Peak,
-}
-
-impl Machine {
-    fn measure(cpu: &Cpu) -> Self {
-        Self {
-            isa: cpu.isa.name(),
-            threads: cpu.pool.threads(),
-            peak: peak::measure(cpu),
-        }
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "isa": self.isa,
-            "threads": self.threads,
-            "peaks": {
-                "f32_gflops": self.peak.f32_gflops,
-                "bf16_gflops": self.peak.bf16_gflops,
-                "read_gbps": self.peak.read_gbps,
-            },
-        })
-    }
-
-    /// Peak of products in the precision of a run.
-    fn gflops(&self, bf16: bool) -> f64 {
-        if bf16 {
-            self.peak.bf16_gflops
-        } else {
-            self.peak.f32_gflops
-        }
-    }
-
-    fn line(&self) -> String {
-        format!(
-            "machine   {} with {} threads: f32 {:.0} GFLOP/s, bf16 {:.0} GFLOP/s, reads {:.1} GB/s (measured)",
-            self.isa,
-            self.threads,
-            self.peak.f32_gflops,
-            self.peak.bf16_gflops,
-            self.peak.read_gbps
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quartiles_are_of_the_sorted() {
-        assert_eq!(quartiles(vec![5.0, 1.0, 4.0, 2.0, 3.0]), [2.0, 3.0, 4.0]);
-        assert_eq!(quartiles(vec![7.0]), [7.0; 3]);
-    }
 
     #[test]
     fn batches_cover_the_step_and_stay_in_the_vocabulary() {

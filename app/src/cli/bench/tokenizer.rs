@@ -1,15 +1,17 @@
 //! `zerollm bench tokenizer`.
 
-use super::quartiles;
+use super::Machine;
+use super::sampling::{Calibrator, Wanted, note, quartiles};
 use crate::cli::Failure;
 use crate::cli::model::read_text;
 use crate::out;
 use crate::text;
 use clap::Args;
 use engine::config::Config;
+use engine::estimate::allowed_threads;
 use serde_json::json;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokenizer::{SpecialMode, Tokenizer, TrainOptions};
 
 /// Flags of `zerollm bench tokenizer`.
@@ -17,10 +19,11 @@ use tokenizer::{SpecialMode, Tokenizer, TrainOptions};
 #[command(
     about = "Training a tokenizer, encoding and decoding",
     long_about = "Time training a tokenizer, encoding (one thread, and all) and decoding, on 4 MiB of the embedded stories or \
-        on a file. Encoding and decoding are the medians of five tries; MB are 10^6 bytes of text.",
+        on a file. Encoding and decoding are the medians of at least five tries; MB are 10^6 bytes of text.",
     after_help = "Example:\n  zerollm bench tokenizer\n  zerollm bench tokenizer --input corpus.txt --vocab-size 6400\n\n\
         JSON: bytes, vocab_size, train_seconds (null with --tokenizer), encode_mb_per_second, \
-        encode_all_threads_mb_per_second, decode_mb_per_second, bytes_per_token."
+        encode_all_threads_mb_per_second, decode_mb_per_second (each also with _quartiles), bytes_per_token, samples, dropped, \
+        machine."
 )]
 pub struct Arguments {
     /// Text file; - is stdin
@@ -40,7 +43,11 @@ pub struct Arguments {
     json: bool,
 }
 
-const TRIES: usize = 5;
+const WANTED: Wanted = Wanted {
+    clean: 5,
+    least: Duration::ZERO,
+    limit: Duration::from_secs(10),
+};
 
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let texts = match &arguments.input {
@@ -67,27 +74,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let whole = texts.concat();
     let mode = SpecialMode::AsText;
     let ids = tokenizer.encode(&whole, mode);
-    let rate = |work: &mut dyn FnMut()| {
-        let times = (0..TRIES).map(|_| {
+    let mut calibrator = Calibrator::new(allowed_threads());
+    let (mut taken, mut dropped) = (0, 0);
+    let mut rate = |work: &mut dyn FnMut()| {
+        let samples = calibrator.sample(&WANTED, || {
             let start = Instant::now();
             work();
-            start.elapsed().as_secs_f64()
+            bytes as f64 / 1e6 / start.elapsed().as_secs_f64()
         });
-        bytes as f64 / 1e6 / quartiles(times.collect())[1]
+        taken += samples.taken;
+        dropped += samples.dropped;
+        quartiles(samples.kept)
     };
     let encode = rate(&mut || drop(std::hint::black_box(tokenizer.encode(&whole, mode))));
     let encode_all = rate(&mut || drop(std::hint::black_box(tokenizer.encode_batch(&texts, mode))));
     let decode = rate(&mut || drop(std::hint::black_box(tokenizer.decode(&ids))));
+    let machine = Machine::measure(allowed_threads()).raise(calibrator.best());
     let bytes_per_token = bytes as f64 / ids.len().max(1) as f64;
     if arguments.json {
         out::json(&json!({
             "bytes": bytes,
             "vocab_size": tokenizer.vocab_size(),
             "train_seconds": train_seconds,
-            "encode_mb_per_second": encode,
-            "encode_all_threads_mb_per_second": encode_all,
-            "decode_mb_per_second": decode,
+            "encode_mb_per_second": encode[1],
+            "encode_mb_per_second_quartiles": [encode[0], encode[2]],
+            "encode_all_threads_mb_per_second": encode_all[1],
+            "encode_all_threads_mb_per_second_quartiles": [encode_all[0], encode_all[2]],
+            "decode_mb_per_second": decode[1],
+            "decode_mb_per_second_quartiles": [decode[0], decode[2]],
             "bytes_per_token": bytes_per_token,
+            "samples": taken,
+            "dropped": dropped,
+            "machine": machine.json(),
         }))?;
         return Ok(0);
     }
@@ -100,9 +118,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if let Some(seconds) = train_seconds {
         out::line(&format!("training   {seconds:.3} s"))?;
     }
-    out::line(&format!(
-        "encoding   {encode:.1} MB/s on one thread, {encode_all:.1} MB/s on all"
-    ))?;
-    out::line(&format!("decoding   {decode:.1} MB/s"))?;
+    let told = |[low, median, high]: [f64; 3]| {
+        format!("{median:.1} MB/s, quartiles {low:.1} to {high:.1}")
+    };
+    out::line(&format!("encoding   {} (one thread)", told(encode)))?;
+    out::line(&format!("           {} (all threads)", told(encode_all)))?;
+    out::line(&format!("decoding   {}", told(decode)))?;
+    if let Some(note) = note(taken, dropped, false) {
+        out::line(&format!("samples    {note}"))?;
+    }
+    out::line(&machine.line())?;
     Ok(0)
 }
