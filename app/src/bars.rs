@@ -188,18 +188,25 @@ pub fn tabs(
     buf: &mut Buffer,
 ) {
     let (theme, lang) = (&scene.view.theme, scene.view.lang);
-    let short = area.width < 60;
+    let titles: Vec<&str> = panels.iter().map(|panel| panel.title().get(lang)).collect();
+    let named = named(&titles, current, usize::from(area.width));
     let mut end = area.x;
-    for (index, panel) in panels.iter().enumerate() {
-        let number = (index + 1).to_string();
-        let title = panel.title().get(lang);
+    for (index, title) in titles.iter().enumerate() {
+        let number = digit(index);
+        let title = if named.contains(&index) { title } else { "" };
+        if number.is_empty() && title.is_empty() {
+            continue;
+        }
         let (open, close, style) = if index == current {
             ("[", "]", theme.title)
         } else {
             (" ", " ", theme.dim)
         };
-        let title = if short && index != current { "" } else { title };
-        let space = if title.is_empty() { "" } else { " " };
+        let space = if title.is_empty() || number.is_empty() {
+            ""
+        } else {
+            " "
+        };
         let rest = Rect {
             x: end,
             width: area.right().saturating_sub(end),
@@ -212,7 +219,7 @@ pub fn tabs(
         };
         let pieces = [
             (open, style),
-            (&number, key),
+            (&*number, key),
             (space, style),
             (title, style),
             (close, style),
@@ -229,6 +236,34 @@ pub fn tabs(
             &[(&alerts, theme.warn), (" ", theme.text)],
         );
     }
+}
+
+/// The key of a screen: a digit for the first nine.
+fn digit(index: usize) -> String {
+    if index < 9 {
+        (index + 1).to_string()
+    } else {
+        String::new()
+    }
+}
+
+/// The screens whose names fit into `width` columns: the one on show, then those nearest to it.
+fn named(titles: &[&str], current: usize, width: usize) -> Vec<usize> {
+    let digits: usize = (0..titles.len()).map(|index| digit(index).len()).sum();
+    // An alert's mark stands at the right.
+    let mut room = width.saturating_sub(digits + 2 * titles.len() + 4);
+    let mut order: Vec<usize> = (0..titles.len()).collect();
+    order.sort_by_key(|index| (index.abs_diff(current), *index));
+    let mut named = Vec::new();
+    for index in order {
+        let needed = text::width(titles[index]) + usize::from(index < 9);
+        if needed > room && index != current {
+            break;
+        }
+        room = room.saturating_sub(needed);
+        named.push(index);
+    }
+    named
 }
 
 /// How far the run is.

@@ -91,6 +91,16 @@ pub const NO_CHECKPOINTS: Text = Text::new(
 pub const NO_CONFIG: Text = Text::new("waiting for the engine", "等待引擎");
 /// In place of an empty log.
 pub const NO_LOG: Text = Text::new("nothing has happened yet", "尚无事件");
+/// In place of the machine's figures.
+pub const NO_SYSTEM: Text = Text::new(
+    "not looked at yet (telemetry.system_interval)",
+    "尚未采样 (telemetry.system_interval)",
+);
+/// In place of the table of a step's time.
+pub const NO_PROFILE: Text = Text::new(
+    "no step was timed yet; r times the next five",
+    "尚未测量; 按 r 测量接下来五步",
+);
 /// A run that ended keeps its screen.
 pub const LEAVE_NOW: Text = Text::new("q leaves", "按 q 退出");
 
@@ -107,6 +117,7 @@ pub fn pending(word: &str) -> Text {
         "sample" => Text::new("sampling...", "正在生成样本..."),
         "stop" => Text::new("stopping...", "正在停止..."),
         "set" => Text::new("changing a key...", "正在修改配置..."),
+        "profile" => Text::new("timing steps...", "正在测量..."),
         "reload" => Text::new("reading the file again...", "正在重读配置..."),
         _ => Text::new("asking...", "正在请求..."),
     }

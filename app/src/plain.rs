@@ -118,7 +118,7 @@ impl Plain {
                     text::duration(*seconds)
                 )
             }
-            Body::Layers(_) => return None,
+            Body::Layers(_) | Body::System(_) | Body::Profile(_) | Body::Plan(_) => return None,
         };
         Some(text::escape(&line))
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use engine::link::{Command, ConfigValue, Eval, Started};
+use engine::link::{Command, ConfigValue, Eval, Planned, Profiled, Started, System};
 
 use crate::chart::ema::Ema;
 use crate::chart::series::{Series, Track};
@@ -22,6 +22,8 @@ pub use layers::{LayerHistory, Quantity};
 const LOG_LINES: usize = 2000;
 /// Samples that are kept.
 const SAMPLES: usize = 500;
+/// Looks at the machine that are kept.
+const LOOKS: usize = 360;
 
 /// What the engine is doing, as it last said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -226,6 +228,12 @@ pub struct State {
     pub layers: LayerHistory,
     /// Samples in order.
     pub samples: VecDeque<Sample>,
+    /// How the machine was doing, the last looks in order.
+    pub system: VecDeque<System>,
+    /// Where the time of a step went, when it was last taken.
+    pub profile: Option<Box<Profiled>>,
+    /// What the memory of a step is alive for.
+    pub plan: Option<Box<Planned>>,
     /// Checkpoints in order.
     pub checkpoints: Vec<Checkpoint>,
     /// The configuration in force.
@@ -263,6 +271,9 @@ impl State {
             evals: Vec::new(),
             layers: LayerHistory::default(),
             samples: VecDeque::new(),
+            system: VecDeque::new(),
+            profile: None,
+            plan: None,
             checkpoints: Vec::new(),
             config: Vec::new(),
             config_version: 0,

@@ -18,4 +18,5 @@ pub mod safetensors;
 pub mod schedule;
 pub mod setup;
 pub mod tape;
+pub mod telemetry;
 pub mod train;

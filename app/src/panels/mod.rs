@@ -18,7 +18,9 @@ mod help;
 mod layers;
 mod list;
 mod log;
+mod memory;
 mod samples;
+mod system;
 mod train;
 
 /// A key that a panel takes for itself.
@@ -62,9 +64,11 @@ pub fn all() -> Vec<Box<dyn Panel>> {
         Box::new(train::Train),
         Box::new(layers::Layers::default()),
         Box::new(samples::Samples::default()),
+        Box::new(system::SystemPanel::default()),
         Box::new(checkpoints::Checkpoints::default()),
         Box::new(config::Config::default()),
         Box::new(log::Log::default()),
+        Box::new(memory::Memory::default()),
         Box::new(help::Help::default()),
     ]
 }

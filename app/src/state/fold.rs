@@ -3,7 +3,7 @@
 use engine::link::{Body, Change, Command, Eval, Event, Started, Step};
 
 use super::{
-    Checkpoint, LOG_LINES, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status,
+    Checkpoint, LOG_LINES, LOOKS, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status,
 };
 use crate::text;
 
@@ -26,6 +26,17 @@ impl State {
             Body::Started(head) => self.start(head, time),
             Body::Step(step) => self.train(step),
             Body::Layers(layers) => self.layers.push(layers),
+            Body::System(system) => {
+                if self.system.len() == LOOKS {
+                    self.system.pop_front();
+                }
+                self.system.push_back((**system).clone());
+            }
+            Body::Profile(profile) => {
+                self.answered("profile");
+                self.profile = Some(profile.clone());
+            }
+            Body::Plan(plan) => self.plan = Some(plan.clone()),
             Body::Eval(eval) => self.evaluate(eval, time),
             Body::Sample {
                 step,

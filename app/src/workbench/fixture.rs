@@ -6,6 +6,8 @@ use engine::link::{
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+mod machine;
+
 use super::Workbench;
 use crate::chart::glyph::GlyphSet;
 use crate::lang::Lang;
@@ -205,11 +207,17 @@ fn checkpoint(step: u64, reason: &str) -> Event {
 
 /// All events of the run up to a step.
 pub fn events(until: u64) -> Vec<Event> {
-    let mut events = vec![started()];
+    let mut events = vec![started(), machine::plan()];
     for s in 1..=until {
         events.push(step(s));
         if s % 25 == 0 {
             events.push(layers(s));
+        }
+        if s == 7 {
+            events.push(machine::profile(s));
+        }
+        if s % 100 == 0 {
+            events.push(machine::system(s));
         }
         if s % 200 == 0 {
             events.push(eval(s));

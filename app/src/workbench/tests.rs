@@ -41,10 +41,12 @@ fn screens_look_as_they_should() {
     for (key, name) in [
         ("2", "layers"),
         ("3", "samples"),
-        ("4", "checkpoints"),
-        ("5", "config"),
-        ("6", "log"),
-        ("7", "help"),
+        ("4", "system"),
+        ("5", "checkpoints"),
+        ("6", "config"),
+        ("7", "log"),
+        ("8", "memory"),
+        ("9", "help"),
     ] {
         bench.press(key);
         insta::assert_snapshot!(format!("screen-{name}"), text(&bench, 80, 24));
@@ -265,7 +267,7 @@ fn ctrl_c_stops_and_twice_within_five_seconds_exits() {
 #[test]
 fn a_live_key_is_edited_and_a_restart_key_is_not() {
     let mut bench = normal();
-    bench.press("5");
+    bench.press("6");
     bench.press("enter");
     assert!(!text(&bench, 80, 24).contains("run.name ="));
     for key in [

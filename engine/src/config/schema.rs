@@ -129,6 +129,7 @@ pub(super) static SECTIONS: &[Section] = &[
     ]},
     Section { name: "telemetry", doc: "what is measured besides the loss", keys: &[
         key("layer_interval", Kind::COUNT, Is("10"), Live, "steps between statistics of the layers; 0 is never"),
+        key("system_interval", Kind::COUNT, Is("10"), Live, "seconds between looks at processor, memory, disk and GPUs; 0 is never"),
     ]},
     Section { name: "sample", doc: "texts written while training", keys: &[
         key("prompts", Kind::List(&Kind::Text), Is("[]"), Live, "beginnings to continue; \"\" is the beginning of a document"),

@@ -255,6 +255,7 @@ pub struct TrainConfig {
 #[expect(missing_docs, reason = "each field is the key of its name")]
 pub struct TelemetryConfig {
     pub layer_interval: u64,
+    pub system_interval: u64,
 }
 
 /// `[sample]`.
@@ -441,6 +442,7 @@ impl Reader<'_> {
     pub(super) fn telemetry(&self) -> TelemetryConfig {
         TelemetryConfig {
             layer_interval: self.count("telemetry.layer_interval"),
+            system_interval: self.count("telemetry.system_interval"),
         }
     }
 

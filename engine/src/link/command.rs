@@ -38,6 +38,8 @@ pub enum Command {
     },
     /// Read the configuration file again.
     Reload,
+    /// Take the time of every operation of the next steps.
+    Profile,
     /// A line for the log.
     Note {
         /// The line.
@@ -57,6 +59,7 @@ impl Command {
             Self::Stop { .. } => "stop",
             Self::Set { .. } => "set",
             Self::Reload => "reload",
+            Self::Profile => "profile",
             Self::Note { .. } => "note",
         }
     }

@@ -1,6 +1,6 @@
 //! Events: what happened in a run, as lines of JSON.
 
-use super::{number, numbers};
+use super::{Planned, Profiled, System, number, numbers};
 use serde::{Deserialize, Serialize};
 
 /// Version of the event schema, in every `started` event.
@@ -26,6 +26,12 @@ pub enum Body {
     Step(Step),
     /// Statistics of the layers, taken every `telemetry.layer_interval` steps.
     Layers(Layers),
+    /// How the machine is doing, every `telemetry.system_interval` seconds.
+    System(Box<System>),
+    /// Where the time of some steps went: once an attempt, and when it is asked for.
+    Profile(Box<Profiled>),
+    /// What the memory of a step is alive for: once an attempt, and after planning anew.
+    Plan(Box<Planned>),
     /// The model was evaluated.
     Eval(Eval),
     /// The model wrote something.

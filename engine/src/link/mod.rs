@@ -7,11 +7,13 @@ mod command;
 mod event;
 pub mod number;
 pub mod numbers;
+mod system;
 #[cfg(test)]
 mod tests;
 
 pub use command::{Command, Request};
 pub use event::{Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started, Step};
+pub use system::{Gpu, Planned, PlannedAt, PlannedBuffer, Profiled, ProfiledLine, System};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

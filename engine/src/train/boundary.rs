@@ -96,6 +96,10 @@ impl Engine {
             }
             Command::Set { key, value } => self.apply_edit(&format!("{key}={value}")),
             Command::Reload => self.reload(),
+            Command::Profile if self.begin_profile() => {
+                (false, "the next steps are timed".to_owned())
+            }
+            Command::Profile => (true, "steps are being timed already".to_owned()),
             Command::Note { text } => (false, text),
         };
         self.emit(Body::Reply {

@@ -122,17 +122,13 @@ impl Engine {
 
     fn apply(&mut self, config: Config, changes: Vec<(Change, Class)>) {
         self.trainer.optimizer.configure(&config.optimizer.choice);
-        if changes.iter().any(|(_, class)| *class == Class::Boundary)
-            && let Ok(cpu) = cpu(&config)
-        {
+        let planned_anew = changes.iter().any(|(_, class)| *class == Class::Boundary);
+        if planned_anew && let Ok(cpu) = cpu(&config) {
             self.trainer.configure(&config, cpu);
             // Its plans are of the old threads.
             self.session = None;
         }
         self.setup.config = config;
-        if changes.iter().any(|(_, class)| *class == Class::Boundary) {
-            self.trainer.replan(&self.setup.config);
-        }
         self.config_version += 1;
         let text = self.config().to_toml();
         if let Err(error) = self.folder.save_config(self.config_version, &text) {
@@ -144,5 +140,8 @@ impl Engine {
             version: self.config_version,
             changes,
         });
+        if planned_anew {
+            self.tell_plan();
+        }
     }
 }

@@ -6,6 +6,7 @@
 use super::saving::Saver;
 use super::stats;
 use super::step::Trainer;
+use super::telemetry::Telemetry;
 use crate::config::{Config, OnNonfinite};
 use crate::data::Loader;
 use crate::infer::session::Session;
@@ -80,6 +81,7 @@ pub struct Engine {
     /// Requests that came in while the disk was full.
     pub(super) kept_requests: VecDeque<Request>,
     pub(super) session: Option<Session>,
+    pub(super) telemetry: Telemetry,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -141,6 +143,7 @@ impl Engine {
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
+            telemetry: Telemetry::default(),
         })
     }
 
@@ -156,6 +159,7 @@ impl Engine {
         warnings: &[String],
     ) -> Ending {
         self.announce(memory, resumed_from, warnings);
+        self.tell_plan();
         let ending = self.train().unwrap_or_else(|failure| failure);
         match &ending {
             Ending::Failed { message, .. } => {
@@ -275,6 +279,7 @@ impl Engine {
             step_seconds: seconds,
             data_wait_seconds: waited,
         }));
+        self.measure(seconds);
         if statistics {
             let names = self.trainer.model.layer_names();
             let trainer = &self.trainer;

@@ -131,21 +131,6 @@ impl Trainer {
         }
     }
 
-    /// Plans anew after an edit of `train.micro_batch`, `train.fuse`, `train.recompute` or `device.threads`. Parameters and
-    /// optimizer state stay as they are.
-    pub fn replan(&mut self, config: &Config) {
-        if let Some(threads) = config.device.threads
-            && threads != self.cpu.pool.threads()
-        {
-            self.cpu = Cpu::new(threads);
-        }
-        self.fuse = config.train.fuse;
-        self.recompute = config.train.recompute;
-        self.training.clear();
-        self.evaluation.clear();
-        self.plan_training(config.train.micro_batch);
-    }
-
     fn plan_training(&mut self, rows: usize) {
         let recorded = self.record(rows, true);
         self.reserve(recorded.program.plan().bytes());

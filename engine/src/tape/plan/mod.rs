@@ -9,6 +9,7 @@ mod gradients;
 mod place;
 mod planner;
 mod schedule;
+mod summary;
 
 use super::{Tape, Var};
 use crate::param::ParamId;

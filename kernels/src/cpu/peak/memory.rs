@@ -30,7 +30,7 @@ pub(super) struct Memory {
 /// Measures on `bytes` bytes.
 pub(super) fn measure(cpu: &Cpu, bytes: usize) -> Memory {
     let mut arena = Arena::new(bytes);
-    let read = best(|| read_pass(cpu, arena.as_f32()));
+    let read = best(|| read_rate(cpu, arena.as_f32()));
     let values = arena.as_f32_mut();
     let third = (values.len() / 3).next_multiple_of(CHUNK) - CHUNK;
     if third == 0 {
@@ -61,10 +61,11 @@ fn best(mut pass: impl FnMut() -> f64) -> f64 {
 /// than the caches hold, or the caches are measured.
 pub fn read_gbps(cpu: &Cpu, bytes: usize) -> f64 {
     let arena = Arena::new(bytes);
-    best(|| read_pass(cpu, arena.as_f32()))
+    best(|| read_rate(cpu, arena.as_f32()))
 }
 
-fn read_pass(cpu: &Cpu, values: &[f32]) -> f64 {
+/// One pass of reading `values` in order, split over the threads, in GB/s.
+pub fn read_rate(cpu: &Cpu, values: &[f32]) -> f64 {
     let start = Instant::now();
     cpu.pool.run(values.len().div_ceil(CHUNK), |task| {
         let chunk = &values[task * CHUNK..values.len().min((task + 1) * CHUNK)];

@@ -17,7 +17,7 @@ mod x86;
 use super::simd::{self, Kernel, Simd};
 use crate::{Cpu, Isa, Precision};
 pub use caches::Caches;
-pub use memory::read_gbps;
+pub use memory::{read_gbps, read_rate};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;

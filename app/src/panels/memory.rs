@@ -1,0 +1,234 @@
+//! What each byte of the plan is alive for: live memory over the calls of a step, and the largest buffers with their lives.
+
+use engine::link::{Command, Planned, PlannedBuffer};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::list::{self, Place};
+use super::{Panel, PanelKey};
+use crate::chart::glyph::GlyphSet;
+use crate::lang::{self, Text};
+use crate::paint;
+use crate::state::State;
+use crate::text;
+use crate::theme::Theme;
+use crate::view::{Scene, View};
+
+/// Letters of the kinds where there are no colours, in the order of [`Planned::kinds`].
+const LETTERS: [char; 6] = ['i', 'v', 'r', 's', 'g', 'w'];
+/// Columns of a buffer's figures before its life.
+const FIGURES: u16 = 52;
+
+/// The screen; see the module's page.
+pub struct Memory {
+    place: Place,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            place: Place::top(),
+        }
+    }
+}
+
+impl Panel for Memory {
+    fn title(&self) -> Text {
+        Text::new("Memory", "内存")
+    }
+
+    fn keys(&self) -> &'static [PanelKey] {
+        const KEYS: &[PanelKey] = &[list::KEYS];
+        KEYS
+    }
+
+    fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
+        let rows = state.plan.as_ref().map_or(0, |plan| plan.buffers.len());
+        self.place.handle(key, rows)
+    }
+
+    fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+        let view = scene.view;
+        let Some(plan) = &scene.state.plan else {
+            let inner = paint::frame(buf, area, view, &[("memory", view.theme.title)], &[]);
+            paint::centred(buf, inner, lang::NO_CONFIG.get(view.lang), view.theme.dim);
+            return;
+        };
+        let height = if area.height < 12 {
+            0
+        } else {
+            area.height * 2 / 5
+        };
+        let upper = Rect { height, ..area };
+        let lower = Rect {
+            y: area.y + height,
+            height: area.height - height,
+            ..area
+        };
+        if height > 0 {
+            self.timeline(scene, plan, upper, buf);
+        }
+        self.largest(plan, lower, view, buf);
+    }
+}
+
+/// How the kind of that number is drawn.
+fn style(theme: &Theme, kind: usize) -> Style {
+    match kind {
+        0 => theme.dim,
+        1 => theme.line,
+        2 => theme.point,
+        3 => theme.floor,
+        4 => theme.warn,
+        _ => theme.band,
+    }
+}
+
+impl Memory {
+    /// Live bytes of each kind, stacked, over the calls of a replay.
+    fn timeline(&self, scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
+        let view = scene.view;
+        let theme = &view.theme;
+        let total = |bytes: &[u64]| bytes.iter().sum::<u64>();
+        let fullest = plan.timeline.iter().max_by_key(|at| total(&at.bytes));
+        let most = fullest.map_or(0, |at| total(&at.bytes));
+        let arena = text::bytes(plan.arena_bytes);
+        let peak = text::bytes(most);
+        let place = fullest.map_or("", |at| at.name.as_str());
+        let title = [
+            ("arena ", theme.title),
+            (&*arena, theme.strong),
+            ("  fullest ", theme.dim),
+            (&*peak, theme.text),
+            (" at ", theme.dim),
+            (place, theme.text),
+        ];
+        let names: Vec<String> = plan
+            .kinds
+            .iter()
+            .zip(LETTERS)
+            .map(|(kind, letter)| format!("{letter} {kind}  "))
+            .collect();
+        let notes: Vec<(&str, Style)> = names
+            .iter()
+            .enumerate()
+            .map(|(kind, name)| (name.as_str(), style(theme, kind)))
+            .collect();
+        let inner = paint::frame(buf, area, view, &title, &notes);
+        if inner.is_empty() || plan.timeline.is_empty() || most == 0 {
+            return;
+        }
+        let cell = most.div_ceil(u64::from(inner.height)).max(1);
+        for column in 0..inner.width {
+            let index = usize::from(column) * plan.timeline.len() / usize::from(inner.width);
+            let at = &plan.timeline[index];
+            let mut below = 0;
+            for (kind, bytes) in at.bytes.iter().enumerate() {
+                let (from, to) = ((below + cell / 2) / cell, (below + bytes + cell / 2) / cell);
+                for row in from..to.min(u64::from(inner.height)) {
+                    let y = inner.bottom() - 1 - row as u16;
+                    buf[(inner.x + column, y)]
+                        .set_char(symbol(view, kind))
+                        .set_style(style(theme, kind));
+                }
+                below += bytes;
+            }
+        }
+    }
+
+    /// The largest buffers and when they live.
+    fn largest(&self, plan: &Planned, area: Rect, view: &View, buf: &mut Buffer) {
+        let theme = &view.theme;
+        let num = format!(
+            "{} of {}",
+            plan.buffers.len(),
+            text::count(plan.buffer_count as u64)
+        );
+        let title = [("largest buffers ", theme.title), (&*num, theme.strong)];
+        let notes = format!(
+            "{} calls, backward from {}  micro-batch of {} rows",
+            plan.calls, plan.forward_calls, plan.rows
+        );
+        let inner = paint::frame(buf, area, view, &title, &[(&notes, theme.dim)]);
+        let head = format!(
+            " {} {} {} {}  ",
+            text::fit_right("size", 9),
+            text::fit("type", 4),
+            text::fit("kind", 10),
+            text::fit("of", 23)
+        );
+        paint::line(
+            buf,
+            inner,
+            0,
+            &[(&head, theme.dim), ("forward, then backward", theme.dim)],
+        );
+        let list = Rect {
+            y: inner.y + 1.min(inner.height),
+            height: inner.height.saturating_sub(1),
+            ..inner
+        };
+        let selected = self.place.row(plan.buffers.len());
+        let visible = self
+            .place
+            .visible(plan.buffers.len(), usize::from(list.height));
+        for (row, index) in visible.enumerate() {
+            let buffer = &plan.buffers[index];
+            let figures = format!(
+                "{} {} {} {}  ",
+                text::fit_right(&text::bytes(buffer.bytes), 9),
+                text::fit(&buffer.dtype, 4),
+                text::fit(&buffer.kind, 10),
+                text::fit(&buffer.name, 23)
+            );
+            let chosen = index == selected;
+            let mark = if chosen { ">" } else { " " };
+            paint::line(
+                buf,
+                list,
+                row as u16,
+                &[(mark, theme.key), (&figures, theme.text)],
+            );
+            life(plan, buffer, list, row as u16, view, buf);
+            if chosen {
+                paint::highlight(buf, list, row as u16, theme.selected);
+            }
+        }
+    }
+}
+
+/// A buffer's life as a bar over the calls of a replay.
+fn life(
+    plan: &Planned,
+    buffer: &PlannedBuffer,
+    area: Rect,
+    row: u16,
+    view: &View,
+    buf: &mut Buffer,
+) {
+    let width = usize::from(area.width.saturating_sub(FIGURES + 1));
+    if width == 0 || row >= area.height || plan.calls == 0 {
+        return;
+    }
+    let kind = plan
+        .kinds
+        .iter()
+        .position(|kind| *kind == buffer.kind)
+        .unwrap_or(0);
+    let column = |call: usize| call.min(plan.calls - 1) * width / plan.calls;
+    for x in column(buffer.first)..=column(buffer.last) {
+        buf[(area.x + FIGURES + x as u16, area.y + row)]
+            .set_char(symbol(view, kind))
+            .set_style(style(&view.theme, kind));
+    }
+}
+
+/// A block where there are colours to tell kinds apart, else the kind's letter.
+fn symbol(view: &View, kind: usize) -> char {
+    if view.glyphs == GlyphSet::Ascii || view.theme.line.fg.is_none() {
+        LETTERS[kind.min(LETTERS.len() - 1)]
+    } else {
+        '\u{2588}'
+    }
+}
