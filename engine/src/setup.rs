@@ -5,6 +5,7 @@
 use crate::config::{Config, DataSource};
 use crate::data::{self, Cache, DataError, Datasets};
 use crate::hf::HfError;
+use crate::link::Interrupt;
 use crate::model::Model;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,10 +72,24 @@ impl Setup {
         cache: Option<&Cache>,
         progress: Progress<'_>,
     ) -> Result<Self, SetupError> {
-        let tokenizer = tokenizer(&config, cache, progress)?.map(Arc::new);
+        Self::unless(&Interrupt::default(), config, cache, progress)
+    }
+
+    /// As [`Setup::new`], and given up soon after `interrupt` is raised.
+    ///
+    /// # Errors
+    /// As [`Setup::new`]; given up, an error of the step that it was at.
+    pub fn unless(
+        interrupt: &Interrupt,
+        config: Config,
+        cache: Option<&Cache>,
+        progress: Progress<'_>,
+    ) -> Result<Self, SetupError> {
+        let tokenizer = tokenizer(&config, cache, interrupt, progress)?.map(Arc::new);
         let vocab_size = vocab_size(&config, tokenizer.as_deref())?;
         progress("reading the data");
-        let datasets = data::open(&config, tokenizer.as_ref(), vocab_size, cache)?;
+        let datasets =
+            data::open_unless(&config, tokenizer.as_ref(), vocab_size, cache, interrupt)?;
         let model = Model::new(&config.model, vocab_size);
         Ok(Self {
             config,
@@ -117,6 +132,7 @@ pub fn vocab_size(config: &Config, tokenizer: Option<&Tokenizer>) -> Result<usiz
 pub fn tokenizer(
     config: &Config,
     cache: Option<&Cache>,
+    interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Option<Tokenizer>, SetupError> {
     let wanted = &config.tokenizer;
@@ -133,7 +149,7 @@ pub fn tokenizer(
             Ok(None)
         }
         None | Some("bytes") => Ok(Some(Tokenizer::bytes(&wanted.special)?)),
-        Some("bpe") => train_tokenizer(config, cache, progress).map(Some),
+        Some("bpe") => train_tokenizer(config, cache, interrupt, progress).map(Some),
         Some(other) => Err(SetupError::Algorithm(format!(
             "{other} is not known; bytes and bpe are"
         ))),
@@ -144,11 +160,12 @@ pub fn tokenizer(
 fn train_tokenizer(
     config: &Config,
     cache: Option<&Cache>,
+    interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Tokenizer, SetupError> {
     let wanted = &config.tokenizer;
     progress("reading text for the tokenizer");
-    let texts = data::training_texts(config)?;
+    let texts = data::training_texts_unless(config, interrupt)?;
     let vocab_size = wanted.vocab_size.unwrap_or(6400);
     let mut hasher = blake3::Hasher::new();
     for part in [
@@ -182,6 +199,7 @@ fn train_tokenizer(
         specials: wanted.special.clone(),
         split: wanted.pre_tokenizer.clone(),
         progress: Some(&mut report),
+        stop: Some(&|| interrupt.is_raised()),
         ..TrainOptions::default()
     };
     // A text is a line with its ending, as Hugging Face's trainer reads files.

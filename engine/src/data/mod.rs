@@ -29,6 +29,7 @@ pub use error::DataError;
 pub use loader::{Loader, StepData};
 
 use crate::config::{Config, DataConfig, DataFormat, DataSource};
+use crate::link::Interrupt;
 use bins::Bins;
 use dataset::{Rows, Window};
 use files::{Input, expand, is_bin};
@@ -94,6 +95,20 @@ pub fn open(
     vocab_size: usize,
     cache: Option<&Cache>,
 ) -> Result<Datasets, DataError> {
+    open_unless(config, tokenizer, vocab_size, cache, &Interrupt::default())
+}
+
+/// As [`open`], and given up soon after `interrupt` is raised.
+///
+/// # Errors
+/// As [`open`], and [`DataError::Interrupted`].
+pub fn open_unless(
+    config: &Config,
+    tokenizer: Option<&Arc<Tokenizer>>,
+    vocab_size: usize,
+    cache: Option<&Cache>,
+    interrupt: &Interrupt,
+) -> Result<Datasets, DataError> {
     let data = &config.data;
     let opener = Opener {
         data,
@@ -101,6 +116,7 @@ pub fn open(
         tokenizer,
         vocab_size,
         cache,
+        interrupt,
         byte_lengths: tokenizer.map(|tokenizer| byte_lengths(tokenizer)),
     };
     match (data.source, tokenizer) {
@@ -117,6 +133,17 @@ pub fn open(
 /// # Errors
 /// As [`open`].
 pub fn training_texts(config: &Config) -> Result<Vec<String>, DataError> {
+    training_texts_unless(config, &Interrupt::default())
+}
+
+/// As [`training_texts`], and given up soon after `interrupt` is raised.
+///
+/// # Errors
+/// As [`open_unless`].
+pub fn training_texts_unless(
+    config: &Config,
+    interrupt: &Interrupt,
+) -> Result<Vec<String>, DataError> {
     let data = &config.data;
     let mut texts = Vec::new();
     if data.source == DataSource::Storybook {
@@ -134,6 +161,7 @@ pub fn training_texts(config: &Config) -> Result<Vec<String>, DataError> {
             return Err(DataError::Mixed { path: input.path });
         }
         source::read::<DataError>(&input, &map, data, &mut |piece| {
+            unless(interrupt)?;
             texts.push(piece.text.into_owned());
             Ok(())
         })?;
@@ -149,6 +177,15 @@ pub fn training_texts(config: &Config) -> Result<Vec<String>, DataError> {
         texts.truncate(kept_documents(texts.len() as u64, kept) as usize);
     }
     Ok(texts)
+}
+
+/// An error once `interrupt` is raised: asked between two pieces of long work.
+fn unless(interrupt: &Interrupt) -> Result<(), DataError> {
+    if interrupt.is_raised() {
+        Err(DataError::Interrupted)
+    } else {
+        Ok(())
+    }
 }
 
 /// How many of `documents` (at least two) are trained on where the share `kept` is: at least one, and not all.
@@ -184,6 +221,7 @@ struct Opener<'a> {
     tokenizer: Option<&'a Arc<Tokenizer>>,
     vocab_size: usize,
     cache: Option<&'a Cache>,
+    interrupt: &'a Interrupt,
     byte_lengths: Option<Arc<[u32]>>,
 }
 
@@ -255,7 +293,12 @@ impl Opener<'_> {
             if self.data.document_mask && self.stop().is_none() {
                 return Err(DataError::NoBorders);
             }
-            let bins = Bins::open(inputs, self.data.token_bytes, self.vocab_size)?;
+            let bins = Bins::open(
+                inputs,
+                self.data.token_bytes,
+                self.vocab_size,
+                self.interrupt,
+            )?;
             let report = bins.report();
             return Ok((Stream::Bins(Arc::new(bins)), report));
         }
@@ -263,7 +306,7 @@ impl Opener<'_> {
             let path = inputs[0].path.clone();
             return Err(DataError::NoTokenizer { path });
         };
-        let shard = Shard::open(inputs, self.data, tokenizer, self.cache)?;
+        let shard = Shard::open(inputs, self.data, tokenizer, self.cache, self.interrupt)?;
         let report = shard.report(inputs.len());
         Ok((Stream::Shard(shard), report))
     }
