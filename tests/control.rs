@@ -4,16 +4,19 @@
 #![cfg(unix)]
 
 mod common;
+#[path = "control/nonfinite.rs"]
+mod nonfinite;
+#[path = "control/preparation.rs"]
+mod preparation;
 
-use common::{ENDLESS, Place, Process, Random, config, text};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use common::{ENDLESS, Place, Process, config, text};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::Stdio;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Steps that last long enough for something to happen between two of them, without making the record large.
 const SLOW: (&str, &str) = ("train.batch_size", "32");
@@ -164,99 +167,6 @@ fn an_evaluation_that_a_signal_cut_short_is_made_by_the_resume() {
     let evaluated = events.iter().filter(|event| event["event"] == "eval");
     let steps: Vec<&Value> = evaluated.map(|event| &event["step"]).collect();
     assert_eq!(steps, [1, 2]);
-}
-
-/// Words of random letters: much to count, much to merge, much to encode.
-fn strange_text(bytes: usize) -> String {
-    let mut random = Random(11);
-    let mut text = String::with_capacity(bytes + 16);
-    while text.len() < bytes {
-        for _ in 0..2 + random.below(7) {
-            text.push(char::from(b'a' + random.below(26) as u8));
-        }
-        text.push(if random.below(9) == 0 { '\n' } else { ' ' });
-    }
-    text
-}
-
-fn in_cache(place: &Place, is: impl Fn(&str) -> bool) -> Vec<String> {
-    let entries = fs::read_dir(place.path("cache")).into_iter().flatten();
-    let names = entries.flatten().map(|entry| entry.file_name());
-    names
-        .map(|name| name.to_string_lossy().into_owned())
-        .filter(|name| is(name))
-        .collect()
-}
-
-#[test]
-fn a_signal_during_preparation_ends_it_and_leaves_nothing() {
-    let bpe = [
-        ENDLESS,
-        ("data.train", "[\"large.jsonl\"]"),
-        ("tokenizer.algorithm", "\"bpe\""),
-        ("tokenizer.vocab_size", "30000"),
-    ];
-    // Bytes need no training: the same text is encoded at once.
-    let bytes = [ENDLESS, ("data.train", "[\"large.jsonl\"]")];
-    let lines: Vec<String> = strange_text(48 << 20)
-        .lines()
-        .map(|line| format!("{{\"text\": \"{line}\"}}\n"))
-        .collect();
-    let large = lines.concat();
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 75), (Signal::USR1, 75)] {
-        for (phase, keys) in [("tokenizer", &bpe[..]), ("encoding", &bytes)] {
-            let what = format!("{signal:?} in {phase}");
-            let place = Place::new(keys);
-            place.write("large.jsonl", &large);
-            let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
-            if phase == "encoding" {
-                process.wait_until("a shard being written", || {
-                    (!in_cache(&place, |name| name.ends_with(".part")).is_empty()).then_some(())
-                });
-            } else {
-                sleep(Duration::from_millis(500));
-            }
-            let begin = Instant::now();
-            process.signal(signal);
-            let said = process.expect(code);
-            let after = begin.elapsed();
-            assert!(after < Duration::from_secs(5), "{what}: {after:?}");
-            assert!(said.contains("before the first step"), "{what}: {said}");
-            assert!(!place.path("runs").exists(), "{what}: a run is left");
-            assert_eq!(
-                in_cache(&place, |_| true),
-                [""; 0],
-                "{what}: the cache has something"
-            );
-        }
-    }
-}
-
-#[test]
-fn a_resume_that_is_interrupted_leaves_the_run_as_it_was() {
-    let place = Place::new(&[("train.checkpoint_interval", "5")]);
-    place.expect(0, &["train", "c.toml", "--run", "r", "--ui", "none"]);
-    let before = place.events("r");
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 75)] {
-        // The program reads its configuration from a pipe that nobody fills, and so waits for it.
-        let pipe = place.path(&format!("pipe-{code}.toml"));
-        let mode = Mode::RUSR | Mode::WUSR;
-        mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a named pipe");
-        let name = pipe.to_str().expect("UTF-8");
-        let resume = ["train", name, "--run", "r", "--resume", "--ui", "none"];
-        let mut process = place.start(&resume);
-        let writer = fs::OpenOptions::new()
-            .write(true)
-            .open(&pipe)
-            .expect("its reader");
-        process.signal(signal);
-        process.expect(code);
-        drop(writer);
-        assert_eq!(place.events("r"), before);
-    }
-    let resume = ["train", "--run", "r", "--resume", "--max-steps", "25"];
-    place.expect(0, &resume);
-    assert_eq!(place.losses("r").len(), 25);
 }
 
 #[test]
@@ -556,77 +466,4 @@ fn a_lowered_end_is_evaluated_and_saved_as_one() {
             .any(|e| e["event"] == "eval" && e["step"] == step)
     );
     assert_eq!(place.checkpoints("r"), [step]);
-}
-
-#[test]
-fn what_is_not_finite_is_answered_as_the_policy_says() {
-    // The first update makes the weights so large that everything after it overflows.
-    let explosive = ("optimizer.lr", "1e30");
-    let nonfinite = |place: &Place| -> Vec<String> {
-        let events = place.events("r");
-        let told = events.iter().filter(|event| event["event"] == "nonfinite");
-        told.map(|event| event["action"].as_str().expect("a word").to_owned())
-            .collect()
-    };
-    for ui in ["plain", "none", "json"] {
-        let arguments = ["train", "c.toml", "--run", "r", "--ui", ui];
-        let place = Place::new(&[explosive]);
-        let said = place.expect(3, &arguments);
-        assert!(said.contains("not finite"), "{said}");
-        assert_eq!(nonfinite(&place), ["stop"]);
-        assert_eq!(
-            place.events("r").last().expect("events")["reason"],
-            "diverged"
-        );
-
-        // Without a screen nobody can decide: a checkpoint, and the code of a divergence.
-        let place = Place::new(&[explosive, ("train.on_nonfinite", "\"pause\"")]);
-        let said = place.expect(3, &arguments);
-        assert!(said.contains("checkpoint"), "{said}");
-        assert_eq!(nonfinite(&place), ["pause"]);
-        assert_eq!(place.checkpoints("r").len(), 1);
-    }
-    let arguments = ["train", "c.toml", "--run", "r", "--ui", "none"];
-    let skip = [
-        explosive,
-        ("train.on_nonfinite", "\"skip\""),
-        ("train.checkpoint_interval", "6"),
-    ];
-    let place = Place::new(&skip);
-    place.expect(0, &arguments);
-    assert_eq!(nonfinite(&place), vec!["skip"; 19]);
-    assert_eq!(place.checkpoints("r"), [18, 20], "skipped steps count");
-
-    let rollback = ("train.on_nonfinite", "\"rollback\"");
-    let place = Place::new(&[
-        rollback,
-        ("train.checkpoint_interval", "5"),
-        ("train.max_steps", "8"),
-    ]);
-    place.expect(0, &arguments);
-    let calm = place.losses("r");
-    let resume = [
-        "train",
-        "--run",
-        "r",
-        "--resume",
-        "--ui",
-        "none",
-        "--max-steps",
-        "20",
-    ];
-    place.expect(3, &[&resume[..], &["--set", "optimizer.lr=1e30"]].concat());
-    assert_eq!(
-        nonfinite(&place),
-        ["rollback", "rollback", "rollback", "stop"]
-    );
-    let events = place.events("r");
-    let scales: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "config_applied")
-        .map(|event| &event["changes"][0]["to"])
-        .collect();
-    assert_eq!(scales, ["0.5", "0.25", "0.125"]);
-    assert_eq!(place.checkpoints("r"), [5, 8]);
-    assert!(place.losses("r").len() >= calm.len());
 }
