@@ -4,13 +4,14 @@ mod attended;
 mod error;
 
 use crate::checkpoint::{CheckpointError, read_trainer};
-use crate::config::{Config, ConfigError, Sources, diff, read};
+use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
 use crate::data::Cache;
 use crate::estimate;
 use crate::link::{Body, Client, Event, Interrupt, link};
 use crate::registry::Class;
 use crate::run_folder::{
-    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, config_path, config_versions, find,
+    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, check_writable, config_path,
+    config_versions, find,
 };
 use crate::setup::Setup;
 use crate::train::run::{ConfigSource, Ending, Engine, Origin, now};
@@ -20,7 +21,7 @@ use attended::attended;
 pub use error::LaunchError;
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 /// What run.json says is trained where there is no configuration file.
@@ -213,7 +214,12 @@ impl Request {
         {
             return Err(RunError::Exists { name, path }.into());
         }
-        Ok((Prepared::new(config, interrupt, progress)?, name, from))
+        check_writable(&self.runs)?;
+        Ok((
+            Prepared::new(config, None, interrupt, progress)?,
+            name,
+            from,
+        ))
     }
 
     /// Everything of a run that goes on; in its folder nothing has changed yet.
@@ -236,15 +242,22 @@ impl Request {
             Some(found) => Some(checkpoint_config(&found.path)?),
             None => None,
         };
+        let own = checkpoint.as_ref().map(|found| found.path.clone());
+        let shape = own.as_deref().and_then(recorded);
         let config = Config::resolve(&Sources {
             file: file.as_deref(),
             text: &text(file.as_ref())?,
             flags: &self.flags,
             edits: &[],
             checkpoint: stored_text.as_deref(),
+            shape: shape.as_ref(),
         })?;
         if let Some(stored) = &stored_text {
-            let before = Config::parse(None, stored, &[])?;
+            let before = Config::resolve(&Sources {
+                text: stored,
+                shape: shape.as_ref(),
+                ..Sources::default()
+            })?;
             for (change, class) in diff(&before, &config) {
                 if class == Class::Restart && !PLACES.contains(&change.key.as_str()) {
                     return Err(LaunchError::Restart {
@@ -260,7 +273,7 @@ impl Request {
                 ));
             }
         }
-        let prepared = Prepared::new(config, interrupt, progress)?;
+        let prepared = Prepared::new(config, own.as_deref(), interrupt, progress)?;
         if let Some(found) = &checkpoint
             && !same_data(&found.trainer, &prepared.setup.datasets.train)
         {
@@ -292,7 +305,7 @@ fn own_config(folder: &RunFolder) -> Result<Option<PathBuf>, LaunchError> {
 }
 
 /// The configuration that a checkpoint was written under, as TOML.
-fn checkpoint_config(folder: &std::path::Path) -> Result<String, CheckpointError> {
+fn checkpoint_config(folder: &Path) -> Result<String, CheckpointError> {
     let state = read_trainer(folder)?;
     // Dotted keys need no tables.
     let lines: Vec<String> = state
@@ -338,14 +351,16 @@ struct Prepared {
 }
 
 impl Prepared {
+    /// `own` is the checkpoint that the run goes on from: its weights take the place of those of `model.init_from`.
     fn new(
         config: Config,
+        own: Option<&Path>,
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, LaunchError> {
         let cpu = cpu(&config)?;
         let cache = Cache::of_user();
-        let setup = Setup::unless(interrupt, config, cache.as_ref(), progress)?;
+        let setup = Setup::unless(interrupt, config, own, cache.as_ref(), progress)?;
         let memory = estimate::memory(&setup.config, &setup.model, &cpu);
         if let Some(free) = estimate::available_bytes()
             && memory.total - memory.runtime > free
@@ -357,10 +372,10 @@ impl Prepared {
         }
         let model = crate::model::Model::new(&setup.config.model, setup.model.vocab_size());
         let mut trainer = Trainer::new(&setup.config, model, cpu);
-        if setup.config.model.init_from.is_some() {
+        if setup.config.model.init_from.is_some() && own.is_none() {
             progress("reading the weights");
+            init_from(&setup, &mut trainer.params)?;
         }
-        init_from(&setup, &setup.model, &mut trainer.params)?;
         Ok(Self {
             setup,
             trainer,

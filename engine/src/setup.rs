@@ -7,7 +7,7 @@ use crate::data::{self, Cache, DataError, Datasets};
 use crate::hf::HfError;
 use crate::link::Interrupt;
 use crate::model::Model;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokenizer::{LoadOptions, Tokenizer, TokenizerError, TrainOptions, TrainProgress};
 
@@ -72,20 +72,23 @@ impl Setup {
         cache: Option<&Cache>,
         progress: Progress<'_>,
     ) -> Result<Self, SetupError> {
-        Self::unless(&Interrupt::default(), config, cache, progress)
+        let interrupt = Interrupt::default();
+        Self::unless(&interrupt, config, None, cache, progress)
     }
 
-    /// As [`Setup::new`], and given up soon after `interrupt` is raised.
+    /// As [`Setup::new`], and given up soon after `interrupt` is raised. `own` is the checkpoint that the run goes on from:
+    /// it has the tokenizer, should the folder of `model.init_from` have gone.
     ///
     /// # Errors
     /// As [`Setup::new`]; given up, an error of the step that it was at.
     pub fn unless(
         interrupt: &Interrupt,
         config: Config,
+        own: Option<&Path>,
         cache: Option<&Cache>,
         progress: Progress<'_>,
     ) -> Result<Self, SetupError> {
-        let tokenizer = tokenizer(&config, cache, interrupt, progress)?.map(Arc::new);
+        let tokenizer = tokenizer(&config, own, cache, interrupt, progress)?.map(Arc::new);
         let vocab_size = vocab_size(&config, tokenizer.as_deref())?;
         progress("reading the data");
         let datasets =
@@ -126,11 +129,9 @@ pub fn vocab_size(config: &Config, tokenizer: Option<&Tokenizer>) -> Result<usiz
 }
 
 /// The tokenizer that the configuration asks for; none where `.bin` data need none.
-///
-/// # Errors
-/// If it cannot be read or trained.
-pub fn tokenizer(
+fn tokenizer(
     config: &Config,
+    own: Option<&Path>,
     cache: Option<&Cache>,
     interrupt: &Interrupt,
     progress: Progress<'_>,
@@ -139,7 +140,9 @@ pub fn tokenizer(
     if let Some(path) = &wanted.path {
         return Ok(Some(Tokenizer::load_with(path, &LoadOptions::default())?));
     }
-    if let (None, Some(folder)) = (&wanted.algorithm, &config.model.init_from)
+    let from = config.model.init_from.as_deref();
+    let from = from.map(|folder| own.filter(|_| !folder.exists()).unwrap_or(folder));
+    if let (None, Some(folder)) = (&wanted.algorithm, from)
         && (folder.join("tokenizer.json").exists() || folder.join("vocab.json").exists())
     {
         return Ok(Some(Tokenizer::load(folder)?));
