@@ -27,6 +27,15 @@ struct File {
 }
 
 impl Bins {
+    /// No files.
+    pub(super) fn none() -> Self {
+        Self {
+            files: Vec::new(),
+            tokens: 0,
+            fingerprint: blake3::Hasher::new().finalize(),
+        }
+    }
+
     /// Maps the files and looks at every id: one beyond `vocab` is refused.
     pub(super) fn open(
         inputs: &[Input],
@@ -35,11 +44,7 @@ impl Bins {
         interrupt: &Interrupt,
     ) -> Result<Self, DataError> {
         let mut hash = blake3::Hasher::new();
-        let mut bins = Self {
-            files: Vec::new(),
-            tokens: 0,
-            fingerprint: hash.finalize(),
-        };
+        let mut bins = Self::none();
         for input in inputs {
             let map = source::map(input)?;
             let ids = bin::find(input, &map, width)?;

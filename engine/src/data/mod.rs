@@ -57,6 +57,34 @@ pub struct Datasets {
     pub report: Report,
 }
 
+impl Datasets {
+    /// No data: in place of those of a run that has given its memory back.
+    pub fn none() -> Self {
+        let rows = Rows::Bins {
+            bins: Arc::new(Bins::none()),
+            begin: 0,
+            end: 0,
+            stop: None,
+        };
+        let train = Dataset {
+            rows,
+            length: 1,
+            shuffle: None,
+            mask: false,
+            tail: false,
+            byte_lengths: None,
+            bytes_per_token: None,
+            floor: None,
+            fingerprint: String::new(),
+        };
+        Self {
+            train: Arc::new(train),
+            validation: None,
+            report: Report::default(),
+        }
+    }
+}
+
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
