@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// 8 blocks of 12 x 256^2 parameters, 6.3 M in all: 100 MB of values, gradients and moments.
 const CONFIG: &str = "[data]\nsource = \"storybook\"\nsequence_length = 16\n\
     [model]\nlayers = 8\ndim = 256\nheads = 4\nffn = { kind = \"mlp\", hidden = 1024 }\n\
-    [tokenizer]\nalgorithm = \"bytes\"\n[optimizer]\nlr = 0.001\n\
+    [tokenizer]\nalgorithm = \"bytes\"\n[device]\nthreads = 1\n[optimizer]\nlr = 0.001\n\
     [train]\nbatch_size = 2\nmax_steps = 100000000\ncheckpoint_interval = 0\nkeep_last = 2\n\
     eval_interval = 0\n[sample]\ninterval = 0\n";
 const MIB: u64 = 1 << 20;
