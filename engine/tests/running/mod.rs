@@ -109,15 +109,17 @@ impl Running {
 
     /// Asks for what must not be refused.
     pub fn obeys(&mut self, command: Command) -> Answer {
-        let answer = self.ask(command.clone());
-        assert!(!answer.refused, "{command:?}: {}", answer.message);
+        let word = command.word();
+        let answer = self.ask(command);
+        assert!(!answer.refused, "{word}: {}", answer.message);
         answer
     }
 
     /// Asks for what must be refused; returns why.
     pub fn refuses(&mut self, command: Command) -> String {
-        let answer = self.ask(command.clone());
-        assert!(answer.refused, "{command:?}: {}", answer.message);
+        let word = command.word();
+        let answer = self.ask(command);
+        assert!(answer.refused, "{word}: {}", answer.message);
         answer.message
     }
 
