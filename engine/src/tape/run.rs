@@ -197,16 +197,12 @@ impl Program {
             return;
         };
         let node = &self.tape.nodes[step.node];
-        let forward = match &node.op {
-            NodeOp::Op(op) => op.flops(&step.metas),
-            NodeOp::Infer(op, _) => op.flops(&step.metas),
-        };
-        let (part, flops) = match step.phase {
-            Phase::Forward => (Part::Forward, forward),
-            Phase::Recompute => (Part::Recompute, forward),
-            // A backward that is also the forward does the work of both.
-            Phase::Backward if !step.late_outputs.is_empty() => (Part::Backward, 3 * forward),
-            Phase::Backward => (Part::Backward, 2 * forward),
+        let metas = &step.metas;
+        let (part, flops) = match (step.phase, &node.op) {
+            (Phase::Backward, NodeOp::Op(op)) => (Part::Backward, op.backward_flops(metas)),
+            (Phase::Recompute, NodeOp::Op(op)) => (Part::Recompute, op.flops(metas)),
+            (_, NodeOp::Op(op)) => (Part::Forward, op.flops(metas)),
+            (_, NodeOp::Infer(op, _)) => (Part::Forward, op.flops(metas)),
         };
         let work = Work {
             seconds,

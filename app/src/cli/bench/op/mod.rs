@@ -44,7 +44,7 @@ use std::time::Duration;
 pub struct Arguments {
     /// The operation, or all that are timed alone
     name: Option<String>,
-    /// Sizes instead of the fixed ones, such as 8192x512x2048 (MxKxN of a matmul); needs a name
+    /// Sizes instead of the fixed ones, such as 8192x512x2048 (M x K x N of a matmul); needs a name
     #[arg(long, value_name = "SIZES", requires = "name")]
     shape: Option<String>,
     /// Only this precision
