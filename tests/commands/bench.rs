@@ -80,7 +80,15 @@ fn a_step_is_timed_without_data_or_tokenizer() {
         .replace("[model]", "[model]\nvocab_size = 50");
     place.file("bench.toml", &text);
     let told = place
-        .run(&["bench", "step", "bench.toml", "--profile", "--json"])
+        .run(&[
+            "bench",
+            "step",
+            "bench.toml",
+            "--profile",
+            "--limit",
+            "0",
+            "--json",
+        ])
         .json();
     for name in [
         "tokens_per_second",
@@ -134,7 +142,7 @@ fn writing_and_tokenizers_are_timed() {
     let place = Place::new();
     place.file("tiny.toml", TINY);
     let told = place
-        .run(&["bench", "generate", "tiny.toml", "--json"])
+        .run(&["bench", "generate", "tiny.toml", "--limit", "0", "--json"])
         .json();
     assert_eq!(
         (&told["prompt_tokens"], &told["tokens"]),
@@ -160,6 +168,8 @@ fn writing_and_tokenizers_are_timed() {
         "text.txt",
         "--vocab-size",
         "270",
+        "--limit",
+        "0",
         "--json",
     ];
     let told = place.run(&arguments).json();
@@ -184,7 +194,7 @@ fn writing_and_tokenizers_are_timed() {
         ],
     );
     let plain = place
-        .run(&["bench", "step", "tiny.toml", "--profile"])
+        .run(&["bench", "step", "tiny.toml", "--profile", "--limit", "0"])
         .good();
     assert!(
         plain.contains("tokens/s") && plain.contains("% of peak"),
@@ -220,7 +230,9 @@ fn operations_are_timed_alone() {
     ];
     for (name, shape, lines) in shapes {
         let told = place
-            .run(&["bench", "op", name, "--shape", shape, "--json"])
+            .run(&[
+                "bench", "op", name, "--shape", shape, "--limit", "0", "--json",
+            ])
             .json();
         is_machine(&told["machine"]);
         let ops = told["ops"].as_array().expect("lines");
@@ -256,7 +268,9 @@ fn data_are_encoded_and_loaded() {
     );
     let text = TINY.replace("source = \"storybook\"", "train = [\"text.txt\"]");
     place.file("data.toml", text);
-    let told = place.run(&["bench", "data", "data.toml", "--json"]).json();
+    let told = place
+        .run(&["bench", "data", "data.toml", "--limit", "0", "--json"])
+        .json();
     is_machine(&told["machine"]);
     assert_eq!(told["bytes"], 78_000);
     assert!(number(&told["tokens"]) >= 78_000.0 && told["documents"].is_u64());
@@ -274,7 +288,9 @@ fn data_are_encoded_and_loaded() {
     );
     // Stories are endless and never in a file.
     place.file("tiny.toml", TINY);
-    let told = place.run(&["bench", "data", "tiny.toml", "--json"]).json();
+    let told = place
+        .run(&["bench", "data", "tiny.toml", "--limit", "0", "--json"])
+        .json();
     for name in ["bytes", "documents", "tokens", "cold_mb_per_second"] {
         assert!(told.get(name).is_some_and(Value::is_null), "{name}: {told}");
     }

@@ -52,7 +52,7 @@ const LONG_ENOUGH: f64 = 2e-3;
 /// Steps that the loader has ready from before the clock was started, and more.
 const READY: usize = 4;
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure> {
     let scratch = tempfile::tempdir().map_err(|error| {
         Failure::new(
             1,
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let mut datasets = open().map_err(setup::SetupError::from)?;
     let report = datasets.report;
     let encoded = config.data.source == DataSource::Files && report.bytes.is_some();
-    let mut calibrator = Calibrator::new(allowed_threads());
+    let mut calibrator = Calibrator::new(allowed_threads(), limit);
     let mut opening = |cold: bool| {
         calibrator.sample(&OPENING, || {
             if cold {
