@@ -134,7 +134,7 @@ fn fixture(name: &str) -> PathBuf {
 #[test]
 fn every_command_teaches_with_an_example() {
     let place = Place::new();
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
         &["train"],
         &["estimate"],
         &["generate"],
@@ -154,6 +154,7 @@ fn every_command_teaches_with_an_example() {
         &["bench", "op"],
         &["bench", "step"],
         &["bench", "tokenizer"],
+        &["bench", "data"],
         &["bench", "generate"],
         &["cache"],
     ];

@@ -128,8 +128,12 @@ pub fn vocab_size(config: &Config, tokenizer: Option<&Tokenizer>) -> Result<usiz
     }
 }
 
-/// The tokenizer that the configuration asks for; none where `.bin` data need none.
-fn tokenizer(
+/// The tokenizer that the configuration asks for; none where `.bin` data need none. `own` is the folder of a checkpoint that
+/// stands in for `model.init_from` where that is gone.
+///
+/// # Errors
+/// If it cannot be read or trained, or `interrupt` was raised.
+pub fn tokenizer(
     config: &Config,
     own: Option<&Path>,
     cache: Option<&Cache>,

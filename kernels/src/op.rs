@@ -322,8 +322,12 @@ pub trait Op: Any + Debug + Send + Sync {
     /// Computes the gradients of the inputs from those of the outputs.
     fn backward_cpu(&self, cx: &mut Backward<'_>);
 
-    /// Floating-point operations of one forward (a multiply-add counts two); a backward counts twice that.
+    /// Floating-point operations of one forward (a multiply-add counts two).
     fn flops(&self, inputs: &[Meta]) -> u64;
+
+    /// Floating-point operations of one backward that delivers all gradients, with all that it makes again (and the forward,
+    /// where it runs as one with it).
+    fn backward_flops(&self, inputs: &[Meta]) -> u64;
 }
 
 /// An operation without a gradient (attention over a key-value cache, for decoding). The tape refuses it on a path from a

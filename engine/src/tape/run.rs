@@ -203,16 +203,15 @@ impl Program {
             return;
         };
         let node = &self.tape.nodes[step.node];
-        let (name, forward) = match (&step.instead, &node.op) {
-            (Some(op), _) | (None, NodeOp::Op(op)) => (op.name(), op.flops(&step.metas)),
-            (None, NodeOp::Infer(op, _)) => (op.name(), op.flops(&step.metas)),
-        };
-        let (part, flops) = match step.phase {
-            Phase::Forward => (Part::Forward, forward),
-            Phase::Recompute => (Part::Recompute, forward),
-            // A backward that is also the forward does the work of both.
-            Phase::Backward if !step.late_outputs.is_empty() => (Part::Backward, 3 * forward),
-            Phase::Backward => (Part::Backward, 2 * forward),
+        let metas = &step.metas;
+        let (name, part, flops) = match (&step.instead, &node.op) {
+            (Some(op), _) => (op.name(), Part::Recompute, op.flops(metas)),
+            (None, NodeOp::Infer(op, _)) => (op.name(), Part::Forward, op.flops(metas)),
+            (None, NodeOp::Op(op)) => match step.phase {
+                Phase::Forward => (op.name(), Part::Forward, op.flops(metas)),
+                Phase::Recompute => (op.name(), Part::Recompute, op.flops(metas)),
+                Phase::Backward => (op.name(), Part::Backward, op.backward_flops(metas)),
+            },
         };
         let work = Work {
             seconds,

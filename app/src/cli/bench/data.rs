@@ -9,6 +9,7 @@ use clap::Args;
 use engine::config::{Config, DataSource};
 use engine::data::{self, Cache, Datasets, Loader};
 use engine::estimate::allowed_threads;
+use engine::link::Interrupt;
 use engine::setup;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -52,7 +53,7 @@ const LONG_ENOUGH: f64 = 2e-3;
 /// Steps that the loader has ready from before the clock was started, and more.
 const READY: usize = 4;
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure> {
     let scratch = tempfile::tempdir().map_err(|error| {
         Failure::new(
             1,
@@ -65,14 +66,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         generated(scratch.path(), &arguments.shape.flags.sets())?
     };
     let cache = Cache::at(scratch.path().join("cache"));
-    let tokenizer = setup::tokenizer(&config, Some(&cache), &mut |_| {})?.map(Arc::new);
+    let tokenizer = setup::tokenizer(
+        &config,
+        None,
+        Some(&cache),
+        &Interrupt::default(),
+        &mut |_| {},
+    )?
+    .map(Arc::new);
     let vocab = setup::vocab_size(&config, tokenizer.as_deref())?;
     let open = || data::open(&config, tokenizer.as_ref(), vocab, Some(&cache));
     // Errors are told before anything is timed.
     let mut datasets = open().map_err(setup::SetupError::from)?;
     let report = datasets.report;
     let encoded = config.data.source == DataSource::Files && report.bytes.is_some();
-    let mut calibrator = Calibrator::new(allowed_threads());
+    let mut calibrator = Calibrator::new(allowed_threads(), limit);
     let mut opening = |cold: bool| {
         calibrator.sample(&OPENING, || {
             if cold {

@@ -51,7 +51,7 @@ const WANTED: Wanted = Wanted {
     limit: Duration::from_secs(20),
 };
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure> {
     let config = arguments.shape.config()?;
     let vocab = vocab_size(&config)?;
     let model = Model::new(&config.model, vocab);
@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         ignore_end: true,
     };
     let threads = loaded.cpu.pool.threads();
-    let mut calibrator = Calibrator::new(threads);
+    let mut calibrator = Calibrator::new(threads, limit);
     let mut write = || loaded.write(&prompt, vocab, &writing, &mut |_| true);
     // The plans are made at the first text.
     write().map_err(|error| Failure::new(2, error.to_string()))?;

@@ -15,19 +15,24 @@ use engine::data::Batch;
 use kernels::philox::Stream;
 use machine::Machine;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What to measure.
 #[derive(Clone, Debug, Args)]
 #[command(
     about = "Measure how fast this machine and this program are",
     after_help = "Figures are medians. The peak of multiply-adds is taken for some milliseconds before and after every sample (or \
-        50 ms of samples); samples beside less than 85 % of the best peak seen are dropped and others taken while there is \
-        time, and the result says how many (`samples`, `dropped`): two virtual processors may share one core for a while.\n\n\
+        50 ms of samples); samples beside less than 85 % of the best peak seen are dropped, since two virtual processors may \
+        share one core for a while, and so are those during which threads waited for a processor (5 % of the time; Linux). Others \
+        are taken while there is time, and the result says how many were dropped (`samples`, `dropped`).\n\n\
         Example:\n  zerollm bench machine\n  zerollm bench step configs/nano.toml --profile\n  zerollm bench step --json"
 )]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Longest time for one measurement, in seconds: how long disturbed samples are replaced [default: what is useful, 3 to 30]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u16))]
+    limit: Option<u16>,
 }
 
 /// The subcommands.
@@ -46,13 +51,16 @@ enum Command {
 /// # Errors
 /// If a flag or file is refused.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let limit = arguments.limit.map_or(Duration::MAX, |seconds| {
+        Duration::from_secs(u64::from(seconds))
+    });
     match &arguments.command {
         Command::Machine(arguments) => machine::run(arguments),
-        Command::Op(arguments) => op::run(arguments),
-        Command::Step(arguments) => step::run(arguments),
-        Command::Tokenizer(arguments) => tokenizer::run(arguments),
-        Command::Data(arguments) => data::run(arguments),
-        Command::Generate(arguments) => generate::run(arguments),
+        Command::Op(arguments) => op::run(arguments, limit),
+        Command::Step(arguments) => step::run(arguments, limit),
+        Command::Tokenizer(arguments) => tokenizer::run(arguments, limit),
+        Command::Data(arguments) => data::run(arguments, limit),
+        Command::Generate(arguments) => generate::run(arguments, limit),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Samples that can be believed.
 //!
-//! Two virtual processors may share one core for stretches of time, or a neighbour may use the memory: what is timed then is
+//! Two virtual processors may share one core for stretches of time, or other programs may want them: what is timed then is
 //! another machine. So the peak of multiply-adds is taken before and after every batch of samples (some milliseconds each),
-//! and samples between peaks that are clearly below the best one seen are dropped, and taken again while there is time.
+//! and where the system says how long threads that could run waited for a processor (Linux), that is asked too. Samples
+//! beside a peak that is clearly below the best one seen, or that had to wait, are dropped, and taken again while there is
+//! time.
 
 use kernels::Cpu;
 use kernels::Precision;
@@ -11,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// Below this share of the best peak seen the machine is taken to be disturbed.
 const CLEAN: f64 = 0.85;
+/// Above this share of the time, added up over all threads, waiting for a processor is a disturbance. A peak does not show
+/// it: it is short enough to be over before another program's turn comes.
+const WAITED: f64 = 0.05;
 /// Samples between two peaks take about so many seconds, or one sample.
 const BATCH: f64 = 0.05;
 /// Peaks taken before the first sample, so that one disturbance then does not pass for the best.
@@ -22,6 +27,8 @@ pub trait Source {
     fn peak(&mut self) -> f64;
     /// Seconds since some moment.
     fn now(&mut self) -> f64;
+    /// Seconds that threads of this process have waited for a processor so far; 0 where nobody knows.
+    fn waited(&mut self) -> f64;
 }
 
 /// This machine.
@@ -39,6 +46,20 @@ impl Source for Live {
     fn now(&mut self) -> f64 {
         self.start.elapsed().as_secs_f64()
     }
+
+    fn waited(&mut self) -> f64 {
+        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+        let nanoseconds = tasks.flatten().filter_map(|task| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            waiting(&text)
+        });
+        nanoseconds.sum::<u64>() as f64 / 1e9
+    }
+}
+
+/// Nanoseconds of waiting in a `schedstat`: time on a processor, time waiting for one, number of turns.
+fn waiting(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// How many samples to take.
@@ -96,22 +117,29 @@ pub fn note(taken: usize, dropped: usize, all_disturbed: bool) -> Option<String>
 pub struct Calibrator<S = Live> {
     source: S,
     best: f64,
+    /// Shortens [`Wanted::limit`].
+    limit: Duration,
 }
 
 impl Calibrator {
-    /// For measurements with `threads` threads.
-    pub fn new(threads: usize) -> Self {
-        Self::with(Live {
+    /// For measurements with `threads` threads, none of which takes longer than `limit` but for its first samples.
+    pub fn new(threads: usize, limit: Duration) -> Self {
+        let source = Live {
             cpu: Cpu::new(threads),
             start: Instant::now(),
-        })
+        };
+        Self::with(source, limit)
     }
 }
 
 impl<S: Source> Calibrator<S> {
-    fn with(mut source: S) -> Self {
+    fn with(mut source: S, limit: Duration) -> Self {
         let best = (0..FIRST).map(|_| source.peak()).fold(0.0, f64::max);
-        Self { source, best }
+        Self {
+            source,
+            best,
+            limit,
+        }
     }
 
     /// The best peak seen, in GFLOP/s.
@@ -128,16 +156,19 @@ impl<S: Source> Calibrator<S> {
     /// Calls `run` until there are the samples `wanted`.
     pub fn sample<T>(&mut self, wanted: &Wanted, mut run: impl FnMut() -> T) -> Samples<T> {
         let mut taken: Vec<(f64, T)> = Vec::new();
+        let limit = wanted.limit.min(self.limit);
         let begin = self.source.now();
         let mut before = self.peak();
         loop {
-            let start = self.source.now();
+            let (start, waited) = (self.source.now(), self.source.waited());
             let mut batch = vec![run()];
             while self.source.now() - start < BATCH && taken.len() + batch.len() < MOST {
                 batch.push(run());
             }
+            let waited = self.source.waited() - waited;
+            let calm = waited <= WAITED * (self.source.now() - start);
             let after = self.peak();
-            let calibration = before.min(after);
+            let calibration = if calm { before.min(after) } else { 0.0 };
             before = after;
             taken.extend(batch.into_iter().map(|sample| (calibration, sample)));
             let clean = taken
@@ -146,7 +177,7 @@ impl<S: Source> Calibrator<S> {
                 .count();
             let elapsed = Duration::from_secs_f64((self.source.now() - begin).max(0.0));
             let enough = clean >= wanted.clean && elapsed >= wanted.least;
-            let late = taken.len() >= wanted.clean && elapsed >= wanted.limit;
+            let late = taken.len() >= wanted.clean && elapsed >= limit;
             if enough || late || taken.len() >= MOST {
                 return self.judge(taken);
             }
@@ -191,11 +222,13 @@ mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    /// A clock that moves by a second a reading of the clock cell, and peaks from a list (the last one for ever).
+    /// A clock that the samples move, and peaks from a list (the last one for ever).
     struct Fake {
         clock: Rc<Cell<f64>>,
         peaks: Vec<f64>,
         next: usize,
+        /// Before this time a thread waits half of the time.
+        busy_until: f64,
     }
 
     impl Source for Fake {
@@ -208,18 +241,29 @@ mod tests {
         fn now(&mut self) -> f64 {
             self.clock.get()
         }
+
+        fn waited(&mut self) -> f64 {
+            self.clock.get().min(self.busy_until) / 2.0
+        }
     }
 
     /// Takes samples of `seconds` each between the given peaks; the samples are numbered from 0.
     fn sampled(peaks: &[f64], seconds: f64, wanted: &Wanted) -> Samples<usize> {
+        busy(0.0, peaks, seconds, wanted)
+    }
+
+    /// As [`sampled`], with other programs until some time.
+    fn busy(until: f64, peaks: &[f64], seconds: f64, wanted: &Wanted) -> Samples<usize> {
         let clock = Rc::new(Cell::new(0.0));
         let mut all = vec![100.0; FIRST];
         all.extend(peaks);
-        let mut calibrator = Calibrator::with(Fake {
+        let source = Fake {
             clock: Rc::clone(&clock),
             peaks: all,
             next: 0,
-        });
+            busy_until: until,
+        };
+        let mut calibrator = Calibrator::with(source, Duration::from_secs(50));
         assert_eq!(calibrator.best(), 100.0);
         let mut number = 0;
         calibrator.sample(wanted, || {
@@ -259,23 +303,33 @@ mod tests {
         assert!(told.note().unwrap().starts_with("all 7 kept"));
         let told = sampled(&peaks, 10.0, &wanted(3, 7));
         assert_eq!(told.taken, 3);
+        // The calibrator's own limit is 50 seconds.
+        let told = sampled(&peaks, 10.0, &wanted(3, 1000));
+        assert_eq!(told.taken, 5);
     }
 
     #[test]
     fn a_better_peak_found_later_condemns_what_went_before() {
         let peaks = [100.0, 100.0, 200.0, 200.0, 200.0];
+        // One is enough before the better peak is seen; two are not found before it, and then neither counts.
+        assert_eq!(sampled(&peaks, 1.0, &wanted(1, 100)).kept, [0]);
         let told = sampled(&peaks, 1.0, &wanted(2, 100));
-        assert_eq!(told.kept, [0, 1]);
-        let told = sampled(&peaks, 1.0, &wanted(3, 100));
-        assert_eq!(told.kept, [2, 3, 4]);
-        assert_eq!(told.dropped, 2);
+        assert_eq!((told.kept, told.dropped), (vec![2, 3], 2));
+    }
+
+    #[test]
+    fn samples_that_waited_for_a_processor_are_dropped_though_the_peak_is_high() {
+        let told = busy(3.5, &[100.0], 1.0, &wanted(2, 100));
+        assert_eq!((told.kept, told.dropped), (vec![4, 5], 4));
+        assert_eq!(waiting("123 4567 89\n"), Some(4567));
+        assert_eq!(waiting(""), None);
     }
 
     #[test]
     fn short_samples_share_their_peaks() {
         let peaks = [100.0, 100.0, 30.0, 100.0];
-        // Ten milliseconds each: five to a batch.
-        let told = sampled(&peaks, 0.01, &wanted(6, 100));
+        // Eleven milliseconds each: five to a batch.
+        let told = sampled(&peaks, 0.011, &wanted(6, 100));
         let batches = told.taken / 5;
         assert_eq!((told.taken, told.dropped), (batches * 5, 10), "{told:?}");
         assert_eq!(told.kept[..5], [0, 1, 2, 3, 4]);

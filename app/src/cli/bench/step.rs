@@ -53,10 +53,10 @@ pub struct Arguments {
 
 const WARM_UP: u64 = 2;
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure> {
     let config = arguments.shape.config()?;
     let threads = cpu(&config)?.pool.threads();
-    let mut calibrator = Calibrator::new(threads);
+    let mut calibrator = Calibrator::new(threads, limit);
     let wanted = Wanted {
         clean: arguments.steps as usize,
         least: Duration::from_secs(2),

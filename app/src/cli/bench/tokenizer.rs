@@ -49,7 +49,7 @@ const WANTED: Wanted = Wanted {
     limit: Duration::from_secs(10),
 };
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure> {
     let texts = match &arguments.input {
         Some(file) => read_text(file)?
             .split_inclusive('\n')
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let whole = texts.concat();
     let mode = SpecialMode::AsText;
     let ids = tokenizer.encode(&whole, mode);
-    let mut calibrator = Calibrator::new(allowed_threads());
+    let mut calibrator = Calibrator::new(allowed_threads(), limit);
     let (mut taken, mut dropped) = (0, 0);
     let mut rate = |work: &mut dyn FnMut()| {
         let samples = calibrator.sample(&WANTED, || {

@@ -59,13 +59,13 @@ pub struct Peak {
 /// Tries of each figure.
 const TRIES: usize = 5;
 
-/// Measures all limits, in less than two seconds on an idle machine. Memory is measured on twice the third-level cache and
-/// at least 256 MiB, but never more than `most_bytes` (nor than 1 GiB); with less than the caches hold, it is the caches
+/// Measures all limits, in less than two seconds on an idle machine. Memory is measured on a quarter more than the third-level
+/// cache holds and at least 256 MiB, but never more than `most_bytes` (nor than 1 GiB); with less than the caches hold, it is the caches
 /// that are measured.
 pub fn measure(cpu: &Cpu, most_bytes: usize) -> Peak {
     let caches = Caches::detect();
     let best = |run: &dyn Fn() -> f64| (0..TRIES).map(|_| run()).fold(0.0, f64::max);
-    let memory_bytes = (2 * caches.l3)
+    let memory_bytes = (caches.l3 / 4 * 5)
         .clamp(256 << 20, 1 << 30)
         .min(most_bytes.max(1 << 20));
     let memory = memory::measure(cpu, memory_bytes);

@@ -85,6 +85,10 @@ impl Op for Activation {
         };
         each * inputs[0].len() as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -137,6 +137,12 @@ impl Op for ActivationLinear {
         let (activation, _) = self.reference();
         activation.flops(&inputs[..1]) + 2 * (inputs[0].rows() * inputs[1].len()) as u64
     }
+
+    /// The activation is made again.
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        let (activation, _) = self.reference();
+        2 * self.flops(inputs) + activation.flops(&inputs[..1])
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -83,6 +83,10 @@ impl Op for Add {
     fn flops(&self, inputs: &[Meta]) -> u64 {
         inputs[0].len() as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn backward<X: Elem, Y: Elem<Acc = X::Acc>>(cx: &mut Backward<'_>) {

@@ -161,6 +161,10 @@ impl Op for AddNorm {
         let (add, norm) = self.reference();
         add.flops(inputs) + norm.flops(&norm_inputs(inputs))
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 /// The sum has the shape and type of x; the parameters follow.

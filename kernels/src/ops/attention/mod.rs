@@ -269,6 +269,11 @@ impl Op for Attention {
         let (b, t) = (inputs[0].shape[0] as u64, inputs[0].shape[1] as u64);
         2 * b * (self.heads * self.head_dim) as u64 * t * (t + 1)
     }
+
+    /// Five products where the forward has two: scores, their gradient, and those of queries, keys and values.
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        self.flops(inputs) / 2 * 5
+    }
 }
 
 fn cases() -> Vec<Case> {

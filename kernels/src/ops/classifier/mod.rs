@@ -114,6 +114,11 @@ impl Op for Classifier {
         );
         2 * n * c * v
     }
+
+    /// The logits are made here too.
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        3 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -86,6 +86,10 @@ impl Op for Embedding {
     fn flops(&self, _: &[Meta]) -> u64 {
         0
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        (inputs[0].len() * inputs[1].cols()) as u64
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -87,6 +87,10 @@ impl Op for Gated {
         };
         each * inputs[0].len() as u64 / 2
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

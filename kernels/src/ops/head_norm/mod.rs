@@ -99,6 +99,10 @@ impl Op for HeadNorm {
     fn flops(&self, inputs: &[Meta]) -> u64 {
         4 * (inputs[0].rows() * (self.heads + self.kv_heads) * self.head_dim) as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -112,6 +112,10 @@ impl Op for LayerNorm {
     fn flops(&self, inputs: &[Meta]) -> u64 {
         7 * inputs[0].len() as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

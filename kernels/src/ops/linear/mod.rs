@@ -129,6 +129,10 @@ impl Op for Linear {
     fn flops(&self, inputs: &[Meta]) -> u64 {
         2 * (inputs[0].rows() * inputs[1].len()) as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -127,6 +127,10 @@ impl Op for LinearRope {
         let turned = self.rope.heads * self.rope.head_dim;
         (inputs[0].rows() * (2 * inputs[1].len() + 3 * turned)) as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

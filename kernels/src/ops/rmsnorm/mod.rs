@@ -107,6 +107,10 @@ impl Op for RmsNorm {
     fn flops(&self, inputs: &[Meta]) -> u64 {
         4 * inputs[0].len() as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -154,6 +154,10 @@ impl Op for Rope {
     fn flops(&self, inputs: &[Meta]) -> u64 {
         3 * (inputs[0].rows() * self.heads * self.head_dim) as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -109,6 +109,10 @@ impl Op for Sinusoid {
     fn flops(&self, inputs: &[Meta]) -> u64 {
         inputs[0].len() as u64
     }
+
+    fn backward_flops(&self, inputs: &[Meta]) -> u64 {
+        2 * self.flops(inputs)
+    }
 }
 
 fn cases() -> Vec<Case> {

@@ -90,6 +90,7 @@ pub static CASES: &[(&str, &[usize])] = &[
     ("attention", &[16, 8, 2, 512, 64]),
     ("attention", &[4, 8, 8, 2048, 64]),
     ("attention", &[16, 4, 4, 512, 128]),
+    ("attention", &[16, 16, 16, 512, 32]),
     ("attention_cached", &[8, 64, 8192]),
     ("classifier", &[8192, 512, 6400]),
     ("rmsnorm", &[8192, 512]),
@@ -125,7 +126,7 @@ impl Kind {
             .collect();
         dims.filter(|dims| dims.len() == self.rank).ok_or_else(|| {
             format!(
-                "--shape {}: {} takes {}, positive numbers with an x between them",
+                "--shape {}: {} takes {}: positive numbers with an x between them",
                 crate::text::escape(shape),
                 self.name,
                 self.dims
@@ -149,7 +150,7 @@ mod tests {
         for kind in KINDS {
             let used = CASES.iter().any(|(name, _)| *name == kind.name);
             assert!(used, "{} has no case", kind.name);
-            assert_eq!(kind.dims.split('x').count(), kind.rank, "{}", kind.name);
+            assert_eq!(kind.dims.split(" x ").count(), kind.rank, "{}", kind.name);
         }
     }
 
@@ -166,7 +167,7 @@ mod tests {
             "1 x 2 x 3",
         ] {
             let error = matmul.parse(shape).unwrap_err();
-            assert!(error.contains("MxKxN"), "{error}");
+            assert!(error.contains("M x K x N"), "{error}");
         }
     }
 

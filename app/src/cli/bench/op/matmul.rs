@@ -10,7 +10,7 @@ use kernels::{Cpu, Dtype, Meta, Precision};
 /// `x (M, K)`, `w (N, K)`, `y (M, N)`.
 pub static MATMUL: Kind = Kind {
     name: "matmul",
-    dims: "MxKxN",
+    dims: "M x K x N",
     rank: 3,
     // A single row is decoding, which has no gradients.
     stages: |dims| match dims {

@@ -44,7 +44,7 @@ use std::time::Duration;
 pub struct Arguments {
     /// The operation, or all that are timed alone
     name: Option<String>,
-    /// Sizes instead of the fixed ones, such as 8192x512x2048 (MxKxN of a matmul); needs a name
+    /// Sizes instead of the fixed ones, such as 8192x512x2048 (M x K x N of a matmul); needs a name
     #[arg(long, value_name = "SIZES", requires = "name")]
     shape: Option<String>,
     /// Only this precision
@@ -64,15 +64,15 @@ const WANTED: Wanted = Wanted {
     limit: Duration::from_secs(3),
 };
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure> {
     let Some(name) = arguments.name.as_deref() else {
-        return steps::run(arguments);
+        return steps::run(arguments, limit);
     };
     let kinds: Vec<&Kind> = match case::kind(name) {
         Some(kind) => vec![kind],
         None if name == "all" => KINDS.to_vec(),
         None if OPS.iter().any(|op| op.name == name) => {
-            return steps::run(arguments);
+            return steps::run(arguments, limit);
         }
         None => return Err(unknown(name)),
     };
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         }
     }
     let cpu = cpu(&Config::demo(&arguments.flags.sets())?)?;
-    let mut calibrator = Calibrator::new(cpu.pool.threads());
+    let mut calibrator = Calibrator::new(cpu.pool.threads(), limit);
     let mut lines = Vec::new();
     for (kind, dims) in &cases {
         for precision in [Precision::F32, Precision::Bf16] {

@@ -16,7 +16,7 @@ use kernels::{Backward, Cpu, Dtype, Forward, Grad, GradMode, Keeps, Meta, Op, Pr
 /// products instead of two).
 pub static ATTENTION: Kind = Kind {
     name: "attention",
-    dims: "Batch x Heads x KvHeads x Time x HeadDim",
+    dims: "BATCH x HEADS x KV_HEADS x TIME x HEAD_DIM",
     rank: 5,
     stages: |_| &[Stage::Forward, Stage::Both],
     bf16: true,
@@ -37,7 +37,7 @@ pub static ATTENTION: Kind = Kind {
 /// One new token against a full cache of keys and values.
 pub static ATTENTION_CACHED: Kind = Kind {
     name: "attention_cached",
-    dims: "Heads x HeadDim x Context",
+    dims: "HEADS x HEAD_DIM x CONTEXT",
     rank: 3,
     stages: |_| &[Stage::Forward],
     bf16: true,
@@ -48,7 +48,7 @@ pub static ATTENTION_CACHED: Kind = Kind {
 /// Linear map to the vocabulary, softmax and cross-entropy.
 pub static CLASSIFIER: Kind = Kind {
     name: "classifier",
-    dims: "Rows x Dim x Vocabulary",
+    dims: "ROWS x DIM x VOCABULARY",
     rank: 3,
     stages: |_| &[Stage::Forward, Stage::Both],
     bf16: true,
@@ -61,15 +61,14 @@ pub static CLASSIFIER: Kind = Kind {
             Tensor::new(Meta::new([vocab, dim], Dtype::F32)),
             Tensor::ids(&[rows], targets),
         ];
-        let forward = 2 * (rows * dim * vocab) as u64;
-        OpRunner::build(cpu, precision, Classifier, inputs, [forward, 2 * forward])
+        counted(cpu, precision, Classifier, inputs)
     },
 };
 
 /// RMSNorm of rows of the residual stream.
 pub static RMSNORM: Kind = Kind {
     name: "rmsnorm",
-    dims: "Rows x Channels",
+    dims: "ROWS x CHANNELS",
     rank: 2,
     stages: |_| &[Stage::Forward, Stage::Backward],
     bf16: true,
@@ -91,7 +90,7 @@ pub static RMSNORM: Kind = Kind {
 /// SwiGLU: silu of one half of each row times the other half.
 pub static GATED: Kind = Kind {
     name: "gated",
-    dims: "Rows x Hidden",
+    dims: "ROWS x HIDDEN",
     rank: 2,
     stages: |_| &[Stage::Forward],
     bf16: true,
@@ -107,11 +106,11 @@ pub static GATED: Kind = Kind {
     },
 };
 
-/// A runner whose operations are what the operation itself counts; its backward counts twice that.
+/// A runner whose floating-point operations are those that the operation itself counts.
 fn counted(cpu: &Cpu, precision: Precision, op: impl Op, inputs: Vec<Tensor>) -> Built {
     let metas: Vec<Meta> = inputs.iter().map(|input| input.meta().clone()).collect();
-    let forward = op.flops(&metas);
-    OpRunner::build(cpu, precision, op, inputs, [forward, 2 * forward])
+    let flops = [op.flops(&metas), op.backward_flops(&metas)];
+    OpRunner::build(cpu, precision, op, inputs, flops)
 }
 
 struct OpRunner<O> {
@@ -123,7 +122,7 @@ struct OpRunner<O> {
     d_outputs: Vec<Tensor>,
     d_inputs: Vec<Tensor>,
     workspace: Arena,
-    /// Floating-point operations of a forward and of a backward.
+    /// Floating-point operations of a forward, and of a backward with all that it does.
     flops: [u64; 2],
 }
 
@@ -248,7 +247,7 @@ impl<O: Op> Runner for OpRunner<O> {
         let [f, b] = self.flops;
         let (flops, bytes) = match stage {
             Stage::Forward => (f, forward),
-            Stage::Both if keeps.forward_in_backward => (f + b, backward),
+            Stage::Both if keeps.forward_in_backward => (b, backward),
             Stage::Both => (f + b, forward + backward),
             _ => (b, backward),
         };

@@ -43,7 +43,7 @@ fn config(model: &[&str], flags: &[String]) -> Result<Config, Failure> {
     Ok(Config::parse(None, BASE, &sets)?)
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure> {
     if arguments.shape.is_some() {
         return Err(Failure::new(
             2,
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         .map(|model| config(model, &flags))
         .collect::<Result<_, _>>()?;
     let threads = engine::launch::cpu(&configs[0])?.pool.threads();
-    let mut calibrator = Calibrator::new(threads);
+    let mut calibrator = Calibrator::new(threads, limit);
     let mut all = Profile::default();
     let (mut taken, mut dropped) = (0, 0);
     for config in &configs {
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn the_models_use_every_operation() {
         let mut seen = std::collections::BTreeSet::new();
-        let mut calibrator = Calibrator::new(1);
+        let mut calibrator = Calibrator::new(1, Duration::ZERO);
         let wanted = Wanted {
             clean: 1,
             least: Duration::ZERO,
