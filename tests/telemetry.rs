@@ -1,6 +1,7 @@
 //! What a run says of itself besides its losses: the machine, where a step's time goes, what its memory is for. None of it
 //! changes a loss.
 
+#[expect(dead_code, reason = "these runs are never disturbed")]
 mod common;
 
 use common::Place;

@@ -67,7 +67,7 @@ impl Panel for Memory {
             ..area
         };
         if height > 0 {
-            self.timeline(scene, plan, upper, buf);
+            timeline(scene, plan, upper, buf);
         }
         self.largest(plan, lower, view, buf);
     }
@@ -85,58 +85,58 @@ fn style(theme: &Theme, kind: usize) -> Style {
     }
 }
 
-impl Memory {
-    /// Live bytes of each kind, stacked, over the calls of a replay.
-    fn timeline(&self, scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
-        let view = scene.view;
-        let theme = &view.theme;
-        let total = |bytes: &[u64]| bytes.iter().sum::<u64>();
-        let fullest = plan.timeline.iter().max_by_key(|at| total(&at.bytes));
-        let most = fullest.map_or(0, |at| total(&at.bytes));
-        let arena = text::bytes(plan.arena_bytes);
-        let peak = text::bytes(most);
-        let place = fullest.map_or("", |at| at.name.as_str());
-        let title = [
-            ("arena ", theme.title),
-            (&*arena, theme.strong),
-            ("  fullest ", theme.dim),
-            (&*peak, theme.text),
-            (" at ", theme.dim),
-            (place, theme.text),
-        ];
-        let names: Vec<String> = plan
-            .kinds
-            .iter()
-            .zip(LETTERS)
-            .map(|(kind, letter)| format!("{letter} {kind}  "))
-            .collect();
-        let notes: Vec<(&str, Style)> = names
-            .iter()
-            .enumerate()
-            .map(|(kind, name)| (name.as_str(), style(theme, kind)))
-            .collect();
-        let inner = paint::frame(buf, area, view, &title, &notes);
-        if inner.is_empty() || plan.timeline.is_empty() || most == 0 {
-            return;
-        }
-        let cell = most.div_ceil(u64::from(inner.height)).max(1);
-        for column in 0..inner.width {
-            let index = usize::from(column) * plan.timeline.len() / usize::from(inner.width);
-            let at = &plan.timeline[index];
-            let mut below = 0;
-            for (kind, bytes) in at.bytes.iter().enumerate() {
-                let (from, to) = ((below + cell / 2) / cell, (below + bytes + cell / 2) / cell);
-                for row in from..to.min(u64::from(inner.height)) {
-                    let y = inner.bottom() - 1 - row as u16;
-                    buf[(inner.x + column, y)]
-                        .set_char(symbol(view, kind))
-                        .set_style(style(theme, kind));
-                }
-                below += bytes;
+/// Live bytes of each kind, stacked, over the calls of a replay.
+fn timeline(scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
+    let view = scene.view;
+    let theme = &view.theme;
+    let total = |bytes: &[u64]| bytes.iter().sum::<u64>();
+    let fullest = plan.timeline.iter().max_by_key(|at| total(&at.bytes));
+    let most = fullest.map_or(0, |at| total(&at.bytes));
+    let arena = text::bytes(plan.arena_bytes);
+    let peak = text::bytes(most);
+    let place = fullest.map_or("", |at| at.name.as_str());
+    let title = [
+        ("arena ", theme.title),
+        (&*arena, theme.strong),
+        ("  fullest ", theme.dim),
+        (&*peak, theme.text),
+        (" at ", theme.dim),
+        (place, theme.text),
+    ];
+    let names: Vec<String> = plan
+        .kinds
+        .iter()
+        .zip(LETTERS)
+        .map(|(kind, letter)| format!("{letter} {kind}  "))
+        .collect();
+    let notes: Vec<(&str, Style)> = names
+        .iter()
+        .enumerate()
+        .map(|(kind, name)| (name.as_str(), style(theme, kind)))
+        .collect();
+    let inner = paint::frame(buf, area, view, &title, &notes);
+    if inner.is_empty() || plan.timeline.is_empty() || most == 0 {
+        return;
+    }
+    let cell = most.div_ceil(u64::from(inner.height)).max(1);
+    for column in 0..inner.width {
+        let index = usize::from(column) * plan.timeline.len() / usize::from(inner.width);
+        let at = &plan.timeline[index];
+        let mut below = 0;
+        for (kind, bytes) in at.bytes.iter().enumerate() {
+            let (from, to) = ((below + cell / 2) / cell, (below + bytes + cell / 2) / cell);
+            for row in from..to.min(u64::from(inner.height)) {
+                let y = inner.bottom() - 1 - row as u16;
+                buf[(inner.x + column, y)]
+                    .set_char(symbol(view, kind))
+                    .set_style(style(theme, kind));
             }
+            below += bytes;
         }
     }
+}
 
+impl Memory {
     /// The largest buffers and when they live.
     fn largest(&self, plan: &Planned, area: Rect, view: &View, buf: &mut Buffer) {
         let theme = &view.theme;

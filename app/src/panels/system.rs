@@ -301,7 +301,7 @@ impl SystemPanel {
         let rows = visible.len() as u16;
         for (row, index) in visible.enumerate() {
             let chosen = index == selected;
-            self.line(profile, index, chosen, list, row as u16, view, buf);
+            line(profile, index, chosen, list, row as u16, view, buf);
         }
         let rest = format!(
             " {} {} {} {} {}",
@@ -316,67 +316,65 @@ impl SystemPanel {
         );
         paint::line(buf, inner, 1 + rows, &[(&rest, theme.dim)]);
     }
+}
 
-    #[expect(clippy::too_many_arguments, reason = "one row of one table")]
-    fn line(
-        &self,
-        profile: &Profiled,
-        index: usize,
-        chosen: bool,
-        area: Rect,
-        row: u16,
-        view: &View,
-        buf: &mut Buffer,
-    ) {
-        let theme = &view.theme;
-        let line = &profile.lines[index];
-        let rate = |value: f64| {
-            if value > 0.0 {
-                format!("{value:.1}")
-            } else {
-                "-".to_owned()
-            }
-        };
-        let figures = format!(
-            "{} {} {} {} {} {} {} ",
-            text::fit(&line.op, 18),
-            text::fit(&line.part, 9),
-            text::fit_right(&text::count(line.calls), 5),
-            text::fit_right(&seconds(line.seconds), 8),
-            text::fit_right(&share(line.share), 7),
-            text::fit_right(&rate(line.gflops), 8),
-            text::fit_right(&rate(line.gbps), 7),
-        );
-        let peak = line.peak.map(|peak| {
-            let bound = line.bound.as_deref().map_or("", |bound| &bound[..1]);
-            // Of operations: f, as in the table of `bench`.
-            let letter = if bound == "o" { "f" } else { bound };
-            format!("{:.0} {letter}", 100.0 * peak)
-        });
-        let style = match line.peak {
-            Some(peak) if peak >= 0.7 => theme.good,
-            Some(peak) if peak < 0.4 => theme.warn,
-            _ => theme.text,
-        };
-        let peak = text::fit_right(peak.as_deref().unwrap_or("-"), 6);
-        let pieces = [
-            (if chosen { ">" } else { " " }, theme.key),
-            (&*figures, theme.text),
-            (&*peak, style),
-        ];
-        let end = paint::line(buf, area, row, &pieces);
-        if area.right() > end + 8 && row < area.height {
-            let bar = Rect {
-                x: end + 2,
-                y: area.y + row,
-                width: (area.right() - end - 3).min(40),
-                height: 1,
-            };
-            paint::bar(buf, bar, line.share, view);
+fn line(
+    profile: &Profiled,
+    index: usize,
+    chosen: bool,
+    area: Rect,
+    row: u16,
+    view: &View,
+    buf: &mut Buffer,
+) {
+    let theme = &view.theme;
+    let line = &profile.lines[index];
+    let rate = |value: f64| {
+        if value > 0.0 {
+            format!("{value:.1}")
+        } else {
+            "-".to_owned()
         }
-        if chosen {
-            paint::highlight(buf, area, row, theme.selected);
-        }
+    };
+    let figures = format!(
+        "{} {} {} {} {} {} {} ",
+        text::fit(&line.op, 18),
+        text::fit(&line.part, 9),
+        text::fit_right(&text::count(line.calls), 5),
+        text::fit_right(&seconds(line.seconds), 8),
+        text::fit_right(&share(line.share), 7),
+        text::fit_right(&rate(line.gflops), 8),
+        text::fit_right(&rate(line.gbps), 7),
+    );
+    let peak = line.peak.map(|peak| {
+        let bound = line.bound.as_deref().map_or("", |bound| &bound[..1]);
+        // Of operations: f, as in the table of `bench`.
+        let letter = if bound == "o" { "f" } else { bound };
+        format!("{:.0} {letter}", 100.0 * peak)
+    });
+    let style = match line.peak {
+        Some(peak) if peak >= 0.7 => theme.good,
+        Some(peak) if peak < 0.4 => theme.warn,
+        _ => theme.text,
+    };
+    let peak = text::fit_right(peak.as_deref().unwrap_or("-"), 6);
+    let pieces = [
+        (if chosen { ">" } else { " " }, theme.key),
+        (&*figures, theme.text),
+        (&*peak, style),
+    ];
+    let end = paint::line(buf, area, row, &pieces);
+    if area.right() > end + 8 && row < area.height {
+        let bar = Rect {
+            x: end + 2,
+            y: area.y + row,
+            width: (area.right() - end - 3).min(40),
+            height: 1,
+        };
+        paint::bar(buf, bar, line.share, view);
+    }
+    if chosen {
+        paint::highlight(buf, area, row, theme.selected);
     }
 }
 
