@@ -8,3 +8,4 @@ pub mod run;
 pub mod saving;
 pub mod stats;
 pub mod step;
+mod touch;

@@ -6,6 +6,7 @@
 use super::saving::Saver;
 use super::stats;
 use super::step::Trainer;
+use super::touch::TouchFiles;
 use crate::config::{Config, OnNonfinite};
 use crate::data::Loader;
 use crate::infer::session::Session;
@@ -80,6 +81,7 @@ pub struct Engine {
     /// Requests that came in while the disk was full.
     pub(super) kept_requests: VecDeque<Request>,
     pub(super) session: Option<Session>,
+    pub(super) touch: TouchFiles,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -141,6 +143,7 @@ impl Engine {
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
+            touch: TouchFiles::default(),
         })
     }
 
