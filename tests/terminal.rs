@@ -4,7 +4,6 @@
 
 #![cfg(unix)]
 
-#[expect(dead_code, reason = "only the place and the record are wanted here")]
 mod common;
 
 use common::{ENDLESS, PATIENCE, Place};

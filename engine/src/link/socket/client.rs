@@ -53,7 +53,7 @@ pub enum ControlError {
 /// A connection to a running engine.
 #[derive(Debug)]
 pub struct Control {
-    stream: BufReader<UnixStream>,
+    line: Line,
     welcome: Welcome,
 }
 
@@ -81,7 +81,7 @@ impl Control {
             }
             Err(error) => return Err(unreachable(error.to_string())),
         };
-        let mut stream = BufReader::new(stream);
+        let mut connection = Line::new(stream);
         let greeting = Greeting {
             hello: Hello {
                 version: VERSION,
@@ -90,10 +90,13 @@ impl Control {
         };
         let answered = [UnixStream::set_read_timeout, UnixStream::set_write_timeout]
             .iter()
-            .try_for_each(|limit| limit(stream.get_ref(), Some(PATIENCE)))
-            .and_then(|()| exchange(&mut stream, &line(&greeting)));
+            .try_for_each(|limit| limit(connection.stream.get_ref(), Some(PATIENCE)))
+            .and_then(|()| connection.exchange(&line(&greeting)));
         match answered {
-            Ok(Answer::Hello(welcome)) => Ok(Self { stream, welcome }),
+            Ok(Answer::Hello(welcome)) => Ok(Self {
+                line: connection,
+                welcome,
+            }),
             Ok(Answer::Refused(reason)) => Err(ControlError::Refused(reason)),
             Ok(Answer::Accepted(_)) => Err(unreachable("it greets in another way".to_owned())),
             Err(error) => Err(unreachable(error.to_string())),
@@ -111,32 +114,54 @@ impl Control {
     /// # Errors
     /// If the request is refused at once, or the engine's process is gone.
     pub fn ask(&mut self, id: Option<u64>, command: Command) -> Result<u64, ControlError> {
-        match exchange(&mut self.stream, &line(&Ask { id, command })) {
+        match self.line.exchange(&line(&Ask { id, command })) {
             Ok(Answer::Accepted(id)) => Ok(id),
             Ok(Answer::Refused(reason)) => Err(ControlError::Refused(reason)),
             Ok(Answer::Hello(_)) => Err(ControlError::Refused(
                 "the engine's process answered something else".to_owned(),
             )),
             Err(error) => Err(ControlError::Refused(format!(
-                "the engine's process does not answer: {error}"
+                "the engine's process does not answer ({error}); if it was stopped, it may still obey later"
             ))),
         }
     }
 }
 
-/// Sends a line and reads the one that answers it.
-fn exchange(stream: &mut BufReader<UnixStream>, line: &[u8]) -> io::Result<Answer> {
-    // A server that refuses at once may be gone before it has read this: its answer is there all the same.
-    let sent = stream.get_mut().write_all(line);
-    let mut answer = Vec::new();
-    stream
-        .take(LONGEST_MESSAGE as u64)
-        .read_until(b'\n', &mut answer)?;
-    if answer.is_empty() {
-        sent?;
-        return Err(io::ErrorKind::UnexpectedEof.into());
+/// Lines out, and for each a line back.
+#[derive(Debug)]
+struct Line {
+    stream: BufReader<UnixStream>,
+    /// Answers that have not come yet: a process that was suspended gives them later, in order.
+    owed: usize,
+}
+
+impl Line {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+            owed: 0,
+        }
     }
-    Ok(serde_json::from_slice(&answer)?)
+
+    /// Sends a line and reads the one that answers it.
+    fn exchange(&mut self, line: &[u8]) -> io::Result<Answer> {
+        // A server that refuses at once may be gone before it has read this: its answer is there all the same.
+        let sent = self.stream.get_mut().write_all(line);
+        self.owed += 1;
+        let mut answer = Vec::new();
+        while self.owed > 0 {
+            answer.clear();
+            (&mut self.stream)
+                .take(LONGEST_MESSAGE as u64)
+                .read_until(b'\n', &mut answer)?;
+            if answer.is_empty() {
+                sent?;
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.owed -= 1;
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
 }
 
 fn address(run: &Path) -> Option<Address> {
@@ -148,4 +173,32 @@ fn name(run: &Path) -> String {
     let whole = run.canonicalize().unwrap_or_else(|_| run.to_owned());
     let name = whole.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_answers_are_not_taken_for_those_of_later_questions() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        here.set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        let mut questions = Line::new(here);
+        for _ in 0..2 {
+            assert!(questions.exchange(b"now?\n").is_err());
+        }
+        for answer in [
+            Answer::Accepted(1),
+            Answer::Refused("no".to_owned()),
+            Answer::Accepted(3),
+        ] {
+            there.write_all(&line(&answer)).unwrap();
+        }
+        assert_eq!(questions.exchange(b"now?\n").unwrap(), Answer::Accepted(3));
+        there.write_all(&line(&Answer::Accepted(4))).unwrap();
+        drop(there);
+        assert_eq!(questions.exchange(b"now?\n").unwrap(), Answer::Accepted(4));
+        assert!(questions.exchange(b"now?\n").is_err());
+    }
 }
