@@ -297,6 +297,13 @@ fn files_ask_for_something_by_being_there() {
     let touch =
         |name: &str| fs::write(place.run_path("r", &format!("ctl/{name}")), "").expect("written");
     let is_gone = |name: &str| !place.run_path("r", &format!("ctl/{name}")).exists();
+    // What cannot be removed is told of once, and not obeyed again and again.
+    fs::create_dir(place.run_path("r", "ctl/pause")).expect("a folder in the way");
+    place.wait_for(&mut process, "r", "warning", |event| {
+        let message = event["message"].as_str().unwrap_or_default();
+        message.contains("ctl/pause")
+    });
+    fs::remove_dir(place.run_path("r", "ctl/pause")).expect("removed");
     touch("pause");
     place.wait_for(&mut process, "r", "paused", |_| true);
     touch("checkpoint");

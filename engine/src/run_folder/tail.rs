@@ -80,6 +80,8 @@ pub struct Tail {
     /// Whether the line that begins at `offset` is too long to be one.
     overlong: bool,
     pause: Duration,
+    /// Whether the last line says that the run has ended.
+    ended: bool,
     dead: bool,
 }
 
@@ -99,6 +101,7 @@ impl Tail {
             given: 0,
             overlong: false,
             pause: SHORTEST,
+            ended: false,
             dead: false,
         })
     }
@@ -133,6 +136,9 @@ impl Tail {
                 if std::mem::take(&mut self.overlong) {
                     continue;
                 }
+                // The writer puts the kind first.
+                let ends = ["{\"event\":\"finished\"", "{\"event\":\"failed\""];
+                self.ended = ends.iter().any(|end| line.starts_with(end));
                 return Some(line);
             }
             // What cannot be read now can perhaps be read later; a folder that is gone has no lock either.
@@ -183,10 +189,17 @@ impl Tail {
             if left.is_zero() {
                 return Next::Quiet;
             }
-            if self.pause == LONGEST && holder(&self.run) == Holder::Nobody {
-                // One more look: the last lines were written before the lock was given back.
-                self.dead = true;
-                continue;
+            if self.pause == LONGEST {
+                self.dead = match holder(&self.run) {
+                    Holder::Process(_) => false,
+                    // Its own word is believed; without it nobody knows.
+                    Holder::Elsewhere(_) => self.ended,
+                    Holder::Nobody => true,
+                };
+                if self.dead {
+                    // One more look: the last lines were written before the lock was given back.
+                    continue;
+                }
             }
             sleep(self.pause.min(left));
             self.pause = (2 * self.pause).min(LONGEST);
@@ -301,11 +314,17 @@ mod tests {
             holder(&path),
             Holder::Elsewhere("another-machine".to_owned())
         );
-        let long_ago = std::time::SystemTime::now() - 2 * SILENCE;
-        let file = File::options()
+        let mut tail = Tail::open(&path).unwrap();
+        assert_eq!(tail.wait(Duration::from_millis(450)), Next::Quiet);
+        let mut file = File::options()
             .append(true)
             .open(path.join(EVENTS))
             .unwrap();
+        file.write_all(b"{\"event\":\"finished\"}\n").unwrap();
+        let patience = Duration::from_secs(20);
+        assert!(matches!(tail.wait(patience), Next::Line(_)));
+        assert_eq!(tail.wait(patience), Next::Over, "it has said so");
+        let long_ago = std::time::SystemTime::now() - 2 * SILENCE;
         file.set_modified(long_ago).unwrap();
         assert_eq!(holder(&path), Holder::Nobody);
     }
