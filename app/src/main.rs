@@ -14,6 +14,8 @@ mod out;
 mod paint;
 mod panels;
 mod plain;
+mod remote;
+mod seat;
 mod signals;
 mod state;
 mod terminal;

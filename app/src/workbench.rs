@@ -12,6 +12,7 @@ use ratatui::layout::Rect;
 
 use crate::leave::{Choice, Leave};
 use crate::panels::{self, Panel};
+use crate::seat::Seat;
 use crate::state::{Level, State};
 use crate::view::{Scene, View};
 use crate::{bars, keymap};
@@ -26,7 +27,7 @@ mod tests;
 pub enum Exit {
     /// The run is over.
     Ended,
-    /// Training goes on without a screen.
+    /// Training goes on without this screen.
     Detach,
     /// Exit at once, without waiting for the engine.
     Hard,
@@ -71,7 +72,12 @@ pub struct Workbench {
     pub interrupted: Option<Duration>,
     /// When the engine last said something.
     pub heard: Duration,
-    next_id: u64,
+    /// What this screen is to the run.
+    pub seat: Seat,
+    /// Number of the next request.
+    pub next_id: u64,
+    /// Whether the engine may say more.
+    open: bool,
 }
 
 impl Workbench {
@@ -92,7 +98,9 @@ impl Workbench {
             now: Duration::ZERO,
             interrupted: None,
             heard: Duration::ZERO,
+            seat: Seat::Own,
             next_id: 1,
+            open: true,
         }
     }
 
@@ -100,8 +108,9 @@ impl Workbench {
     pub fn hear(&mut self, event: &Event) {
         self.state.apply(event);
         self.heard = self.now;
-        let preempted =
-            matches!(&event.body, Body::Finished { reason, .. } if reason == "preempted");
+        // The machine is wanted; a screen of another process may stay.
+        let preempted = self.seat == Seat::Own
+            && matches!(&event.body, Body::Finished { reason, .. } if reason == "preempted");
         if self.state.status.is_over() && (self.leaving || preempted) {
             self.exit = Some(Exit::Ended);
         }
@@ -109,6 +118,7 @@ impl Workbench {
 
     /// The engine is gone: nothing more will come.
     pub fn disconnected(&mut self) {
+        self.open = false;
         self.state.disconnected();
         if self.leaving {
             self.exit = Some(Exit::Ended);
@@ -153,6 +163,11 @@ impl Workbench {
 
     /// Asks the engine for something.
     pub fn ask(&mut self, command: Command) {
+        if !self.seat.controls() {
+            let message = format!("{}: this screen looks on only", command.word());
+            self.state.note(Level::Warn, &message);
+            return;
+        }
         if self.state.status.is_over() {
             let message = format!("{}: the run is over", command.word());
             self.state.note(Level::Warn, &message);
@@ -190,6 +205,8 @@ impl Workbench {
             state: &self.state,
             view: &self.view,
             silence: self.now.saturating_sub(self.heard),
+            seat: self.seat,
+            open: self.open,
         };
         let parts = bars::split(area);
         bars::header(&live, self.frozen.is_some(), parts.header, buf);

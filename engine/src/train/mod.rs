@@ -11,3 +11,4 @@ pub mod saving;
 pub mod stats;
 pub mod step;
 mod telemetry;
+mod touch;
