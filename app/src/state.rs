@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use engine::link::{Command, ConfigValue, Eval, Planned, Profiled, Started, System};
+use engine::link::{Change, Command, ConfigValue, Eval, Planned, Profiled, Started, System};
 
 use crate::chart::ema::Ema;
 use crate::chart::series::{Series, Track};
@@ -199,6 +199,19 @@ pub struct Rejected {
     pub message: String,
 }
 
+/// A live edit of the configuration that came into force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Version {
+    /// Number of the configuration that it made.
+    pub version: u32,
+    /// Last step done before.
+    pub step: u64,
+    /// Time of day, UTC.
+    pub clock: String,
+    /// What changed.
+    pub changes: Vec<Change>,
+}
+
 /// The run; see the module's page.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -242,6 +255,8 @@ pub struct State {
     pub config: Vec<ConfigValue>,
     /// Number of its version.
     pub config_version: u32,
+    /// The live edits so far, in order.
+    pub versions: Vec<Version>,
     /// The last edit, where it was refused.
     pub rejected: Option<Rejected>,
     /// Events to mark below the charts, by step.
@@ -280,6 +295,7 @@ impl State {
             checkpoints: Vec::new(),
             config: Vec::new(),
             config_version: 0,
+            versions: Vec::new(),
             rejected: None,
             marks: Vec::new(),
             log: VecDeque::new(),

@@ -38,6 +38,12 @@ impl Palette {
             .map(|p| p.1)
     }
 
+    /// The next one, in the order in which the key walks through them.
+    pub fn next(self) -> Self {
+        let here = Self::ALL.iter().position(|(_, have)| *have == self);
+        Self::ALL[here.map_or(0, |at| at + 1) % Self::ALL.len()].1
+    }
+
     /// The palette for an environment: none where `NO_COLOR` is set and not empty, 16 colours on a Linux console, a
     /// light one where `COLORFGBG` says so, else dark.
     pub fn detect(var: impl Fn(&str) -> Option<String>) -> Self {
@@ -62,6 +68,8 @@ impl Palette {
 /// What each kind of thing looks like.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
+    /// The palette that it was made of.
+    pub palette: Palette,
     /// Ordinary text.
     pub text: Style,
     /// Text of less weight: units, labels, hints.
@@ -114,7 +122,7 @@ const fn indexed<const N: usize>(codes: [u8; N]) -> [Color; N] {
 impl Theme {
     /// The theme of a palette.
     pub fn new(palette: Palette) -> Self {
-        match palette {
+        let theme = match palette {
             Palette::Dark => Self {
                 heat: &VIRIDIS,
                 ..Self::colored([245, 240, 117, 24, 215, 108, 114, 221, 203], 236)
@@ -142,7 +150,8 @@ impl Theme {
                 Style::new().add_modifier(Modifier::REVERSED),
             ),
             Palette::Mono => Self::mono(),
-        }
+        };
+        Self { palette, ..theme }
     }
 
     /// Codes of dim, border, line, band, point, floor, good, warn, bad; then the background of the chosen row.
@@ -155,6 +164,7 @@ impl Theme {
             colors.map(|color| Style::new().fg(color));
         let bold = Modifier::BOLD;
         Self {
+            palette: Palette::Basic,
             text: Style::new(),
             dim,
             strong: Style::new().add_modifier(bold),
@@ -179,6 +189,7 @@ impl Theme {
         let bold = plain.add_modifier(Modifier::BOLD);
         let dim = plain.add_modifier(Modifier::DIM);
         Self {
+            palette: Palette::Mono,
             text: plain,
             dim,
             strong: bold,
@@ -241,7 +252,14 @@ mod tests {
         assert_eq!(with(&[("COLORFGBG", "0;15")]), Palette::Light);
         for (word, palette) in Palette::ALL {
             assert_eq!(Palette::parse(word), Some(palette));
+            assert_eq!(Theme::new(palette).palette, palette);
         }
         assert_eq!(Palette::parse("pink"), None);
+        let mut walked = vec![Palette::Dark];
+        while walked.len() < Palette::ALL.len() {
+            walked.push(walked[walked.len() - 1].next());
+        }
+        assert_eq!(walked, Palette::ALL.map(|p| p.1));
+        assert_eq!(Palette::Mono.next(), Palette::Dark);
     }
 }

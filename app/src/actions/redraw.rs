@@ -1,16 +1,18 @@
 //! Draw everything anew, after something else wrote on the terminal.
 
-use super::Action;
+use super::{Action, Ran};
 use crate::lang::Text;
 use crate::workbench::{Wants, Workbench};
 
 /// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("redraw", "重画"),
-    help: Text::new("draw the screen anew", "重画屏幕"),
+pub const ACTION: Action = Action::new(
+    "redraw",
+    Text::new("redraw", "重画"),
+    Text::new("draw the screen anew", "重画屏幕"),
     run,
-};
+);
 
-fn run(_key: &str, bench: &mut Workbench) {
+fn run(_: &str, bench: &mut Workbench) -> Ran {
     bench.wants = Some(Wants::Redraw);
+    Ok(())
 }

@@ -1,19 +1,21 @@
 //! Ctrl-Z: stop the whole process until it is continued.
 
-use super::Action;
+use super::{Action, Ran};
 use crate::lang::Text;
 use crate::workbench::{Wants, Workbench};
 
 /// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("suspend", "挂起"),
-    help: Text::new(
+pub const ACTION: Action = Action::new(
+    "suspend",
+    Text::new("suspend", "挂起"),
+    Text::new(
         "suspend the program, training too; fg goes on",
         "挂起整个程序(训练也停); fg 继续",
     ),
     run,
-};
+);
 
-fn run(_key: &str, bench: &mut Workbench) {
+fn run(_: &str, bench: &mut Workbench) -> Ran {
     bench.wants = Some(Wants::Suspend);
+    Ok(())
 }

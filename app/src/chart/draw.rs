@@ -139,11 +139,11 @@ const ASCII: Rules = Rules {
 };
 
 impl Chart<'_> {
-    /// Draws the chart into `area`.
-    pub fn render(&self, area: Rect, buf: &mut Buffer) {
+    /// Draws the chart into `area`. Returns where the plot within its axes lies.
+    pub fn render(&self, area: Rect, buf: &mut Buffer) -> Rect {
         let area = area.intersection(buf.area);
         if area.is_empty() {
-            return;
+            return area;
         }
         let rules = if self.glyphs == GlyphSet::Ascii {
             &ASCII
@@ -151,8 +151,9 @@ impl Chart<'_> {
             &UNICODE
         };
         let Some(axis) = self.vertical_axis(usize::from(area.width)) else {
-            self.axes(&parts(area, 0), None, rules, buf);
-            return;
+            let parts = parts(area, 0);
+            self.axes(&parts, None, rules, buf);
+            return parts.plot;
         };
         // A label every other row at most.
         let most = usize::from(area.height.saturating_sub(1) / 2).clamp(2, 9);
@@ -168,6 +169,7 @@ impl Chart<'_> {
         self.cursor_line(&parts, rules, buf);
         self.curves(&parts, &axis, rules, buf);
         self.validation(&parts, &axis, rules, buf);
+        parts.plot
     }
 
     /// The vertical window: all that is visible, and the floor where that leaves the curve at least half the height.

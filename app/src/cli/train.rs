@@ -4,6 +4,7 @@
 use super::detach;
 use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
+use crate::config_file;
 use crate::signals;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
@@ -100,7 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let known = arguments
         .config
         .as_ref()
-        .and_then(|file| watch_file::contents(file));
+        .map_or_else(watch_file::Known::default, |file| {
+            watch_file::Known::of(file)
+        });
     let mut progress = Progress::new(ui != Ui::None || detached);
     let launched = launch(&request, &signals.interrupt, &mut |what| {
         progress.show(what)
@@ -115,6 +118,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.resume && ui == Ui::Tui {
         options.history = history(&folder);
     }
+    options.file = arguments
+        .config
+        .as_ref()
+        .map(|file| config_file::File::new(file, known.clone()));
     let _watcher = arguments
         .config
         .as_ref()

@@ -32,6 +32,10 @@ impl Panel for Checkpoints {
         self.place.handle(key, state.checkpoints.len())
     }
 
+    fn place(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
+    }
+
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
@@ -47,7 +51,12 @@ impl Panel for Checkpoints {
         let notes = [("keep_last deletes older ones on the disk", theme.dim)];
         let inner = paint::frame(buf, area, view, &title, &notes);
         if rows.is_empty() {
-            paint::centred(buf, inner, lang::NO_CHECKPOINTS.get(view.lang), theme.dim);
+            paint::centred(
+                buf,
+                inner,
+                &lang::NO_CHECKPOINTS.with_key(view, "ckpt"),
+                theme.dim,
+            );
             return;
         }
         let head = format!(
@@ -66,11 +75,7 @@ impl Panel for Checkpoints {
         };
         let selected = self.place.row(rows.len());
         let best = state.best_eval().map(|e| e.step);
-        for (row, index) in self
-            .place
-            .visible(rows.len(), usize::from(list.height))
-            .enumerate()
-        {
+        for (row, index) in self.place.visible_in(rows.len(), list).enumerate() {
             let c = &rows[index];
             let loss = c
                 .loss

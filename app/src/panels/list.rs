@@ -1,5 +1,9 @@
 //! A place in a list: the keys that move it and the rows that are seen.
 
+use std::cell::Cell;
+
+use ratatui::layout::{Position, Rect};
+
 use super::PanelKey;
 use crate::lang::Text;
 use crate::paint;
@@ -20,15 +24,20 @@ pub const KEYS: PanelKey = PanelKey {
 const PAGE: usize = 10;
 
 /// A chosen row. As long as nothing was chosen it is the last one and follows what is appended.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Place {
     row: Option<usize>,
+    /// Where the rows were drawn last, the first one of them, and how many there are.
+    drawn: Cell<(Rect, usize, usize)>,
 }
 
 impl Place {
     /// The place at the first row.
     pub fn top() -> Self {
-        Self { row: Some(0) }
+        Self {
+            row: Some(0),
+            ..Self::default()
+        }
     }
 
     /// The chosen row of a list of `len` rows.
@@ -50,9 +59,37 @@ impl Place {
             "G" | "end" => last,
             _ => return false,
         };
-        // At the end it follows again.
-        self.row = (to < last).then_some(to);
+        self.choose(to, len);
         true
+    }
+
+    /// Goes to a row. At the end it follows again.
+    pub fn choose(&mut self, row: usize, len: usize) {
+        self.row = (row + 1 < len).then_some(row);
+    }
+
+    /// Width of the rows, as they were drawn last; 0 before.
+    pub fn width(&self) -> u16 {
+        self.drawn.get().0.width
+    }
+
+    /// Goes to the row under a position, as it was drawn last. None if there is no row; whether it was chosen before.
+    pub fn click(&mut self, at: Position) -> Option<bool> {
+        let (area, first, len) = self.drawn.get();
+        let row = first + usize::from(at.y.checked_sub(area.y)?);
+        if !area.contains(at) || row >= len {
+            return None;
+        }
+        let before = self.row(len);
+        self.choose(row, len);
+        Some(before == row)
+    }
+
+    /// As [`Self::visible`], in all of `area`, which is remembered for the mouse.
+    pub fn visible_in(&self, len: usize, area: Rect) -> std::ops::Range<usize> {
+        let rows = self.visible(len, usize::from(area.height));
+        self.drawn.set((area, rows.start, len));
+        rows
     }
 
     /// The rows of a list of `len` rows that `height` rows show.
@@ -77,6 +114,15 @@ mod tests {
         assert_eq!(place.row(30), 29);
         assert!(!place.handle("x", 9));
         assert_eq!(Place::default().row(0), 0);
+        assert_eq!(place.visible_in(30, Rect::new(2, 5, 10, 4)), 26..30);
+        assert_eq!(place.click((3, 6).into()), Some(false));
+        assert_eq!(place.row(30), 27);
+        assert_eq!(place.click((3, 6).into()), Some(true));
+        for outside in [(3, 4), (1, 6), (3, 9)] {
+            assert_eq!(place.click(outside.into()), None);
+        }
+        assert_eq!(place.click((3, 8).into()), Some(false));
+        assert_eq!(place.row(40), 39, "the last one is followed");
         assert_eq!(Place::default().visible(0, 5), 0..0);
     }
 

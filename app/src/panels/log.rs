@@ -4,7 +4,7 @@ use engine::link::Command;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::field::{Field, Typed};
+use super::filter::{self, Filter};
 use super::list::{self, Place};
 use super::{Panel, PanelKey};
 use crate::lang::{self, Text};
@@ -17,14 +17,13 @@ use crate::view::{Scene, View};
 #[derive(Default)]
 pub struct Log {
     place: Place,
-    filter: String,
-    typing: Option<Field>,
+    filter: Filter,
 }
 
 impl Log {
     fn rows<'a>(&self, state: &'a State) -> Vec<&'a LogLine> {
-        let matches = |l: &&LogLine| l.text.contains(&self.filter) || l.tag.contains(&self.filter);
-        state.log.iter().filter(matches).collect()
+        let passes = |l: &&LogLine| self.filter.passes(&[&l.text, l.tag]);
+        state.log.iter().filter(passes).collect()
     }
 }
 
@@ -34,45 +33,30 @@ impl Panel for Log {
     }
 
     fn keys(&self) -> &'static [PanelKey] {
-        const KEYS: &[PanelKey] = &[
-            PanelKey {
-                keys: &["/"],
-                label: Text::new("filter", "筛选"),
-                help: Text::new(
-                    "show only lines that hold this text",
-                    "只显示包含该文字的行",
-                ),
-            },
-            list::KEYS,
-        ];
+        const KEYS: &[PanelKey] = &[filter::KEYS, list::KEYS];
         KEYS
     }
 
     fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
-        if let Some(field) = &mut self.typing {
-            match field.handle(key) {
-                Typed::Open => self.filter.clone_from(&field.text),
-                Typed::Done => self.typing = None,
-                Typed::Cancelled => {
-                    self.typing = None;
-                    self.filter.clear();
-                }
-            }
-            return true;
-        }
-        match key {
-            "/" => self.typing = Some(Field::with(&self.filter)),
-            "esc" if !self.filter.is_empty() => self.filter.clear(),
-            key => return self.place.handle(key, self.rows(state).len()),
-        }
-        true
+        let len = self.rows(state).len();
+        self.filter.handle(key, &mut self.place, len) || self.place.handle(key, len)
     }
 
     fn paste(&mut self, text: &str) {
-        if let Some(field) = &mut self.typing {
-            field.paste(text);
-            self.filter.clone_from(&field.text);
-        }
+        self.filter.paste(text);
+    }
+
+    fn copied(&self, scene: &Scene<'_>) -> Option<String> {
+        let rows = self.rows(scene.state);
+        let line = rows.get(self.place.row(rows.len()))?;
+        Some(format!(
+            "{} {} {} {}\n",
+            line.clock, line.step, line.tag, line.text
+        ))
+    }
+
+    fn place(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -80,17 +64,18 @@ impl Panel for Log {
         let theme = &view.theme;
         let rows = self.rows(state);
         let count = text::count(rows.len() as u64);
-        let filter = format!("  /{}", self.filter);
-        let mut title = vec![("log ", theme.title), (&*count, theme.dim)];
-        if !self.filter.is_empty() {
-            title.push((&*filter, theme.warn));
-        }
-        let inner = paint::frame(buf, area, view, &title, &[("UTC", theme.dim)]);
-        if rows.is_empty() && self.typing.is_none() {
+        let filter = self.filter.title();
+        let title = [
+            ("log ", theme.title),
+            (&*count, theme.dim),
+            (&*filter, theme.warn),
+        ];
+        let mut inner = paint::frame(buf, area, view, &title, &[("UTC", theme.dim)]);
+        self.filter.render(view, &mut inner, buf);
+        if rows.is_empty() && self.filter.is_empty() {
             paint::centred(buf, inner, lang::NO_LOG.get(view.lang), theme.dim);
             return;
         }
-        let foot = u16::from(self.typing.is_some()).min(inner.height);
         let selected = self.place.row(rows.len());
         // The chosen line stands below in full where the list has to cut it.
         let whole = rows.get(selected).map_or_else(Vec::new, |l| {
@@ -103,14 +88,10 @@ impl Panel for Log {
         let cut = cut && usize::from(inner.height) > whole.len() + 6;
         let detail = if cut { whole.len() as u16 + 1 } else { 0 };
         let list = Rect {
-            height: inner.height.saturating_sub(foot + detail),
+            height: inner.height.saturating_sub(detail),
             ..inner
         };
-        for (row, index) in self
-            .place
-            .visible(rows.len(), usize::from(list.height))
-            .enumerate()
-        {
+        for (row, index) in self.place.visible_in(rows.len(), list).enumerate() {
             let text = [text::truncate(&rows[index].text, room)];
             draw(rows[index], &text, view, list, row as u16, buf);
             if index == selected {
@@ -120,14 +101,6 @@ impl Panel for Log {
         for (row, text) in whole.iter().enumerate().filter(|_| cut) {
             let row = list.height + 1 + row as u16;
             paint::line(buf, inner, row, &[(" ", theme.text), (text, theme.strong)]);
-        }
-        if let Some(field) = &self.typing {
-            let at = Rect {
-                y: inner.bottom() - foot,
-                height: foot,
-                ..inner
-            };
-            field.render("/", view, at, buf);
         }
     }
 }

@@ -48,6 +48,10 @@ impl Panel for Memory {
         self.place.handle(key, rows)
     }
 
+    fn place(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
+    }
+
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let view = scene.view;
         let Some(plan) = &scene.state.plan else {
@@ -170,9 +174,7 @@ impl Memory {
             ..inner
         };
         let selected = self.place.row(plan.buffers.len());
-        let visible = self
-            .place
-            .visible(plan.buffers.len(), usize::from(list.height));
+        let visible = self.place.visible_in(plan.buffers.len(), list);
         for (row, index) in visible.enumerate() {
             let buffer = &plan.buffers[index];
             let figures = format!(

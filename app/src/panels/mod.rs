@@ -8,15 +8,17 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::lang::Text;
+use crate::mouse::Mouse;
 use crate::state::State;
 use crate::view::{Scene, View};
 
 mod checkpoints;
 mod config;
-mod field;
+pub mod field;
+mod filter;
 mod help;
 mod layers;
-mod list;
+pub mod list;
 mod log;
 mod memory;
 mod samples;
@@ -54,6 +56,21 @@ pub trait Panel {
     /// Takes text that was pasted, where it has a field open.
     fn paste(&mut self, _text: &str) {}
 
+    /// What is copied from here, where that is not the run's figures.
+    fn copied(&self, _scene: &Scene<'_>) -> Option<String> {
+        None
+    }
+
+    /// The place in its list, where it is one: the mouse chooses rows there.
+    fn place(&mut self) -> Option<&mut list::Place> {
+        None
+    }
+
+    /// Takes the mouse, or leaves it to others (false).
+    fn point(&mut self, _mouse: Mouse, _state: &State, _view: &mut View) -> bool {
+        false
+    }
+
     /// Draws it. Any size must do.
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer);
 }
@@ -61,7 +78,7 @@ pub trait Panel {
 /// The screens in the order of their numbers.
 pub fn all() -> Vec<Box<dyn Panel>> {
     vec![
-        Box::new(train::Train),
+        Box::new(train::Train::default()),
         Box::new(layers::Layers::default()),
         Box::new(samples::Samples::default()),
         Box::new(system::SystemPanel::default()),

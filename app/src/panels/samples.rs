@@ -35,12 +35,21 @@ impl Panel for Samples {
         self.place.handle(key, state.samples.len())
     }
 
+    fn place(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
+    }
+
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let len = state.samples.len();
         if len == 0 {
             let inner = paint::frame(buf, area, view, &[("samples", view.theme.title)], &[]);
-            paint::centred(buf, inner, lang::NO_SAMPLES.get(view.lang), view.theme.dim);
+            paint::centred(
+                buf,
+                inner,
+                &lang::NO_SAMPLES.with_key(view, "sample"),
+                view.theme.dim,
+            );
             return;
         }
         let selected = self.place.row(len);
@@ -79,7 +88,7 @@ impl Samples {
         let count = text::count(samples.len() as u64);
         let title = [("samples ", theme.title), (&*count, theme.dim)];
         let inner = paint::frame(buf, area, view, &title, &[]);
-        let rows = self.place.visible(samples.len(), usize::from(inner.height));
+        let rows = self.place.visible_in(samples.len(), inner);
         for (row, index) in rows.enumerate() {
             let sample = &samples[index];
             let chosen = index == self.place.row(samples.len());
@@ -115,7 +124,12 @@ pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         return;
     }
     let inner = paint::frame(buf, area, view, &[("sample", view.theme.title)], &[]);
-    paint::centred(buf, inner, lang::NO_SAMPLES.get(view.lang), view.theme.dim);
+    paint::centred(
+        buf,
+        inner,
+        &lang::NO_SAMPLES.with_key(view, "sample"),
+        view.theme.dim,
+    );
 }
 
 /// One sample with its prompt, then earlier ones of the same prompt as far as there is room.

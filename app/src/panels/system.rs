@@ -60,6 +60,10 @@ impl Panel for SystemPanel {
         self.place.handle(key, rows)
     }
 
+    fn place(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
+    }
+
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let gpus = scene
             .state
@@ -295,9 +299,7 @@ impl SystemPanel {
             ..inner
         };
         let selected = self.place.row(profile.lines.len());
-        let visible = self
-            .place
-            .visible(profile.lines.len(), usize::from(list.height));
+        let visible = self.place.visible_in(profile.lines.len(), list);
         let rows = visible.len() as u16;
         for (row, index) in visible.enumerate() {
             let chosen = index == selected;

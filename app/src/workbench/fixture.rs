@@ -75,6 +75,7 @@ pub fn started() -> Event {
                 value("data.sequence_length", "256", "restart", "file"),
                 value("model.layers", "6", "restart", "file"),
                 value("model.dim", "256", "restart", "file"),
+                value("model.heads", "4", "restart", "file"),
                 value(
                     "model.mixer",
                     "{ kind = \"gqa\", window = 0 }",
@@ -84,6 +85,7 @@ pub fn started() -> Event {
                 value("optimizer.kind", "\"adamw\"", "restart", "default"),
                 value("optimizer.lr", "0.001", "live", "file"),
                 value("optimizer.weight_decay", "0.1", "live", "default"),
+                value("schedule.kind", "\"cosine\"", "live", "file"),
                 value("schedule.lr_scale", "1.0", "live", "default"),
                 value("schedule.warmup_steps", "100", "live", "file"),
                 value("train.batch_size", "32", "restart", "file"),

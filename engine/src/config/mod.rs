@@ -9,6 +9,7 @@
 mod check;
 mod entry;
 mod error;
+mod form;
 mod help;
 mod import;
 mod layer;
@@ -24,6 +25,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 pub use error::ConfigError;
+pub use form::{Form, check, form, keys, with_edits};
 pub use import::{FIELD as MODEL_RECORD_FIELD, record as model_record, recorded};
 pub use layer::Source;
 pub use typed::{
