@@ -37,7 +37,8 @@ pub struct Candidate {
     pub about: String,
 }
 
-/// The words that may end `text`, with what each is: first those that begin as its last word does, then those that hold it.
+/// The words that may end `text`, with what each is: those that begin as its last word does, else
+/// those that hold it.
 pub fn candidates(text: &str, bench: &Workbench) -> Vec<Candidate> {
     let mut words: Vec<&str> = text.split_whitespace().collect();
     let last = if text.ends_with(char::is_whitespace) {
@@ -68,8 +69,11 @@ pub fn candidates(text: &str, bench: &Workbench) -> Vec<Candidate> {
         }
     };
     let (begin, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.word.starts_with(last));
-    let hold = rest.into_iter().filter(|c| c.word.contains(last));
-    begin.into_iter().chain(hold).collect()
+    if begin.is_empty() {
+        rest.into_iter().filter(|c| c.word.contains(last)).collect()
+    } else {
+        begin
+    }
 }
 
 /// The value and the doc line of a configuration key; nothing for other words.

@@ -72,16 +72,12 @@ pub fn started() -> Event {
             config: vec![
                 value("run.name", "\"demo\"", "restart", "file"),
                 value("run.seed", "0", "restart", "default"),
+                value("data.train", "[\"text.txt\"]", "restart", "file"),
                 value("data.sequence_length", "256", "restart", "file"),
                 value("model.layers", "6", "restart", "file"),
                 value("model.dim", "256", "restart", "file"),
                 value("model.heads", "4", "restart", "file"),
-                value(
-                    "model.mixer",
-                    "{ kind = \"gqa\", window = 0 }",
-                    "restart",
-                    "default",
-                ),
+                value("model.mixer.kind", "\"gqa\"", "restart", "default"),
                 value("optimizer.kind", "\"adamw\"", "restart", "default"),
                 value("optimizer.lr", "0.001", "live", "file"),
                 value("optimizer.weight_decay", "0.1", "live", "default"),

@@ -88,6 +88,12 @@ fn every_action_is_reached_by_a_key_the_command_line_and_the_palette() {
 }
 
 #[test]
+fn the_made_up_run_has_a_configuration_that_the_engine_would_take() {
+    let told = engine::config::with_edits(&normal().state.config, &[]);
+    assert!(told.is_ok(), "{told:?}");
+}
+
+#[test]
 fn typed_lines_do_what_they_say() {
     let mut bench = normal();
     for (typed, command) in [
@@ -303,7 +309,7 @@ fn a_key_is_edited_in_its_form_with_the_effect_seen_first() {
 
     // A choice is chosen, not typed.
     line(&mut bench, "set schedule.kind");
-    for kind in ["constant", "linear", "cosine", "wsd"] {
+    for kind in ["wsd", "constant", "linear", "cosine", "wsd"] {
         bench.press("right");
         let shown = text(&bench, 100, 30);
         assert!(shown.contains(&format!("[{kind}]")), "{shown}");
@@ -477,17 +483,33 @@ fn the_mouse_goes_where_it_points() {
     point(&mut bench, tab + 1, 1, What::Press);
     assert!(text(&bench, 80, 24).contains("[6 Config]"));
     // A row is chosen, and opened when it is pressed again.
-    point(&mut bench, 10, 10, What::Press);
     let shown = text(&bench, 80, 24);
-    let line = shown.lines().nth(10).unwrap();
-    assert!(line.contains('>'), "{shown}");
-    point(&mut bench, 10, 10, What::Drag);
+    let row = shown
+        .lines()
+        .position(|l| l.contains("optimizer.lr"))
+        .unwrap() as u16;
+    let chosen = |bench: &Workbench| {
+        let shown = text(bench, 80, 24);
+        shown
+            .lines()
+            .find(|l| l.starts_with("\u{2502}>"))
+            .unwrap()
+            .to_owned()
+    };
+    point(&mut bench, 10, row, What::Press);
+    assert!(chosen(&bench).contains("optimizer.lr"));
+    point(&mut bench, 10, row, What::Drag);
     assert!(bench.prompt.is_none());
-    point(&mut bench, 10, 10, What::Press);
+    let shown = text(&bench, 80, 24);
+    let row = shown
+        .lines()
+        .position(|l| l.contains("optimizer.lr"))
+        .unwrap() as u16;
+    point(&mut bench, 10, row, What::Press);
     assert!(bench.prompt.is_some());
     bench.press("esc");
-    point(&mut bench, 10, 10, What::Down);
-    assert!(!text(&bench, 80, 24).lines().nth(10).unwrap().contains('>'));
+    point(&mut bench, 10, row, What::Down);
+    assert!(!chosen(&bench).contains("optimizer.lr"));
 
     let tab = column(&bench, 1, "1");
     point(&mut bench, tab, 1, What::Press);
