@@ -410,7 +410,7 @@ fn the_mouse_is_taken_and_left_and_the_clipboard_is_given() {
     assert_ne!(mode(&terminal), vt100::MouseProtocolMode::None);
     let contents = terminal.shown().screen().contents();
     let tabs = contents.lines().nth(1).expect("a row of screens");
-    let column = tabs.find("2").expect("a second screen") + 1;
+    let column = tabs.find('2').expect("a second screen") + 1;
     terminal.press(&format!("\x1b[<0;{column};2M\x1b[<0;{column};2m"));
     terminal.wait("the second screen", |shown| shown.contains("[2 "));
     terminal.press("1Y");

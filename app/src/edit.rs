@@ -78,7 +78,7 @@ impl Edit {
     /// If there is nothing to take back, or it cannot be; one line.
     pub fn undoing(version: Option<u32>, state: &State) -> Result<Self, String> {
         let found = match version {
-            Some(number) => state.versions.iter().find(|v| v.version == number),
+            Some(number) => state.versions.iter().find(|v| v.number == number),
             None => last_standing(&state.versions),
         };
         let found = found.ok_or_else(|| match version {
@@ -92,7 +92,7 @@ impl Edit {
             if change.from.is_empty() {
                 return Err(format!(
                     "{} had no value before v{}: it cannot be taken back",
-                    change.key, found.version
+                    change.key, found.number
                 ));
             }
             if now != change.from {
@@ -104,11 +104,11 @@ impl Edit {
             }
         }
         if wanted.is_empty() {
-            return Err(format!("what v{} changed is as it was", found.version));
+            return Err(format!("what v{} changed is as it was", found.number));
         }
         Ok(Self {
             wanted,
-            undoes: Some(found.version),
+            undoes: Some(found.number),
             field: Field::default(),
             choices: Vec::new(),
             to_file: false,
@@ -245,7 +245,7 @@ mod tests {
 
     fn version(number: u32, from: &str, to: &str) -> Version {
         Version {
-            version: number,
+            number,
             step: 1,
             clock: String::new(),
             changes: vec![Change {
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn undoing_twice_goes_back_two_edits() {
         let mut versions = vec![version(2, "1", "2"), version(3, "2", "3")];
-        let standing = |versions: &[Version]| last_standing(versions).map(|v| v.version);
+        let standing = |versions: &[Version]| last_standing(versions).map(|v| v.number);
         assert_eq!(standing(&versions), Some(3));
         versions.push(version(4, "3", "2"));
         assert_eq!(standing(&versions), Some(2));

@@ -35,7 +35,7 @@ pub enum What {
 }
 
 /// What a terminal's event means here; nothing for the rest.
-pub fn word(event: &MouseEvent) -> Option<Mouse> {
+pub fn word(event: MouseEvent) -> Option<Mouse> {
     let what = match event.kind {
         MouseEventKind::Down(MouseButton::Left) => What::Press,
         MouseEventKind::Drag(MouseButton::Left) => What::Drag,

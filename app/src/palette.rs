@@ -120,10 +120,12 @@ impl Palette {
         let query = self.field.text.as_str();
         let mut found: Vec<(i32, usize)> = Vec::new();
         for (index, item) in self.items.iter().enumerate() {
-            // What it is counts less than what it is called.
-            let by_line = score(query, &item.line).map(|score| score + 12);
-            let by_about = score(query, &item.about).filter(|_| query.chars().count() >= 3);
-            if let Some(score) = by_line.max(by_about) {
+            // What it is called counts more than what it is.
+            let by_line = score(query, &item.line);
+            let sought = query.to_lowercase();
+            let by_about =
+                query.chars().count() >= 3 && item.about.to_lowercase().contains(&sought);
+            if let Some(score) = by_line.or(by_about.then_some(0)) {
                 found.push((score, index));
             }
         }

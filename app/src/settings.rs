@@ -12,7 +12,7 @@ use crate::lang::Lang;
 use crate::theme::Palette;
 
 /// What was said; nothing where nobody did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Colours.
     pub theme: Option<Palette>,
@@ -148,8 +148,7 @@ pub fn folder(var: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
 
 /// The line of a byte, from 1.
 pub fn line_of(text: &str, byte: usize) -> usize {
-    let before = &text.as_bytes()[..byte.min(text.len())];
-    1 + before.iter().filter(|b| **b == b'\n').count()
+    1 + text.bytes().take(byte).filter(|b| *b == b'\n').count()
 }
 
 #[cfg(test)]

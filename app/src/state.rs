@@ -203,7 +203,7 @@ pub struct Rejected {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Version {
     /// Number of the configuration that it made.
-    pub version: u32,
+    pub number: u32,
     /// Last step done before.
     pub step: u64,
     /// Time of day, UTC.

@@ -66,10 +66,8 @@ impl Palette {
 }
 
 /// What each kind of thing looks like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Theme {
-    /// The palette that it was made of.
-    pub palette: Palette,
     /// Ordinary text.
     pub text: Style,
     /// Text of less weight: units, labels, hints.
@@ -122,7 +120,7 @@ const fn indexed<const N: usize>(codes: [u8; N]) -> [Color; N] {
 impl Theme {
     /// The theme of a palette.
     pub fn new(palette: Palette) -> Self {
-        let theme = match palette {
+        match palette {
             Palette::Dark => Self {
                 heat: &VIRIDIS,
                 ..Self::colored([245, 240, 117, 24, 215, 108, 114, 221, 203], 236)
@@ -150,8 +148,14 @@ impl Theme {
                 Style::new().add_modifier(Modifier::REVERSED),
             ),
             Palette::Mono => Self::mono(),
-        };
-        Self { palette, ..theme }
+        }
+    }
+
+    /// The palette that it was made of.
+    pub fn palette(&self) -> Palette {
+        let all = Palette::ALL.map(|(_, palette)| palette);
+        let made_of = |palette: &Palette| Self::new(*palette) == *self;
+        all.into_iter().find(made_of).unwrap_or(Palette::Dark)
     }
 
     /// Codes of dim, border, line, band, point, floor, good, warn, bad; then the background of the chosen row.
@@ -164,7 +168,6 @@ impl Theme {
             colors.map(|color| Style::new().fg(color));
         let bold = Modifier::BOLD;
         Self {
-            palette: Palette::Basic,
             text: Style::new(),
             dim,
             strong: Style::new().add_modifier(bold),
@@ -189,7 +192,6 @@ impl Theme {
         let bold = plain.add_modifier(Modifier::BOLD);
         let dim = plain.add_modifier(Modifier::DIM);
         Self {
-            palette: Palette::Mono,
             text: plain,
             dim,
             strong: bold,
@@ -252,7 +254,7 @@ mod tests {
         assert_eq!(with(&[("COLORFGBG", "0;15")]), Palette::Light);
         for (word, palette) in Palette::ALL {
             assert_eq!(Palette::parse(word), Some(palette));
-            assert_eq!(Theme::new(palette).palette, palette);
+            assert_eq!(Theme::new(palette).palette(), palette);
         }
         assert_eq!(Palette::parse("pink"), None);
         let mut walked = vec![Palette::Dark];

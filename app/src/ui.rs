@@ -267,7 +267,7 @@ fn take(input: &Input, bench: &mut Workbench) {
         }
         Input::Paste(text) => bench.paste(text),
         Input::Mouse(event) => {
-            if let Some(mouse) = mouse::word(event) {
+            if let Some(mouse) = mouse::word(*event) {
                 bench.point(mouse);
             }
         }

@@ -1,11 +1,11 @@
 //! Go back one step: from the help, then from zoom and cursor.
 
-use super::{Action, Ran};
+use super::Action;
 use crate::lang::Text;
 use crate::workbench::Workbench;
 
 /// See the module's page.
-pub const ACTION: Action = Action::new(
+pub const ACTION: Action = Action::always(
     "back",
     Text::new("back", "返回"),
     Text::new(
@@ -15,11 +15,10 @@ pub const ACTION: Action = Action::new(
     run,
 );
 
-fn run(_: &str, bench: &mut Workbench) -> Ran {
+fn run(bench: &mut Workbench) {
     if bench.current == bench.panels.len() - 1 {
         bench.show(bench.previous);
     } else if bench.view.cursor.take().is_none() {
         bench.view.unzoom();
     }
-    Ok(())
 }

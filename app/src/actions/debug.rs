@@ -1,11 +1,11 @@
 //! Show what the screen itself costs.
 
-use super::{Action, Ran};
+use super::Action;
 use crate::lang::Text;
 use crate::workbench::Workbench;
 
 /// See the module's page.
-pub const ACTION: Action = Action::new(
+pub const ACTION: Action = Action::always(
     "debug",
     Text::new("figures", "调试"),
     Text::new(
@@ -15,7 +15,6 @@ pub const ACTION: Action = Action::new(
     run,
 );
 
-fn run(_: &str, bench: &mut Workbench) -> Ran {
+fn run(bench: &mut Workbench) {
     bench.figures.shown = !bench.figures.shown;
-    Ok(())
 }

@@ -1,11 +1,11 @@
 //! Show the help, or go back from it.
 
-use super::{Action, Ran};
+use super::Action;
 use crate::lang::Text;
 use crate::workbench::Workbench;
 
 /// See the module's page.
-pub const ACTION: Action = Action::new(
+pub const ACTION: Action = Action::always(
     "help",
     Text::new("help", "帮助"),
     Text::new(
@@ -15,12 +15,11 @@ pub const ACTION: Action = Action::new(
     run,
 );
 
-fn run(_: &str, bench: &mut Workbench) -> Ran {
+fn run(bench: &mut Workbench) {
     let help = bench.panels.len() - 1;
     if bench.current == help {
         bench.show(bench.previous);
     } else {
         bench.show(help);
     }
-    Ok(())
 }

@@ -1,12 +1,12 @@
 //! Leave: a dialog with the choices, or at once when the run is over.
 
-use super::{Action, Ran};
+use super::Action;
 use crate::lang::Text;
 use crate::leave::Leave;
 use crate::workbench::{Exit, Workbench};
 
 /// See the module's page.
-pub const ACTION: Action = Action::new(
+pub const ACTION: Action = Action::always(
     "leave",
     Text::new("leave", "退出"),
     Text::new(
@@ -16,7 +16,7 @@ pub const ACTION: Action = Action::new(
     run,
 );
 
-fn run(_: &str, bench: &mut Workbench) -> Ran {
+fn run(bench: &mut Workbench) {
     if bench.state.status.is_over() {
         bench.exit = Some(Exit::Ended);
     } else if bench.seat.controls() {
@@ -24,5 +24,4 @@ fn run(_: &str, bench: &mut Workbench) -> Ran {
     } else {
         bench.exit = Some(Exit::Detach);
     }
-    Ok(())
 }

@@ -100,8 +100,17 @@ pub struct Action {
     /// What a key or the palette asks before it is done: lines that say the result. None: it is done at once. Who types
     /// the whole line has said it already.
     pub weighs: Option<fn(argument: &str, bench: &Workbench) -> Vec<String>>,
-    /// Does it.
-    pub run: fn(argument: &str, bench: &mut Workbench) -> Ran,
+    /// What does it.
+    does: Does,
+}
+
+/// The function behind an action.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    /// Takes nothing and is never refused.
+    Always(fn(bench: &mut Workbench)),
+    /// May be refused.
+    Maybe(fn(argument: &str, bench: &mut Workbench) -> Ran),
 }
 
 /// Whether an action was done.
@@ -131,6 +140,20 @@ impl Action {
         help: Text,
         run: fn(argument: &str, bench: &mut Workbench) -> Ran,
     ) -> Self {
+        Self::of(name, label, help, Does::Maybe(run))
+    }
+
+    /// The same where nothing can be refused.
+    pub const fn always(
+        name: &'static str,
+        label: Text,
+        help: Text,
+        run: fn(bench: &mut Workbench),
+    ) -> Self {
+        Self::of(name, label, help, Does::Always(run))
+    }
+
+    const fn of(name: &'static str, label: Text, help: Text, does: Does) -> Self {
         Self {
             name,
             takes: "",
@@ -138,7 +161,7 @@ impl Action {
             label,
             help,
             weighs: None,
-            run,
+            does,
         }
     }
 
@@ -163,6 +186,20 @@ impl Action {
         Self {
             weighs: Some(result),
             ..self
+        }
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// If it is refused, or wants more words.
+    pub fn run(&self, argument: &str, bench: &mut Workbench) -> Ran {
+        match self.does {
+            Does::Always(run) => {
+                run(bench);
+                Ok(())
+            }
+            Does::Maybe(run) => run(argument, bench),
         }
     }
 

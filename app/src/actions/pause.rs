@@ -23,10 +23,9 @@ pub const ACTION: Action = Action::new(
 
 fn run(argument: &str, bench: &mut Workbench) -> Ran {
     let hard = match argument {
-        "" => false,
         "hard" => true,
         "toggle" if is_paused(bench) => return bench.try_ask(Command::Resume),
-        "toggle" => false,
+        "" | "toggle" => false,
         other => return Err(expected(&WORDS, other)),
     };
     bench.try_ask(Command::Pause { hard })

@@ -1,11 +1,11 @@
 //! Ctrl-Z: stop the whole process until it is continued.
 
-use super::{Action, Ran};
+use super::Action;
 use crate::lang::Text;
 use crate::workbench::{Wants, Workbench};
 
 /// See the module's page.
-pub const ACTION: Action = Action::new(
+pub const ACTION: Action = Action::always(
     "suspend",
     Text::new("suspend", "挂起"),
     Text::new(
@@ -15,7 +15,6 @@ pub const ACTION: Action = Action::new(
     run,
 );
 
-fn run(_: &str, bench: &mut Workbench) -> Ran {
+fn run(bench: &mut Workbench) {
     bench.wants = Some(Wants::Suspend);
-    Ok(())
 }

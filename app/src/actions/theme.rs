@@ -21,7 +21,7 @@ pub const ACTION: Action = Action::new(
 
 fn run(argument: &str, bench: &mut Workbench) -> Ran {
     let palette = match argument {
-        "" => bench.view.theme.palette.next(),
+        "" => bench.view.theme.palette().next(),
         word => Palette::parse(word).ok_or_else(|| {
             let words = Palette::ALL.map(|(word, _)| word);
             Refused::because(format!("expected one of {}", words.join(", ")))

@@ -18,7 +18,7 @@ pub const ACTION: Action = Action::new(
 .takes("[VERSION]", |before, bench| match before {
     [] => {
         let versions = bench.state.versions.iter().rev();
-        versions.map(|v| v.version.to_string()).collect()
+        versions.map(|v| v.number.to_string()).collect()
     }
     _ => Vec::new(),
 });

@@ -98,8 +98,9 @@ pub fn render(
         let (num, dots) = grid.size();
         let mut before = None;
         for i in 0..num {
-            let here = axis
-                .fraction((curve.of)(x_at(i, num)))
+            let here = Some((curve.of)(x_at(i, num)))
+                .filter(|y| y.is_finite())
+                .and_then(|y| axis.fraction(y))
                 .map(|f| (1.0 - f.clamp(0.0, 1.0)) * (dots - 1) as f64)
                 .map(|y| (i, y.round() as usize));
             if let Some(to) = here {

@@ -142,7 +142,7 @@ impl Edit {
         }
     }
 
-    /// The learning rate of every step: as it is, as it would be.
+    /// The learning rate of every step: as it is, and as it would be from the next step on.
     fn curve(&self, bench: &Workbench, area: Rect, buf: &mut Buffer) {
         let (view, state) = (&bench.view, &bench.state);
         let (theme, lang) = (&view.theme, view.lang);
@@ -180,7 +180,11 @@ impl Edit {
             ..area
         };
         let is_now = |x: f64| rate(&old, x);
-        let would_be = |x: f64| new.as_ref().map_or(f64::NAN, |new| rate(new, x));
+        // What is done is done: the new rates begin with the next step.
+        let would_be = |x: f64| match &new {
+            Some(new) if x + 0.5 >= next as f64 => rate(new, x),
+            _ => f64::NAN,
+        };
         let mut curves = vec![Function {
             of: &is_now,
             style: theme.point,

@@ -123,7 +123,7 @@ impl Panel for Config {
                 "esc" => self.history = None,
                 "enter" => {
                     let chosen = versions.get(place.row(versions.len()));
-                    view.wish = chosen.map(|v| format!("undo {}", v.version));
+                    view.wish = chosen.map(|v| format!("undo {}", v.number));
                 }
                 key => return place.handle(key, versions.len()),
             }

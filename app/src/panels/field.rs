@@ -146,9 +146,9 @@ mod tests {
     fn editing_in_the_middle() {
         let mut field = Field::with("set \u{4e2d}b");
         let mut press = |keys: &[&str]| {
-            keys.iter().for_each(|key| {
+            for key in keys {
                 field.handle(key);
-            });
+            }
             field.text.clone()
         };
         assert_eq!(press(&["left", "x"]), "set \u{4e2d}xb");

@@ -133,7 +133,7 @@ impl State {
                 self.answered("reload");
                 self.reconfigure(*version, changes);
                 self.versions.push(Version {
-                    version: *version,
+                    number: *version,
                     step: *step,
                     clock: clock(time),
                     changes: changes.clone(),

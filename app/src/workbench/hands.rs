@@ -30,7 +30,9 @@ fn asked(bench: &mut Workbench) -> Vec<Command> {
 }
 
 fn press(bench: &mut Workbench, keys: &[&str]) {
-    keys.iter().for_each(|key| bench.press(key));
+    for key in keys {
+        bench.press(key);
+    }
 }
 
 /// Types a text, one key a character.
@@ -153,14 +155,14 @@ fn typed_lines_do_what_they_say() {
         assert!(bench.prompt.is_none(), "{typed}");
         assert!(text(&bench, 120, 30).contains(is), "{typed}");
     }
-    assert_eq!(bench.view.theme.palette, Palette::Mono);
+    assert_eq!(bench.view.theme.palette(), Palette::Mono);
     assert_eq!(
         (bench.view.lang, bench.view.glyphs),
         (Lang::Zh, GlyphSet::Octant)
     );
     assert_eq!((bench.view.cursor, bench.mouse), (Some(100), false));
     line(&mut bench, "theme");
-    assert_eq!(bench.view.theme.palette, Palette::Dark);
+    assert_eq!(bench.view.theme.palette(), Palette::Dark);
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl Workbench {
         if argument.is_empty() && action.wants_more() {
             return Err(Refused::Unfinished);
         }
-        (action.run)(argument, self)
+        action.run(argument, self)
     }
 
     /// Carries a line of a key or the palette out; what weighs is asked first, what wants more words is finished on the

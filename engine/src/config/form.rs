@@ -2,12 +2,14 @@
 //!
 //! For screens, which know a configuration only by the values that the engine told them ([`ConfigValue`]).
 
+use std::fmt::Write as _;
+
 use super::layer::{Layer, Source};
 use super::schema::{self, KIND};
 use super::value::{Value, describe};
 use super::{Config, ConfigError, Sources};
 use crate::link::ConfigValue;
-use crate::registry::{Class, Key, Kind, SLOTS};
+use crate::registry::{Class, Key, Kind, SLOTS, Slot};
 
 /// What a form shows of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +27,16 @@ pub struct Form {
 /// The form of a dotted key; none if there is no such key.
 pub fn form(path: &str) -> Option<Form> {
     let key = schema::find(path).next()?;
+    let slot = slot(path, key);
     let choices = match key.kind {
         Kind::Bool => vec!["true", "false"],
         Kind::Choice(words) => words.to_vec(),
-        _ => variants(path, key),
+        _ => slot.map_or_else(Vec::new, |slot| {
+            slot.variants.iter().map(|variant| variant.kind).collect()
+        }),
     };
     Some(Form {
-        doc: key.doc,
+        doc: slot.map_or(key.doc, |slot| slot.doc),
         class: schema::find(path).map(|key| key.class).max()?,
         takes: match (choices.is_empty(), key.kind) {
             (false, Kind::Text) => format!("one of {}", choices.join(", ")),
@@ -41,15 +46,13 @@ pub fn form(path: &str) -> Option<Form> {
     })
 }
 
-/// The variants' words, where the key chooses one.
-fn variants(path: &str, key: &'static Key) -> Vec<&'static str> {
+/// The slot whose variant the key chooses, if it does.
+fn slot(path: &str, key: &'static Key) -> Option<&'static Slot> {
     let chooses = KIND.iter().any(|kind| std::ptr::eq(kind, key));
-    let slot = SLOTS
+    SLOTS
         .iter()
-        .find(|slot| chooses && path.strip_suffix(".kind") == Some(slot.path));
-    slot.map_or_else(Vec::new, |slot| {
-        slot.variants.iter().map(|variant| variant.kind).collect()
-    })
+        .copied()
+        .find(|slot| chooses && path.strip_suffix(".kind") == Some(slot.path))
 }
 
 /// Every dotted key, in the order of the help, each once.
@@ -107,15 +110,14 @@ pub fn with_edits(
         .collect();
     let stays = |value: &&ConfigValue| {
         let (table, name) = value.key.rsplit_once('.').unwrap_or(("", &value.key));
-        let own = |slot: &&&crate::registry::Slot| {
-            slot.path == table && slot.keys.iter().all(|key| key.name != name)
-        };
+        let own =
+            |slot: &&&Slot| slot.path == table && slot.keys.iter().all(|key| key.name != name);
         let left = leaving.contains(&table) && SLOTS.iter().find(own).is_some();
         !left && !matches!(value.key.as_str(), "model.preset" | "model.init_from")
     };
     let mut text = String::new();
     for value in values.iter().filter(stays) {
-        text.push_str(&format!("{} = {}\n", value.key, value.value));
+        let _ = writeln!(text, "{} = {}", value.key, value.value);
     }
     let edits: Vec<String> = edits
         .iter()

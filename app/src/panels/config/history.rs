@@ -37,7 +37,7 @@ pub fn render(place: &Place, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     for (row, index) in place.visible_in(versions.len(), list).enumerate() {
         let version = &versions[index];
         let chosen = index == selected;
-        let number = text::fit(&format!("v{}", version.version), 6);
+        let number = text::fit(&format!("v{}", version.number), 6);
         let step = format!("@{}", text::count(version.step));
         let keys: Vec<&str> = version.changes.iter().map(|c| c.key.as_str()).collect();
         let pieces = [
