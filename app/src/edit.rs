@@ -86,9 +86,18 @@ impl Edit {
             None => "there is no live edit to undo".to_owned(),
         })?;
         let mut wanted = Vec::new();
+        let keys = || found.changes.iter().map(|change| change.key.as_str());
+        // The keys of a variant come and go with it.
+        let follows = |key: &str| {
+            let table = key.rsplit_once('.').map_or("", |(table, _)| table);
+            keys().any(|other| other.strip_suffix(".kind") == Some(table))
+        };
         for change in &found.changes {
             let now = state.config.iter().find(|v| v.key == change.key);
             let now = now.map_or("", |v| v.value.as_str());
+            if change.from.is_empty() && follows(&change.key) {
+                continue;
+            }
             if change.from.is_empty() {
                 return Err(format!(
                     "{} had no value before v{}: it cannot be taken back",
@@ -103,6 +112,8 @@ impl Edit {
                 });
             }
         }
+        // A variant before its keys.
+        wanted.sort_by_key(|w| !w.key.ends_with(".kind"));
         if wanted.is_empty() {
             return Err(format!("what v{} changed is as it was", found.number));
         }
