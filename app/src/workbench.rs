@@ -19,6 +19,8 @@ use crate::{bars, keymap};
 
 #[cfg(test)]
 pub mod fixture;
+#[cfg(all(test, unix))]
+mod frames;
 #[cfg(test)]
 mod tests;
 
