@@ -121,13 +121,15 @@ def ops(runs):
         parts = [seconds.get((*case[:3], phase), {}).get(OURS) for phase in ("forward", "backward")]
         if case[3] == "forward+backward" and OURS not in own and all(parts):
             own[OURS] = (parts[0][0] + parts[1][0], parts[0][1])
+    groups = list(dict.fromkeys(case[:3] for case in seconds))
     rows = []
-    for case, own in seconds.items():
+    for case in sorted(seconds, key=lambda case: groups.index(case[:3])):
+        own = seconds[case]
         cells = [f"{1e3 * own[name][0]:,.3f}{own[name][1]}" if name in own else "-" for name in names]
         theirs = [own[name][0] for name in names[1:] if name in own]
         ratio = f"{min(theirs) / own[OURS][0]:.2f}x" if theirs and OURS in own else "-"
         rows.append([*case, *cells, ratio])
-    table(["op", "shape", "precision", "phase", *(f"{name} ms" for name in names), "ours / the better"], rows)
+    table(["op", "shape", "precision", "phase", *(f"{name} ms" for name in names), "speed, ours / the better"], rows)
 
 
 programs = [line.rstrip("\n").split("\t") for line in sys.stdin if line.strip()]
