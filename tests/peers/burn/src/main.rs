@@ -167,7 +167,7 @@ impl Model {
         let tokens = batch.tokens.clone().reshape([b * t]);
         let mut x = embedding.clone().select(0, tokens).reshape([b, t, c]);
         if let Some(positions) = &self.positions {
-            x = x + positions.val().unsqueeze();
+            x = x + positions.val().unsqueeze::<3>();
         }
         for block in &self.blocks {
             let y = self.attention(block, block.norm1.forward(x.clone()), &batch.mask);
