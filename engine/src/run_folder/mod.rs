@@ -1,11 +1,12 @@
 //! A run's folder: who trains what, every event, every configuration, every checkpoint.
 //!
 //! `runs/<name>/` holds `run.json` ([`RunRecord`]), `run.lock`, `config/v001.toml`..., `events.jsonl`
-//! ([`EventWriter`], [`EventReader`]), `checkpoints/` (see [`crate::checkpoint`]), `best`, `samples/` and `engine.log`.
+//! ([`EventWriter`], [`EventReader`]), `metrics.idx` ([`Index`], derived from it), `checkpoints/` (see [`crate::checkpoint`]), `best`, `samples/` and `engine.log`.
 //! A [`RunFolder`] is the right to write there: it holds a lock that ends with its process. Readers need none
 //! ([`list()`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
 
 mod events;
+pub mod index;
 mod list;
 mod lock;
 mod record;
@@ -14,6 +15,7 @@ mod record;
 mod tests;
 
 pub use events::{EventReader, EventTail, EventWriter};
+pub use index::{Index, IndexWriter};
 pub use list::{State, Summary, list, summary};
 pub use record::{Origin, Parent, RunRecord, now};
 
@@ -328,7 +330,7 @@ impl RunFolder {
             lock,
         };
         // Readers find a file from the start on.
-        folder.events()?;
+        EventWriter::open(&path.join(EVENTS))?;
         Ok(folder)
     }
 
@@ -458,12 +460,16 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// Opens events.jsonl to go on writing.
+    /// Opens events.jsonl to go on writing, and its index with it.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If the disk refuses the record; without an index readers only take longer.
     pub fn events(&self) -> Result<EventWriter, RunError> {
-        EventWriter::open(&self.path.join(EVENTS))
+        let mut events = EventWriter::open(&self.path.join(EVENTS))?;
+        if let Ok(index) = IndexWriter::open(&self.path) {
+            events.keep(index);
+        }
+        Ok(events)
     }
 
     /// Opens engine.log to go on writing.
