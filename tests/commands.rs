@@ -134,7 +134,7 @@ fn fixture(name: &str) -> PathBuf {
 #[test]
 fn every_command_teaches_with_an_example() {
     let place = Place::new();
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
         &["train"],
         &["estimate"],
         &["generate"],
@@ -148,6 +148,7 @@ fn every_command_teaches_with_an_example() {
         &["show"],
         &["metric"],
         &["compare"],
+        &["export"],
         &["doctor"],
         &["bench"],
         &["bench", "machine"],

@@ -12,13 +12,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendE
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::link::{Client, Event, Interrupt, Urgency};
+use engine::link::{Client, Interrupt, Urgency};
 use ratatui::crossterm::event::{self, Event as Input};
 
 use crate::chart::glyph::GlyphSet;
 use crate::keymap;
 use crate::lang::Lang;
-use crate::state::{Level, Status};
+use crate::state::{History, Level, Status};
 use crate::terminal::{self, Screen};
 use crate::theme::{Palette, Theme};
 use crate::view::View;
@@ -49,8 +49,8 @@ pub struct Options {
     pub glyphs: GlyphSet,
     /// Flags that signal handlers set.
     pub signals: Signals,
-    /// Events of the run's earlier attempts, oldest first, so that a resumed run shows its whole course.
-    pub history: Vec<Event>,
+    /// What the run's earlier attempts recorded, so that a resumed run shows its whole course.
+    pub history: History,
 }
 
 impl Options {
@@ -77,7 +77,7 @@ impl Options {
                 (true, false) => GlyphSet::Braille,
             },
             signals: Signals::default(),
-            history: Vec::new(),
+            history: History::default(),
         }
     }
 }
@@ -124,7 +124,7 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let keys = Keys::start()?;
     let view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
     let mut bench = Workbench::new(view);
-    bench.state.replay(&options.history);
+    bench.state.recall(&options.history);
     let signals = &options.signals;
     let begin = Instant::now();
     let mut drawn: Option<Instant> = None;

@@ -11,6 +11,7 @@ pub mod link;
 pub mod model;
 pub mod optim;
 pub mod param;
+pub mod records;
 pub mod registry;
 pub mod run_folder;
 pub mod safetensors;

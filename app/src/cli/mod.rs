@@ -5,6 +5,7 @@ pub mod cache;
 pub mod compare;
 pub mod doctor;
 pub mod estimate;
+pub mod export;
 pub mod generate;
 pub mod metric;
 mod model;
@@ -52,6 +53,7 @@ pub enum Command {
     Show(show::Arguments),
     Metric(metric::Arguments),
     Compare(compare::Arguments),
+    Export(export::Arguments),
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
     Cache(cache::Arguments),
@@ -73,6 +75,7 @@ impl Command {
             Self::Show(arguments) => show::run(&arguments),
             Self::Metric(arguments) => metric::run(&arguments),
             Self::Compare(arguments) => compare::run(&arguments),
+            Self::Export(arguments) => export::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments),
             Self::Bench(arguments) => bench::run(&arguments),
             Self::Cache(arguments) => cache::run(&arguments),

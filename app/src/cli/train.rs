@@ -2,12 +2,12 @@
 
 use super::{ConfigFlags, Failure, RunsFlag};
 use crate::signals;
+use crate::state::History;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
 use clap::{Args, ValueEnum};
 use engine::launch::{Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
-use engine::run_folder::EventReader;
 use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -123,7 +123,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         ..
     } = launched?;
     if arguments.resume && ui == Ui::Tui {
-        options.history = history(&folder);
+        // A record that cannot be read is shown as none.
+        options.history = History::read(&folder).unwrap_or_default();
     }
     let _watcher = arguments
         .config
@@ -152,13 +153,6 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Ending::Preempted => Ok(75),
         Ending::Failed { message, code } => Err(Failure::new(code, message)),
     }
-}
-
-/// What earlier attempts recorded, so that the screen shows the whole course. A record that cannot be read is shown as none.
-fn history(folder: &Path) -> Vec<Event> {
-    EventReader::open(folder)
-        .map(Iterator::collect)
-        .unwrap_or_default()
 }
 
 /// `auto` is the terminal UI only where there is a terminal at both ends and nobody says otherwise.

@@ -228,7 +228,7 @@ impl State {
     }
 
     fn train(&mut self, step: &Step) {
-        if step.step <= self.track.steps().last().copied().unwrap_or(0) {
+        if step.step <= self.track.last_step().unwrap_or(0) {
             self.rewind(step.step.saturating_sub(1));
         }
         let seconds = self.elapsed() + step.step_seconds.max(0.0);

@@ -255,6 +255,9 @@ pub struct TrainConfig {
 #[expect(missing_docs, reason = "each field is the key of its name")]
 pub struct TelemetryConfig {
     pub layer_interval: u64,
+    pub tensorboard: bool,
+    /// Empty: none.
+    pub prometheus: String,
 }
 
 /// `[sample]`.
@@ -441,6 +444,8 @@ impl Reader<'_> {
     pub(super) fn telemetry(&self) -> TelemetryConfig {
         TelemetryConfig {
             layer_interval: self.count("telemetry.layer_interval"),
+            tensorboard: self.flag("telemetry.tensorboard"),
+            prometheus: self.text("telemetry.prometheus"),
         }
     }
 

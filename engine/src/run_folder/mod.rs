@@ -506,7 +506,7 @@ pub fn config_versions(run: &Path) -> Vec<u32> {
 }
 
 /// Name of a run's folder; `.` and the like are made whole first.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let name = match path.file_name() {
         Some(name) => name.to_owned(),
         None => path

@@ -10,6 +10,7 @@ use crate::config::{Config, OnNonfinite};
 use crate::data::Loader;
 use crate::infer::session::Session;
 use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
+use crate::records::live::Live;
 use crate::run_folder::{EventWriter, RunError, RunFolder};
 use crate::setup::Setup;
 use std::collections::VecDeque;
@@ -80,6 +81,9 @@ pub struct Engine {
     /// Requests that came in while the disk was full.
     pub(super) kept_requests: VecDeque<Request>,
     pub(super) session: Option<Session>,
+    /// Byte of the record at which this attempt begins.
+    pub(super) record_start: u64,
+    pub(super) live: Live,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -116,6 +120,7 @@ impl Engine {
         origin: &Origin,
     ) -> Result<Self, RunError> {
         let events = folder.events()?;
+        let record_start = events.length();
         let saver = Saver::new(&folder, &setup);
         Ok(Self {
             setup,
@@ -141,6 +146,8 @@ impl Engine {
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
+            record_start,
+            live: Live::default(),
         })
     }
 
@@ -172,6 +179,8 @@ impl Engine {
             }),
         }
         drop(self.events.sync());
+        // They read to the end.
+        self.live = Live::default();
         self.link.flush();
         ending
     }

@@ -52,6 +52,11 @@ impl Table {
         }
     }
 
+    /// Name of its column of steps.
+    pub const fn step(self) -> &'static str {
+        self.names()[0]
+    }
+
     /// Names of the columns: counts, then figures.
     pub(super) const fn names(self) -> &'static [&'static str] {
         match self {

@@ -25,7 +25,7 @@ pub use read::Column;
 pub use write::IndexWriter;
 
 use super::{EVENTS, EventTail, RunError};
-use crate::link::{Eval, Event};
+use crate::link::{Body, Eval, Event, Step};
 use bucket::ABSENT;
 use build::{Builder, Carry, ROWS, Sink};
 use kernels::file_map::FileMap;
@@ -35,6 +35,9 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Name of the file.
 const INDEX: &str = "metrics.idx";
@@ -362,6 +365,38 @@ impl Index {
         Ok(found)
     }
 
+    /// The last step that counts, as an event.
+    pub fn last_step_event(&self) -> Option<Event> {
+        let row = self.len(Table::Steps).checked_sub(1)?;
+        let cell = |column: usize| Column::new(self, Table::Steps, column).bits(row);
+        let figure = |column: usize| f64::from_bits(cell(column));
+        let body = Body::Step(Step {
+            step: cell(0),
+            attempt: cell(1) as u32,
+            loss: figure(5),
+            lr: figure(6),
+            grad_norm: figure(7),
+            clipped: figure(8) != 0.0,
+            tokens: cell(3),
+            tokens_per_second: figure(9),
+            step_seconds: figure(10),
+            data_wait_seconds: figure(11),
+        });
+        let time = clock(cell(2));
+        Some(Event { body, time })
+    }
+
+    /// All evaluations that count, as events: for as many of them as there are [`LineKind::Eval`] lines, and in their order.
+    pub fn eval_events(&self) -> impl Iterator<Item = Event> {
+        self.evals().enumerate().map(|(row, eval)| {
+            let milliseconds = Column::new(self, Table::Evals, 1).count(row);
+            Event {
+                body: Body::Eval(eval),
+                time: clock(milliseconds),
+            }
+        })
+    }
+
     /// All evaluations that count.
     pub fn evals(&self) -> impl Iterator<Item = Eval> {
         let cell = |row: usize, column: usize| Column::new(self, Table::Evals, column).bits(row);
@@ -405,6 +440,12 @@ fn read_on(run: &Path, builder: &mut Builder, sink: &mut impl Sink) -> Result<()
         let taken = builder.take(sink, tail.start(), &text, &line);
         taken.map_err(|error| RunError::disk(&run.join(INDEX), "write", error))?;
     }
+}
+
+/// A time of the index as events have it.
+pub(crate) fn clock(milliseconds: u64) -> String {
+    let time = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
+    time.format(&Rfc3339).unwrap_or_default()
 }
 
 /// Whether segments from `first` to `last` are of this record: its first line and the last one that they cover are those

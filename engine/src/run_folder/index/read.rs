@@ -27,6 +27,11 @@ impl<'a> Column<'a> {
         self.table
     }
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.table.names()[self.number]
+    }
+
     /// Number of rows.
     pub fn len(self) -> usize {
         self.index.len(self.table)
@@ -173,16 +178,25 @@ impl<'a> Column<'a> {
         bucket
     }
 
-    /// The bias-corrected moving average of a figure of steps after a row, for a decay of [`BETAS`]: none for other decays
-    /// and columns, and as long as no row was finite.
+    /// The state of the bias-corrected moving average of a figure of steps after a row: average and weight, to be divided
+    /// (see [`Self::smoothed`]) or to be gone on with. None for decays that are not in [`BETAS`] and for other columns.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn average(self, beta: f64, row: usize) -> Option<[f64; 2]> {
+        let which = BETAS.iter().position(|known| *known == beta)?;
+        let figure = self.figure().filter(|_| self.table == Table::Steps)?;
+        let (live, inner) = self.index.place(self.table, row).expect("a row");
+        Some(self.index.averages(live, figure, inner).0[which])
+    }
+
+    /// The bias-corrected moving average of a figure of steps after a row; none as for [`Self::average`], and as long as
+    /// no row was finite.
     ///
     /// # Panics
     /// If there is no such row.
     pub fn smoothed(self, beta: f64, row: usize) -> Option<f64> {
-        let which = BETAS.iter().position(|known| *known == beta)?;
-        let figure = self.figure().filter(|_| self.table == Table::Steps)?;
-        let (live, inner) = self.index.place(self.table, row).expect("a row");
-        let [average, weight] = self.index.averages(live, figure, inner).0[which];
+        let [average, weight] = self.average(beta, row)?;
         (weight > 0.0).then(|| average / weight)
     }
 }
