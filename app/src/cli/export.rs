@@ -9,7 +9,7 @@ use engine::records::{ExportError, FORMATS, Format, Language, Place, Source};
 use engine::run_folder::find;
 use serde_json::json;
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Flags of `zerollm export`.

@@ -143,7 +143,7 @@ fn csv_parses_back() {
     assert_eq!(column("validation_perplexity")[3], "inf");
     assert_eq!(column("validation_bits_per_byte"), [""; 4]);
     assert_eq!(column("time")[0], "2026-01-01T00:00:01.5Z");
-    assert_eq!(super::csv::quoted("a\"b,c\n"), "\"a\"\"b,c\n\"");
+    assert_eq!(csv::quoted("a\"b,c\n"), "\"a\"\"b,c\n\"");
 }
 
 #[test]
