@@ -1,11 +1,13 @@
 //! `zerollm export`: a run's record in a form that other programs read.
 
+mod chinese;
+
 use super::{Failure, RunsFlag};
 use crate::lang::Lang;
 use crate::out;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use engine::records::{ExportError, FORMATS, Format, Language, Place, Source};
+use engine::records::{ENGLISH, ExportError, FORMATS, Format, Place, Source};
 use engine::run_folder::find;
 use serde_json::json;
 use std::fs::{self, File};
@@ -55,16 +57,16 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             .ok_or_else(|| Failure::new(2, format!("--lang {word}: expected en or zh")))?,
         None => Lang::detect(|name| std::env::var(name).ok()),
     };
-    let language = match lang {
-        Lang::En => Language::English,
-        Lang::Zh => Language::Chinese,
+    let words = match lang {
+        Lang::En => &ENGLISH,
+        Lang::Zh => &chinese::CHINESE,
     };
     let format = FORMATS
         .iter()
         .find(|format| format.name == arguments.to)
         .expect("clap knows the forms");
     let folder = find(&arguments.runs.dir(), &arguments.run)?;
-    let source = Source::open(&folder, language)?;
+    let source = Source::open(&folder, words)?;
     let path = place(format, &source, arguments.output.as_deref());
     let Some(path) = path else {
         if arguments.json {

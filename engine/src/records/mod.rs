@@ -11,6 +11,8 @@ mod tensorboard;
 #[cfg(test)]
 mod tests;
 
+pub use html::{ENGLISH, Words};
+
 use crate::link::Event;
 use crate::run_folder::index::{LineKind, Table};
 use crate::run_folder::{Index, RunError, RunRecord};
@@ -51,16 +53,6 @@ pub enum Place {
     Folder(&'static str),
 }
 
-/// Language of what is written for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Language {
-    /// English.
-    #[default]
-    English,
-    /// Chinese.
-    Chinese,
-}
-
 /// Why a record cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -83,8 +75,8 @@ pub struct Source {
     pub record: RunRecord,
     /// Its figures.
     pub index: Index,
-    /// For people who read it.
-    pub language: Language,
+    /// Words for the people who read it.
+    pub words: Words,
 }
 
 impl Source {
@@ -92,13 +84,13 @@ impl Source {
     ///
     /// # Errors
     /// If its events cannot be read.
-    pub fn open(folder: &Path, language: Language) -> Result<Self, RunError> {
+    pub fn open(folder: &Path, words: &Words) -> Result<Self, RunError> {
         Ok(Self {
             folder: folder.to_owned(),
             name: crate::run_folder::name_of(folder),
             record: RunRecord::read(folder).unwrap_or_default(),
             index: Index::open(folder)?,
-            language,
+            words: *words,
         })
     }
 

@@ -5,13 +5,13 @@
 mod svg;
 mod words;
 
-use super::{ExportError, Format, Language, Place, Source};
+use super::{ExportError, Format, Place, Source};
 use crate::link::{Body, Event, Started};
 use crate::run_folder::index::LineKind;
 use std::fmt::Write as _;
 use std::io::Write;
 use svg::{Chart, short};
-use words::Words;
+pub use words::{ENGLISH, Words};
 
 /// See the module's page.
 pub(super) static FORMAT: Format = Format {
@@ -58,10 +58,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 fn write(source: &Source, out: &mut dyn Write) -> Result<(), ExportError> {
-    let words = match source.language {
-        Language::English => &words::ENGLISH,
-        Language::Chinese => &words::CHINESE,
-    };
+    let words = &source.words;
     let events = source.events(|kind| matches!(kind, LineKind::Other | LineKind::Checkpoint))?;
     let mut page = format!(
         "<!doctype html>\n<html lang=\"{}\">\n<head>\n<meta charset=\"utf-8\">\n\

@@ -143,14 +143,22 @@ impl Chart<'_> {
         Self::axes(&scale, &x, (first, last), &mut out);
         let mut alerts = String::new();
         let (mut band, mut line) = (String::new(), String::new());
-        let mut open = false;
+        let (mut open, mut joined) = (false, false);
         for (part, (bucket, smooth)) in buckets.iter().enumerate() {
             let at = middle(part);
+            joined &= bucket.nonfinite == 0;
             if bucket.finite > 0 {
                 // What lies below a logarithmic axis ends at its bottom.
                 let low = scale.y(bucket.min).unwrap_or(HEIGHT - BOTTOM);
                 if let Some(high) = scale.y(bucket.max) {
-                    let _ = write!(band, "M{at:.1} {low:.1}V{:.1}", high.min(low - 1.0));
+                    // Neighbours are joined, so that few rows are a line and not dust; a lone one still shows.
+                    let (to, rise) = if joined {
+                        ('L', low - high)
+                    } else {
+                        ('M', (low - high).max(1.0))
+                    };
+                    let _ = write!(band, "{to}{at:.1} {low:.1}v{:.1}", -rise);
+                    joined = bucket.nonfinite == 0;
                 }
             }
             if bucket.nonfinite > 0 {
