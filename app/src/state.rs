@@ -12,10 +12,12 @@ use crate::chart::ema::Ema;
 use crate::chart::series::{Series, Track};
 
 mod fold;
+mod history;
 mod layers;
 #[cfg(test)]
 mod tests;
 
+pub use history::History;
 pub use layers::{LayerHistory, Quantity};
 
 /// Lines that the log keeps; the run's folder has them all.
@@ -80,7 +82,7 @@ impl Metric {
     }
 
     fn smooth(&mut self, beta: f64) {
-        self.ema = Ema::over(beta, self.series.values());
+        self.ema = Ema::over(beta, &self.series);
     }
 }
 
@@ -299,12 +301,14 @@ impl State {
     /// Last step done.
     pub fn step(&self) -> u64 {
         let head = self.started.as_ref().map_or(0, |s| s.step);
-        self.track.steps().last().map_or(head, |s| *s.max(&head))
+        self.track.last_step().map_or(head, |s| s.max(head))
     }
 
     /// Tokens trained on so far.
     pub fn tokens(&self) -> u64 {
-        self.track.tokens().last().copied().unwrap_or(0)
+        self.track
+            .last_row()
+            .map_or(0, |row| self.track.tokens(row))
     }
 
     /// Where training ends, if it is known.

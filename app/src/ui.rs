@@ -13,14 +13,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendE
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::link::{Client, Event, Interrupt, Urgency};
+use engine::link::{Client, Interrupt, Urgency};
 use ratatui::crossterm::event::{self, Event as Input};
 
 use crate::chart::glyph::GlyphSet;
 use crate::keymap;
 use crate::lang::Lang;
 use crate::seat::Seat;
-use crate::state::{Level, Status};
+use crate::state::{History, Level, Status};
 use crate::terminal::{self, Screen};
 use crate::theme::{Palette, Theme};
 use crate::view::View;
@@ -51,8 +51,8 @@ pub struct Options {
     pub glyphs: GlyphSet,
     /// Flags that signal handlers set.
     pub signals: Signals,
-    /// Events of the run so far, oldest first: its earlier attempts where the screen is the engine's own, else its record.
-    pub history: Vec<Event>,
+    /// What is recorded of the run so far: by its earlier attempts where the screen is the engine's own, else by all.
+    pub history: History,
     /// What the screen is to the run.
     pub seat: Seat,
     /// Number of its first request: the engine tells requests apart by it, wherever they come from.
@@ -83,7 +83,7 @@ impl Options {
                 (true, false) => GlyphSet::Braille,
             },
             signals: Signals::default(),
-            history: Vec::new(),
+            history: History::default(),
             seat: Seat::Own,
             first_id: 1,
         }
@@ -134,9 +134,9 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let mut bench = Workbench::new(view);
     (bench.seat, bench.next_id) = (options.seat, options.first_id);
     if options.seat == Seat::Own {
-        bench.state.replay(&options.history);
+        bench.state.recall(&options.history);
     } else {
-        options.history.iter().for_each(|event| bench.hear(event));
+        bench.state.catch_up(&options.history);
     }
     let signals = &options.signals;
     let begin = Instant::now();

@@ -96,7 +96,7 @@ impl View {
                 usize::try_from(moved).unwrap_or(0).min(last)
             }
         };
-        self.cursor = Some(track.steps()[row]);
+        self.cursor = Some(track.step(row));
     }
 }
 

@@ -12,6 +12,7 @@ pub mod model;
 pub mod optim;
 pub mod param;
 pub mod profile;
+pub mod records;
 pub mod registry;
 pub mod run_folder;
 pub mod safetensors;

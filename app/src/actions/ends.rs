@@ -16,11 +16,11 @@ pub const ACTION: Action = Action {
 
 fn run(key: &str, bench: &mut Workbench) {
     let (view, state) = bench.looked_at();
-    let steps = state.track.steps();
+    let last = state.track.last_row();
     let end = if matches!(key, "g" | "home") {
-        steps.first()
+        last.map(|_| 0)
     } else {
-        steps.last()
+        last
     };
-    view.cursor = end.copied();
+    view.cursor = end.map(|row| state.track.step(row));
 }

@@ -184,11 +184,11 @@ impl Chart<'_> {
         if let Some((min, max)) = bin.extremes() {
             values.extend([f64::from(min), f64::from(max)]);
         }
-        if let Line::Ema(ema) = self.curve.line {
-            let row = ema.values().get(first..last.min(ema.values().len()));
-            if let Some([edge, ..]) = row {
-                values.push(f64::from(*edge));
-            }
+        if let Line::Ema(ema) = self.curve.line
+            && first < last
+            && let Some(edge) = ema.at(first)
+        {
+            values.push(f64::from(edge));
         }
         let (lo, hi) = self.window;
         values.extend(
@@ -346,25 +346,26 @@ impl Chart<'_> {
         let (dots_x, dots_y) = band.size();
         let columns = self.track.columns(self.unit, self.window, dots_x);
         let place = |value: f32| dot_of(axis, f64::from(value), dots_y);
-        let values = self.curve.series.values();
+        let series = self.curve.series;
+        let place_of = |row: usize| series.at(row).and_then(place);
         // The last dot of each line, to be joined with the next one; none after a row that is not finite.
         let (mut open, mut open_line) = (None, None);
         for (x, rows) in columns.iter().enumerate() {
-            let rows = rows.start..rows.end.min(values.len());
+            let rows = rows.start..rows.end.min(series.len());
             if rows.is_empty() {
                 continue;
             }
-            let bin = self.curve.series.query(rows.clone());
+            let bin = series.query(rows.clone());
             if let Some((min, max)) = bin.extremes() {
                 // On a logarithmic axis the part below zero ends at the bottom.
                 if let Some(top) = place(max) {
                     band.vertical(x, top, place(min).unwrap_or(dots_y.saturating_sub(1)));
                 }
-                if let (Some(from), Some(to)) = (open, place(values[rows.start])) {
+                if let (Some(from), Some(to)) = (open, place_of(rows.start)) {
                     band.line(from, (x, to));
                 }
             }
-            open = place(values[rows.end - 1]).map(|y| (x, y));
+            open = place_of(rows.end - 1).map(|y| (x, y));
             if bin.num_nonfinite > 0 {
                 let column = x / self.glyphs.dots().0;
                 put(
@@ -376,7 +377,7 @@ impl Chart<'_> {
                 );
             }
             let smooth = match self.curve.line {
-                Line::Ema(ema) => ema.values().get(rows.end - 1).copied(),
+                Line::Ema(ema) => ema.at(rows.end - 1),
                 Line::Mean => bin.mean().map(|mean| mean as f32),
                 Line::None => None,
             };

@@ -5,8 +5,9 @@ use crate::out::{self, Table};
 use crate::plain::Plain;
 use crate::text;
 use clap::Args;
-use engine::link::{Body, ConfigValue, Eval, Started, Step};
-use engine::run_folder::{EventReader, Summary, find, summary};
+use engine::link::{Body, ConfigValue, Eval, Started};
+use engine::run_folder::index::LineKind;
+use engine::run_folder::{Index, Summary, find, summary};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -37,8 +38,8 @@ pub struct Record {
     pub summary: Summary,
     /// The head of its last attempt.
     pub started: Option<Box<Started>>,
-    /// Its steps.
-    pub steps: Vec<Step>,
+    /// Its steps, as columns.
+    pub index: Index,
     /// Its evaluations.
     pub evaluations: Vec<Eval>,
     /// Its checkpoint events.
@@ -57,25 +58,26 @@ impl Record {
     /// # Errors
     /// If its events cannot be opened.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
+        let index = Index::open(folder)?;
+        let mut lines = index.lines();
+        lines.retain(|line| !matches!(line.kind, LineKind::Eval | LineKind::Layers));
+        let events = index.events(&lines)?;
         let mut record = Self {
             summary: summary(folder),
             started: None,
-            steps: Vec::new(),
-            evaluations: Vec::new(),
+            evaluations: index.evals().collect(),
+            index,
             checkpoints: Vec::new(),
             samples: Vec::new(),
             messages: Vec::new(),
             config: Vec::new(),
         };
         let mut plain = Plain::default();
-        for event in EventReader::open(folder)? {
+        for event in events {
             match &event.body {
-                Body::Step(_)
-                | Body::Eval(_)
-                | Body::Started(_)
+                Body::Started(_)
                 | Body::Sample { .. }
                 | Body::Checkpoint { .. }
-                | Body::Layers(_)
                 | Body::Reply { .. } => {}
                 _ => record.messages.extend(plain.line(&event)),
             }
@@ -90,8 +92,6 @@ impl Record {
                 self.config.clone_from(&started.config);
                 self.started = Some(started);
             }
-            Body::Step(step) => self.steps.push(step),
-            Body::Eval(eval) => self.evaluations.push(eval),
             Body::ConfigApplied { changes, .. } => {
                 for change in changes {
                     let known = self.config.iter_mut().find(|value| value.key == change.key);
@@ -115,13 +115,19 @@ impl Record {
 
     /// Tokens a second, the median of all steps: the first steps are slow, and pauses do not count.
     fn speed(&self) -> Option<f64> {
-        let mut all: Vec<f64> = self
-            .steps
-            .iter()
-            .map(|step| step.tokens_per_second)
-            .collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
+        let column = self.index.column("tokens_per_second")?;
+        let mut all: Vec<f64> = column.values(0..column.len()).collect();
+        let middle = all.len() / 2;
+        if all.is_empty() {
+            return None;
+        }
+        Some(*all.select_nth_unstable_by(middle, f64::total_cmp).1)
+    }
+
+    /// Loss of the last step.
+    fn last_loss(&self) -> Option<f64> {
+        let column = self.index.column("loss")?;
+        column.len().checked_sub(1).map(|row| column.get(row))
     }
 
     fn value(&self, key: &str) -> Option<&str> {
@@ -182,7 +188,7 @@ const FIGURES: &[Figure] = &[
     }),
     ("step", |record| Some(record.summary.step.to_string())),
     ("last loss", |record| {
-        Some(text::value(record.steps.last()?.loss, 4))
+        Some(text::value(record.last_loss()?, 4))
     }),
     ("best validation loss", |record| {
         Some(text::value(record.best()?.loss, 4))
@@ -204,7 +210,7 @@ fn figures(record: &Record) -> Value {
     json!({
         "name": record.summary.name,
         "step": record.summary.step,
-        "loss": record.steps.last().map(|step| number(step.loss)),
+        "loss": record.last_loss().map(number),
         "best_validation_loss": record.best().map(|eval| number(eval.loss)),
         "best_validation_step": record.best().map(|eval| eval.step),
         "tokens": record.summary.tokens,

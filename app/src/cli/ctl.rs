@@ -42,7 +42,7 @@ pub struct Arguments {
 enum What {
     /// Stand still after the current step
     Pause {
-        /// Write a checkpoint first
+        /// Write a checkpoint first, and give the memory back
         #[arg(long)]
         hard: bool,
     },

@@ -11,6 +11,7 @@ pub mod ctl;
 mod detach;
 pub mod doctor;
 pub mod estimate;
+pub mod export;
 pub mod generate;
 pub mod metric;
 mod model;
@@ -65,6 +66,7 @@ pub enum Command {
     Show(show::Arguments),
     Metric(metric::Arguments),
     Compare(compare::Arguments),
+    Export(export::Arguments),
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
     Cache(cache::Arguments),
@@ -91,6 +93,7 @@ impl Command {
             Self::Show(arguments) => show::run(&arguments),
             Self::Metric(arguments) => metric::run(&arguments),
             Self::Compare(arguments) => compare::run(&arguments),
+            Self::Export(arguments) => export::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments),
             Self::Bench(arguments) => bench::run(&arguments),
             Self::Cache(arguments) => cache::run(&arguments),

@@ -5,12 +5,12 @@ use super::detach;
 use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
 use crate::signals;
+use crate::state::History;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
 use clap::Args;
 use engine::launch::{Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
-use engine::run_folder::EventReader;
 use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -113,7 +113,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         ..
     } = launched?;
     if arguments.resume && ui == Ui::Tui {
-        options.history = history(&folder);
+        // A record that cannot be read is shown as none.
+        options.history = History::read(&folder).unwrap_or_default();
     }
     let _watcher = arguments
         .config
@@ -160,13 +161,6 @@ fn command_line() -> Vec<String> {
     return all.filter(|word| word != detach::FLAG).collect();
     #[cfg(not(unix))]
     return all.collect();
-}
-
-/// What earlier attempts recorded, so that the screen shows the whole course. A record that cannot be read is shown as none.
-fn history(folder: &Path) -> Vec<Event> {
-    EventReader::open(folder)
-        .map(Iterator::collect)
-        .unwrap_or_default()
 }
 
 /// What preparation is busy with, on one line of stderr that goes away.

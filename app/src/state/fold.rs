@@ -8,16 +8,6 @@ use super::{
 use crate::text;
 
 impl State {
-    /// Folds in what earlier attempts of this run have said, before this engine says anything.
-    pub fn replay(&mut self, history: &[Event]) {
-        for event in history {
-            self.apply(event);
-        }
-        // Those engines are gone; the alerts were theirs.
-        self.status = Status::Waiting;
-        self.num_alerts = 0;
-    }
-
     /// Folds one event in.
     pub fn apply(&mut self, event: &Event) {
         let time = &event.time;
@@ -244,7 +234,7 @@ impl State {
     }
 
     fn train(&mut self, step: &Step) {
-        if step.step <= self.track.steps().last().copied().unwrap_or(0) {
+        if step.step <= self.track.last_step().unwrap_or(0) {
             self.rewind(step.step.saturating_sub(1));
         }
         let seconds = self.elapsed() + step.step_seconds.max(0.0);

@@ -8,7 +8,7 @@ type Check = fn(&Entries) -> Result<(), ConfigError>;
 
 /// Every check, in the order in which they are made.
 const CHECKS: &[Check] = &[
-    run_name, device, data, tokenizer, heads, positions, optimizer, schedule, batch,
+    run_name, device, data, tokenizer, heads, positions, optimizer, schedule, batch, telemetry,
 ];
 
 /// Refuses values that are well-typed each but wrong together.
@@ -62,6 +62,18 @@ fn device(e: &Entries) -> Result<(), ConfigError> {
         quote(kind)
     );
     Err(e.blame(&["device.kind"], message))
+}
+
+fn telemetry(e: &Entries) -> Result<(), ConfigError> {
+    let address = e.text("telemetry.prometheus").unwrap_or_default();
+    if address.is_empty() || crate::records::live::loopback(address).is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "expected an address and port of this machine alone, such as 127.0.0.1:9464 or [::1]:9464, found {}",
+        quote(address)
+    );
+    Err(e.blame(&["telemetry.prometheus"], message))
 }
 
 fn data(e: &Entries) -> Result<(), ConfigError> {

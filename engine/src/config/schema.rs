@@ -130,6 +130,8 @@ pub(super) static SECTIONS: &[Section] = &[
     Section { name: "telemetry", doc: "what is measured besides the loss", keys: &[
         key("layer_interval", Kind::COUNT, Is("10"), Live, "steps between statistics of the layers; 0 is never"),
         key("system_interval", Kind::COUNT, Is("10"), Live, "seconds between looks at processor, memory, disk and GPUs; 0 is never"),
+        key("tensorboard", Kind::Bool, Is("false"), Live, "writes event files for TensorBoard into the run's folder while it trains"),
+        key("prometheus", Kind::Text, Is("\"\""), Live, "address that the latest figures are served at, such as 127.0.0.1:9464; of this machine only"),
     ]},
     Section { name: "sample", doc: "texts written while training", keys: &[
         key("prompts", Kind::List(&Kind::Text), Is("[]"), Live, "beginnings to continue; \"\" is the beginning of a document"),

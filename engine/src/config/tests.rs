@@ -80,7 +80,7 @@ fn faults_are_named_with_line_column_and_a_way_out() {
         ),
         (
             "[telemetry]\nxyzzy = 3",
-            "x.toml:8:1: telemetry.xyzzy: unknown key; [telemetry] has layer_interval, system_interval",
+            "x.toml:8:1: telemetry.xyzzy: unknown key; [telemetry] has layer_interval, prometheus, system_interval, tensorboard",
         ),
         (
             "[run]\nseed = \"a\"",

@@ -1,12 +1,14 @@
 //! A run's folder: who trains what, every event, every configuration, every checkpoint.
 //!
 //! `runs/<name>/` holds `run.json` ([`RunRecord`]), `run.lock`, `config/v001.toml`..., `events.jsonl`
-//! ([`EventWriter`], [`EventReader`]), `checkpoints/` (see [`crate::checkpoint`]), `best`, `samples/` and `engine.log`.
-//! `control.json` and `ctl/` are for other processes to reach a running one ([`crate::link::socket`], [`CTL`]).
+//! ([`EventWriter`], [`EventReader`]), `metrics.idx` ([`Index`], derived from it), `checkpoints/` (see
+//! [`crate::checkpoint`]), `best`, `samples/` and `engine.log`. `control.json` and `ctl/` are for other processes to reach a
+//! running one ([`crate::link::socket`], [`CTL`]).
 //! A [`RunFolder`] is the right to write there: it holds a lock that ends with its process. Readers need none
 //! ([`list()`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
 
 mod events;
+pub mod index;
 mod leftovers;
 mod list;
 mod lock;
@@ -17,6 +19,7 @@ mod tail;
 mod tests;
 
 pub use events::{EventReader, EventTail, EventWriter};
+pub use index::{Index, IndexWriter};
 pub use leftovers::check_writable;
 pub use list::{State, Summary, list, summary};
 pub(crate) use record::host;
@@ -356,7 +359,7 @@ impl RunFolder {
             lock,
         };
         // Readers find a file from the start on.
-        folder.events()?;
+        EventWriter::open(&path.join(EVENTS))?;
         Ok(folder)
     }
 
@@ -496,12 +499,16 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// Opens events.jsonl to go on writing.
+    /// Opens events.jsonl to go on writing, and its index with it.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If the disk refuses the record; without an index readers only take longer.
     pub fn events(&self) -> Result<EventWriter, RunError> {
-        EventWriter::open(&self.path.join(EVENTS))
+        let mut events = EventWriter::open(&self.path.join(EVENTS))?;
+        if let Ok(index) = IndexWriter::open(&self.path) {
+            events.keep(index);
+        }
+        Ok(events)
     }
 
     /// Opens engine.log to go on writing.
@@ -538,7 +545,7 @@ pub fn config_versions(run: &Path) -> Vec<u32> {
 }
 
 /// Name of a run's folder; `.` and the like are made whole first.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let name = match path.file_name() {
         Some(name) => name.to_owned(),
         None => path

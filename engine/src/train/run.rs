@@ -12,6 +12,7 @@ use crate::config::{Config, OnNonfinite};
 use crate::data::{Loader, StepData};
 use crate::infer::session::Session;
 use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
+use crate::records::live::Live;
 use crate::run_folder::{EventWriter, RunError, RunFolder};
 use crate::setup::Setup;
 use std::collections::VecDeque;
@@ -90,6 +91,9 @@ pub struct Engine {
     /// Fingerprint of the training data while they are given back.
     pub(super) fingerprint: String,
     pub(super) touch: TouchFiles,
+    /// Byte of the record at which this attempt begins.
+    pub(super) record_start: u64,
+    pub(super) live: Live,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -126,6 +130,7 @@ impl Engine {
         origin: &Origin,
     ) -> Result<Self, RunError> {
         let events = folder.events()?;
+        let record_start = events.length();
         let saver = Saver::new(&folder, &setup);
         Ok(Self {
             setup,
@@ -156,6 +161,8 @@ impl Engine {
             released: false,
             fingerprint: String::new(),
             touch: TouchFiles::default(),
+            record_start,
+            live: Live::default(),
         })
     }
 
@@ -188,6 +195,8 @@ impl Engine {
             }),
         }
         drop(self.events.sync());
+        // They read to the end.
+        self.live = Live::default();
         self.link.flush();
         ending
     }

@@ -43,8 +43,8 @@ fn row(scene: &Scene<'_>) -> Option<usize> {
 }
 
 fn at(metric: &Metric, row: usize) -> (f64, f64) {
-    let get = |values: &[f32]| f64::from(values.get(row).copied().unwrap_or(f32::NAN));
-    (get(metric.series.values()), get(metric.ema.values()))
+    let get = |value: Option<f32>| f64::from(value.unwrap_or(f32::NAN));
+    (get(metric.series.at(row)), get(metric.ema.at(row)))
 }
 
 /// The figures of the moment, or of the data cursor.
@@ -63,7 +63,7 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         return Figures { loss, rest };
     };
     if scene.view.cursor.is_some() {
-        let step = text::count(state.track.steps()[row]);
+        let step = text::count(state.track.step(row));
         loss.push(vec![(format!("@{step}  "), theme.warn)]);
     }
     let (raw, smooth) = at(&state.loss, row);
@@ -77,7 +77,7 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         (format!("{}  ", text::value(smooth, 4)), theme.strong),
     ]);
     loss.push(figure("raw", text::value(raw, 4), of_raw));
-    let step = state.track.steps()[row];
+    let step = state.track.step(row);
     let eval = state.evals.iter().rev().find(|e| e.step <= step);
     if let Some(eval) = eval {
         let style = if eval.loss.is_finite() {
