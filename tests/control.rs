@@ -4,9 +4,12 @@
 #![cfg(unix)]
 
 mod common;
+#[path = "control/nonfinite.rs"]
+mod nonfinite;
+#[path = "control/preparation.rs"]
+mod preparation;
 
 use common::{ENDLESS, Place, Process, config, text};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -164,41 +167,6 @@ fn an_evaluation_that_a_signal_cut_short_is_made_by_the_resume() {
     let evaluated = events.iter().filter(|event| event["event"] == "eval");
     let steps: Vec<&Value> = evaluated.map(|event| &event["step"]).collect();
     assert_eq!(steps, [1, 2]);
-}
-
-#[test]
-fn a_signal_during_preparation_is_kept_until_the_run_can_obey() {
-    for (signal, code) in [(Signal::INT, 0), (Signal::TERM, 75)] {
-        let place = Place::new(&[ENDLESS]);
-        // The program reads its configuration from a pipe, and so waits for it.
-        let pipe = place.path("pipe.toml");
-        let mode = Mode::RUSR | Mode::WUSR;
-        mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a named pipe");
-        let mut process = place.start(&["train", "pipe.toml", "--run", "r", "--ui", "none"]);
-        let mut writer = fs::OpenOptions::new()
-            .write(true)
-            .open(&pipe)
-            .expect("its reader");
-        process.signal(signal);
-        writer
-            .write_all(config(&[ENDLESS]).as_bytes())
-            .expect("its reader");
-        drop(writer);
-        process.expect(code);
-        let step = place.losses("r").len() as u64;
-        let end = (step + 5).to_string();
-        let resume = [
-            "train",
-            "--run",
-            "r",
-            "--resume",
-            "--ui",
-            "none",
-            "--max-steps",
-        ];
-        place.expect(0, &[&resume[..], &[&end]].concat());
-        assert_eq!(place.losses("r").len() as u64, step + 5);
-    }
 }
 
 #[test]
@@ -498,77 +466,4 @@ fn a_lowered_end_is_evaluated_and_saved_as_one() {
             .any(|e| e["event"] == "eval" && e["step"] == step)
     );
     assert_eq!(place.checkpoints("r"), [step]);
-}
-
-#[test]
-fn what_is_not_finite_is_answered_as_the_policy_says() {
-    // The first update makes the weights so large that everything after it overflows.
-    let explosive = ("optimizer.lr", "1e30");
-    let nonfinite = |place: &Place| -> Vec<String> {
-        let events = place.events("r");
-        let told = events.iter().filter(|event| event["event"] == "nonfinite");
-        told.map(|event| event["action"].as_str().expect("a word").to_owned())
-            .collect()
-    };
-    for ui in ["plain", "none", "json"] {
-        let arguments = ["train", "c.toml", "--run", "r", "--ui", ui];
-        let place = Place::new(&[explosive]);
-        let said = place.expect(3, &arguments);
-        assert!(said.contains("not finite"), "{said}");
-        assert_eq!(nonfinite(&place), ["stop"]);
-        assert_eq!(
-            place.events("r").last().expect("events")["reason"],
-            "diverged"
-        );
-
-        // Without a screen nobody can decide: a checkpoint, and the code of a divergence.
-        let place = Place::new(&[explosive, ("train.on_nonfinite", "\"pause\"")]);
-        let said = place.expect(3, &arguments);
-        assert!(said.contains("checkpoint"), "{said}");
-        assert_eq!(nonfinite(&place), ["pause"]);
-        assert_eq!(place.checkpoints("r").len(), 1);
-    }
-    let arguments = ["train", "c.toml", "--run", "r", "--ui", "none"];
-    let skip = [
-        explosive,
-        ("train.on_nonfinite", "\"skip\""),
-        ("train.checkpoint_interval", "6"),
-    ];
-    let place = Place::new(&skip);
-    place.expect(0, &arguments);
-    assert_eq!(nonfinite(&place), vec!["skip"; 19]);
-    assert_eq!(place.checkpoints("r"), [18, 20], "skipped steps count");
-
-    let rollback = ("train.on_nonfinite", "\"rollback\"");
-    let place = Place::new(&[
-        rollback,
-        ("train.checkpoint_interval", "5"),
-        ("train.max_steps", "8"),
-    ]);
-    place.expect(0, &arguments);
-    let calm = place.losses("r");
-    let resume = [
-        "train",
-        "--run",
-        "r",
-        "--resume",
-        "--ui",
-        "none",
-        "--max-steps",
-        "20",
-    ];
-    place.expect(3, &[&resume[..], &["--set", "optimizer.lr=1e30"]].concat());
-    assert_eq!(
-        nonfinite(&place),
-        ["rollback", "rollback", "rollback", "stop"]
-    );
-    let events = place.events("r");
-    let scales: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "config_applied")
-        .map(|event| &event["changes"][0]["to"])
-        .collect();
-    assert_eq!(scales, ["0.5", "0.25", "0.125"]);
-    assert_eq!(place.checkpoints("r"), [5, 8]);
-    assert!(place.losses("r").len() >= calm.len());
 }

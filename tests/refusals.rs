@@ -339,8 +339,15 @@ const CASES: &[Case] = &[
     },
     Case {
         arguments: &["--runs", "text.txt/runs"],
-        code: 1,
-        ..keys("runs where none can be", &[], &["text.txt/runs"])
+        ..keys(
+            "runs where none can be",
+            &[],
+            &["text.txt/runs", "--runs", "ZEROLLM_RUNS"],
+        )
+    },
+    Case {
+        arguments: &["--runs", "text.txt"],
+        ..keys("a file as the folder of runs", &[], &["text.txt", "--runs"])
     },
     Case {
         arguments: &["--resume", "--run", "none"],
@@ -430,6 +437,35 @@ fn a_file_that_may_not_be_read_is_refused() {
     }
     let said = place.expect(2, &["train", "c.toml"]);
     assert!(said.contains("text.txt"), "{said}");
+}
+
+#[test]
+fn a_folder_of_runs_that_may_not_be_written_is_refused_in_a_line() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new(&[]);
+    place.expect(0, &["train", "c.toml", "--run", "old", "--ui", "none"]);
+    let folders = [place.path("runs"), place.run_path("old", "")];
+    let allow = |mode: u32| {
+        for folder in &folders {
+            let permissions = fs::Permissions::from_mode(mode);
+            fs::set_permissions(folder, permissions).expect("its owner may");
+        }
+        let lock = fs::Permissions::from_mode(mode & 0o666);
+        fs::set_permissions(place.run_path("old", "run.lock"), lock).expect("its owner may");
+    };
+    allow(0o555);
+    if fs::create_dir(place.path("runs/probe")).is_ok() {
+        eprintln!("skipped: this user may write every folder");
+        return;
+    }
+    let begin = ["train", "c.toml", "--run", "new"];
+    let resume = ["train", "--run", "old", "--resume", "--max-steps", "30"];
+    let said = [place.expect(2, &begin), place.expect(2, &resume)];
+    allow(0o755);
+    for said in said {
+        assert!(said.contains("runs") && said.contains("--runs"), "{said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    }
 }
 
 /// Three good lines with a bad one as the third of the four.

@@ -326,6 +326,56 @@ fn a_file_beats_the_checkpoint_in_live_keys_and_may_not_change_others() {
 }
 
 #[test]
+fn a_run_goes_on_without_the_model_that_it_began_with() {
+    let end = [("train.checkpoint_interval", "5")];
+    let place = Place::new(&end);
+    place.expect(0, &["train", "c.toml", "--run", "donor", "--ui", "none"]);
+    copy(
+        &place.run_path("donor", "checkpoints/step_00000020"),
+        &place.path("donor"),
+    );
+    // The tokenizer comes from there too, and the shape.
+    let keys = [
+        ("model.init_from", "\"donor\""),
+        ("model.dim", ""),
+        ("model.ffn.hidden", ""),
+        ("model.ffn.kind", ""),
+        ("model.heads", ""),
+        ("model.layers", ""),
+        ("tokenizer.algorithm", ""),
+    ];
+    place.write("c.toml", config(&[&end[..], &keys].concat()));
+    place.expect(0, &["train", "c.toml", "--run", "whole", "--ui", "none"]);
+    for run in ["own", "file"] {
+        let begin = ["train", "c.toml", "--run", run, "--ui", "none"];
+        place.expect(0, &[&begin[..], &["--max-steps", "10"]].concat());
+    }
+    fs::rename(place.path("donor"), place.path("gone")).expect("renamed");
+    // A new run cannot begin so.
+    let said = place.expect(2, &["train", "c.toml", "--run", "new"]);
+    assert!(said.contains("model.init_from"), "{said}");
+    for (run, file) in [("own", &[][..]), ("file", &["c.toml"])] {
+        let resume = ["--run", run, "--resume", "--max-steps", "20"];
+        place.expect(0, &[&["train"][..], file, &resume].concat());
+        assert_eq!(place.losses(run), place.losses("whole"), "{run}");
+    }
+}
+
+#[test]
+fn what_dead_processes_left_among_the_runs_is_swept() {
+    let place = Place::new(&[("train.max_steps", "2")]);
+    let leftover = place.run_path(".tmp-r-99999999", "");
+    fs::create_dir_all(&leftover).expect("a temporary folder");
+    fs::write(leftover.join("run.lock"), "99999999\n").expect("written");
+    let own = place.run_path(&format!(".tmp-r-{}", std::process::id()), "");
+    fs::create_dir_all(&own).expect("a temporary folder");
+    fs::write(own.join("run.lock"), "").expect("written");
+    place.expect(0, &["train", "c.toml", "--run", "r", "--ui", "none"]);
+    assert!(!leftover.exists(), "nobody has it any more");
+    assert!(own.exists(), "its process lives");
+}
+
+#[test]
 fn a_finished_run_is_finished_once() {
     let place = Place::new(BUSY);
     place.expect(0, &["train", "c.toml", "--run", "r", "--ui", "none"]);

@@ -78,6 +78,7 @@ pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
     let (word, style) = match &state.status {
         Status::Waiting => (lang::WAITING, theme.dim),
         Status::Running => (lang::RUNNING, theme.good),
+        Status::Paused(_) if state.memory_free => (lang::PAUSED_HARD, theme.warn),
         Status::Paused(_) => (lang::PAUSED, theme.warn),
         Status::Finished(reason) if reason == "diverged" => (lang::DIVERGED, theme.bad),
         Status::Finished(_) => (lang::FINISHED, theme.good),

@@ -64,6 +64,8 @@ pub const WAITING: Text = Text::new("WAITING", "等待");
 pub const RUNNING: Text = Text::new("RUN", "训练中");
 /// Standing still.
 pub const PAUSED: Text = Text::new("PAUSED", "已暂停");
+/// Standing still, the memory given back.
+pub const PAUSED_HARD: Text = Text::new("PAUSED, MEMORY FREE", "已暂停, 内存已释放");
 /// Ended in good order.
 pub const FINISHED: Text = Text::new("DONE", "已完成");
 /// Ended because of values that are not finite.
@@ -105,6 +107,7 @@ pub fn pending(word: &str) -> Text {
         "checkpoint" => Text::new("writing a checkpoint...", "正在保存检查点..."),
         "eval" => Text::new("evaluating...", "正在评估..."),
         "sample" => Text::new("sampling...", "正在生成样本..."),
+        "rollback" => Text::new("going back...", "正在回退..."),
         "stop" => Text::new("stopping...", "正在停止..."),
         "set" => Text::new("changing a key...", "正在修改配置..."),
         "reload" => Text::new("reading the file again...", "正在重读配置..."),

@@ -72,11 +72,12 @@ impl Plain {
                 format!("checkpoint {path} ({reason}, {seconds:.2} s)")
             }
             Body::Resumed { step, path, .. } => format!("goes on behind step {step} from {path}"),
-            Body::Paused { step, reason } => {
+            Body::Paused { step, reason, hard } => {
                 let why = reason
                     .as_ref()
                     .map_or_else(String::new, |reason| format!(": {reason}"));
-                format!("paused after step {step}{why}")
+                let memory = if *hard { ", memory given back" } else { "" };
+                format!("paused after step {step}{memory}{why}")
             }
             Body::ResumedFromPause { step } => format!("goes on after step {step}"),
             Body::ConfigApplied {

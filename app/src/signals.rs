@@ -1,9 +1,10 @@
 //! Signals set flags and do nothing else; the engine and the screen read them.
 //!
-//! SIGINT: stop at the next boundary with a checkpoint; a second one exits at once with 130. SIGTERM and SIGUSR1: write a
-//! checkpoint and leave the machine (exit 75); a second SIGTERM exits at once with 143. SIGUSR2: write a checkpoint and go
-//! on. SIGHUP: the terminal is gone, training goes on. SIGTSTP and SIGCONT: the screen gives the terminal back and claims
-//! it again; without a screen the process stops and goes on.
+//! Before training runs, what is being prepared ends at once ([`engine::launch`]). From then on, SIGINT: stop at the next
+//! boundary with a checkpoint; a second one exits at once with 130. SIGTERM and SIGUSR1: write a checkpoint and leave the
+//! machine (exit 75); a second SIGTERM exits at once with 143. SIGUSR2: write a checkpoint and go on. SIGHUP: the terminal
+//! is gone, training goes on. SIGTSTP and SIGCONT: the screen gives the terminal back and claims it again; without a screen
+//! the process stops and goes on.
 
 use crate::ui::Signals;
 use engine::link::Urgency;

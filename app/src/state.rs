@@ -204,6 +204,8 @@ pub struct State {
     pub started: Option<Started>,
     /// What the engine is doing.
     pub status: Status,
+    /// Whether it stands still with its memory given back.
+    pub memory_free: bool,
     /// Commands that are not answered yet, the oldest first.
     pub pending: Vec<Pending>,
     /// Steps, tokens and seconds of the rows below.
@@ -252,6 +254,7 @@ impl State {
         Self {
             started: None,
             status: Status::Waiting,
+            memory_free: false,
             pending: Vec::new(),
             track: Track::default(),
             loss: Metric::new(beta),

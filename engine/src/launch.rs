@@ -1,22 +1,27 @@
 //! Starting a run: a new one or one that goes on, up to the engine's thread.
 
+mod attended;
+mod error;
+
 use crate::checkpoint::{CheckpointError, read_trainer};
-use crate::config::{Config, ConfigError, Sources, diff, read};
+use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
 use crate::data::Cache;
 use crate::estimate;
-use crate::hf::HfError;
 use crate::link::{Body, Client, Event, Interrupt, link};
 use crate::registry::Class;
 use crate::run_folder::{
-    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, config_path, config_versions, find,
+    NameFrom, Origin as RunOrigin, Resumed, RunError, RunFolder, check_writable, config_path,
+    config_versions, find,
 };
-use crate::setup::{Setup, SetupError};
+use crate::setup::Setup;
 use crate::train::run::{ConfigSource, Ending, Engine, Origin, now};
 use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
+use attended::attended;
+pub use error::LaunchError;
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 /// What run.json says is trained where there is no configuration file.
@@ -54,89 +59,6 @@ pub struct Launched {
     pub config: Config,
 }
 
-/// Why a run does not start. Nothing was left behind.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
-    /// The configuration is refused.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Tokenizer, data or model are refused.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// The run's folder cannot be used.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// `model.init_from` cannot be used.
-    #[error("model.init_from: {0}")]
-    Weights(#[from] HfError),
-    /// A checkpoint cannot be used.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The run to go on with was begun with another value of a key that cannot change.
-    #[error("{run} was begun with {key} = {from}, now it is {to}: such a key needs a new run")]
-    Restart {
-        /// The run.
-        run: String,
-        /// The key.
-        key: String,
-        /// Then.
-        from: String,
-        /// Now.
-        to: String,
-    },
-    /// The data are not those that the run was trained on.
-    #[error(
-        "{run} was trained on other data: bring back the files of data.train as they were, or start a new run"
-    )]
-    OtherData {
-        /// The run.
-        run: String,
-    },
-    /// The run to go on with died before its configuration was stored.
-    #[error(
-        "run {run} ended before its configuration was stored: name the file, as in zerollm train CONFIG --run {run} --resume"
-    )]
-    NoConfig {
-        /// The run.
-        run: String,
-    },
-    /// There is no such device, or not yet.
-    #[error("{0}")]
-    Device(String),
-    /// It does not fit.
-    #[error(
-        "training needs {} MiB of memory, {} MiB are free: lower train.micro_batch or set train.recompute = true",
-        need >> 20,
-        free >> 20
-    )]
-    Memory {
-        /// Bytes needed.
-        need: u64,
-        /// Bytes free.
-        free: u64,
-    },
-    /// A checkpoint does not fit the run.
-    #[error("{0}")]
-    Unusable(String),
-}
-
-impl LaunchError {
-    /// The process's exit code for it (see `zerollm --help`).
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_)
-            | Self::Setup(_)
-            | Self::Weights(_)
-            | Self::Restart { .. }
-            | Self::OtherData { .. }
-            | Self::NoConfig { .. } => 2,
-            Self::Run(error) => error.exit_code(),
-            Self::Device(_) | Self::Memory { .. } => 4,
-            Self::Checkpoint(_) | Self::Unusable(_) => 5,
-        }
-    }
-}
-
 /// The device that `[device]` names: the CPU, the only one that this build computes on.
 ///
 /// # Errors
@@ -156,7 +78,8 @@ pub fn cpu(config: &Config) -> Result<Cpu, LaunchError> {
     }
 }
 
-/// Prepares and starts a run. `progress` is told what preparation is busy with.
+/// Prepares and starts a run. `progress` is told what preparation is busy with. A signal ends the preparation within about
+/// a second; a run that goes on is then as it was.
 ///
 /// # Errors
 /// If it cannot start; then no run folder is left behind.
@@ -192,22 +115,10 @@ fn begin(
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Launched, LaunchError> {
-    let config = Config::parse(
-        request.file.as_deref(),
-        &text(request.file.as_ref())?,
-        &request.flags,
-    )?;
-    let (name, from) = match &request.name {
-        Some(name) => (name.clone(), NameFrom::Flag),
-        None => (config.run.name.clone(), NameFrom::Config),
-    };
-    // Said before a tokenizer is trained for minutes; the folder's making is what decides.
-    if from == NameFrom::Flag
-        && let Ok(path) = find(&request.runs, &name)
-    {
-        return Err(RunError::Exists { name, path }.into());
-    }
-    let prepared = Prepared::new(config, progress)?;
+    let asked = request.clone();
+    let (prepared, name, from) = attended(interrupt, progress, move |interrupt, progress| {
+        asked.prepare(interrupt, progress)
+    })?;
     let text = prepared.setup.config.to_toml();
     let folder = RunFolder::create_with(
         &request.runs,
@@ -223,7 +134,9 @@ fn begin(
         warnings: prepared.warnings(),
         config_version: 1,
     };
-    let started = prepared.start(folder, None, origin, interrupt);
+    let started = prepared
+        .engine(folder, &origin, interrupt)
+        .and_then(|ready| ready.start(None, origin.warnings));
     if started.is_err() {
         // Nothing has happened in it, and its lock went with what failed.
         drop(std::fs::remove_dir_all(path));
@@ -236,51 +149,17 @@ fn go_on(
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Launched, LaunchError> {
-    let Resumed {
+    let asked = request.clone();
+    let Continued {
+        prepared,
         mut folder,
         checkpoint,
+        file,
+        stored_text,
         mut warnings,
-        ..
-    } = RunFolder::open_for_resume(&request.runs, request.name.as_deref())?;
-    let file = match &request.file {
-        Some(file) => Some(file.clone()),
-        None => own_config(&folder)?,
-    };
-    let stored_text = match &checkpoint {
-        Some(found) => Some(checkpoint_config(&found.path)?),
-        None => None,
-    };
-    let config = Config::resolve(&Sources {
-        file: file.as_deref(),
-        text: &text(file.as_ref())?,
-        flags: &request.flags,
-        edits: &[],
-        checkpoint: stored_text.as_deref(),
+    } = attended(interrupt, progress, move |interrupt, progress| {
+        asked.prepare_to_go_on(interrupt, progress)
     })?;
-    if let Some(stored) = &stored_text {
-        let before = Config::parse(None, stored, &[])?;
-        for (change, class) in diff(&before, &config) {
-            if class == Class::Restart && !PLACES.contains(&change.key.as_str()) {
-                return Err(LaunchError::Restart {
-                    run: folder.name(),
-                    key: change.key,
-                    from: change.from,
-                    to: change.to,
-                });
-            }
-            warnings.push(format!(
-                "{} = {} (the checkpoint had {})",
-                change.key, change.to, change.from
-            ));
-        }
-    }
-    let prepared = Prepared::new(config, progress)?;
-    let data = &prepared.setup.datasets.train;
-    if let Some(found) = &checkpoint
-        && !same_data(&found.trainer, data)
-    {
-        return Err(LaunchError::OtherData { run: folder.name() });
-    }
     let before = folder.record().what.clone();
     let attempt = folder.begin_attempt(&request.origin(Some(before)))?;
     let version = config_versions(folder.path())
@@ -294,7 +173,121 @@ fn go_on(
         warnings,
         config_version: version,
     };
-    prepared.start(folder, checkpoint, origin, interrupt)
+    let ready = prepared.engine(folder, &origin, interrupt)?;
+    let Some(found) = checkpoint else {
+        return ready.start(None, origin.warnings);
+    };
+    progress("reading the checkpoint");
+    let (ready, path) = attended(interrupt, progress, move |_, _| ready.restored(&found))?;
+    ready.start(Some(path), origin.warnings)
+}
+
+/// What a run that goes on is made of.
+struct Continued {
+    prepared: Prepared,
+    folder: RunFolder,
+    checkpoint: Option<crate::checkpoint::Found>,
+    file: Option<PathBuf>,
+    stored_text: Option<String>,
+    warnings: Vec<String>,
+}
+
+impl Request {
+    /// Everything of a new run but its folder, and the folder's name.
+    fn prepare(
+        &self,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(Prepared, String, NameFrom), LaunchError> {
+        let config = Config::parse(
+            self.file.as_deref(),
+            &text(self.file.as_ref())?,
+            &self.flags,
+        )?;
+        let (name, from) = match &self.name {
+            Some(name) => (name.clone(), NameFrom::Flag),
+            None => (config.run.name.clone(), NameFrom::Config),
+        };
+        // Said before a tokenizer is trained for minutes; the folder's making is what decides.
+        if from == NameFrom::Flag
+            && let Ok(path) = find(&self.runs, &name)
+        {
+            return Err(RunError::Exists { name, path }.into());
+        }
+        check_writable(&self.runs)?;
+        Ok((
+            Prepared::new(config, None, interrupt, progress)?,
+            name,
+            from,
+        ))
+    }
+
+    /// Everything of a run that goes on; in its folder nothing has changed yet.
+    fn prepare_to_go_on(
+        &self,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Continued, LaunchError> {
+        let Resumed {
+            folder,
+            checkpoint,
+            mut warnings,
+            ..
+        } = RunFolder::open_for_resume(&self.runs, self.name.as_deref())?;
+        let file = match &self.file {
+            Some(file) => Some(file.clone()),
+            None => own_config(&folder)?,
+        };
+        let stored_text = match &checkpoint {
+            Some(found) => Some(checkpoint_config(&found.path)?),
+            None => None,
+        };
+        let own = checkpoint.as_ref().map(|found| found.path.clone());
+        let shape = own.as_deref().and_then(recorded);
+        let config = Config::resolve(&Sources {
+            file: file.as_deref(),
+            text: &text(file.as_ref())?,
+            flags: &self.flags,
+            edits: &[],
+            checkpoint: stored_text.as_deref(),
+            shape: shape.as_ref(),
+        })?;
+        if let Some(stored) = &stored_text {
+            let before = Config::resolve(&Sources {
+                text: stored,
+                shape: shape.as_ref(),
+                ..Sources::default()
+            })?;
+            for (change, class) in diff(&before, &config) {
+                if class == Class::Restart && !PLACES.contains(&change.key.as_str()) {
+                    return Err(LaunchError::Restart {
+                        run: folder.name(),
+                        key: change.key,
+                        from: change.from,
+                        to: change.to,
+                    });
+                }
+                warnings.push(format!(
+                    "{} = {} (the checkpoint had {})",
+                    change.key, change.to, change.from
+                ));
+            }
+        }
+        let prepared = Prepared::new(config, own.as_deref(), interrupt, progress)?;
+        if let Some(found) = &checkpoint
+            && !same_data(&found.trainer, &prepared.setup.datasets.train)
+        {
+            return Err(LaunchError::OtherData { run: folder.name() });
+        }
+        Ok(Continued {
+            prepared,
+            folder,
+            checkpoint,
+            file,
+            stored_text,
+            warnings,
+        })
+    }
 }
 
 /// The file of a run's newest configuration; none for a demo that died before it was stored.
@@ -312,7 +305,7 @@ fn own_config(folder: &RunFolder) -> Result<Option<PathBuf>, LaunchError> {
 }
 
 /// The configuration that a checkpoint was written under, as TOML.
-fn checkpoint_config(folder: &std::path::Path) -> Result<String, CheckpointError> {
+fn checkpoint_config(folder: &Path) -> Result<String, CheckpointError> {
     let state = read_trainer(folder)?;
     // Dotted keys need no tables.
     let lines: Vec<String> = state
@@ -358,9 +351,16 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(config: Config, progress: &mut dyn FnMut(&str)) -> Result<Self, LaunchError> {
+    /// `own` is the checkpoint that the run goes on from: its weights take the place of those of `model.init_from`.
+    fn new(
+        config: Config,
+        own: Option<&Path>,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, LaunchError> {
         let cpu = cpu(&config)?;
-        let setup = Setup::new(config, Cache::of_user().as_ref(), progress)?;
+        let cache = Cache::of_user();
+        let setup = Setup::unless(interrupt, config, own, cache.as_ref(), progress)?;
         let memory = estimate::memory(&setup.config, &setup.model, &cpu);
         if let Some(free) = estimate::available_bytes()
             && memory.total - memory.runtime > free
@@ -372,7 +372,10 @@ impl Prepared {
         }
         let model = crate::model::Model::new(&setup.config.model, setup.model.vocab_size());
         let mut trainer = Trainer::new(&setup.config, model, cpu);
-        init_from(&setup, &setup.model, &mut trainer.params)?;
+        if setup.config.model.init_from.is_some() && own.is_none() {
+            progress("reading the weights");
+            init_from(&setup, &mut trainer.params)?;
+        }
         Ok(Self {
             setup,
             trainer,
@@ -389,34 +392,58 @@ impl Prepared {
         told.into_iter().collect()
     }
 
-    fn start(
+    fn engine(
         self,
         folder: RunFolder,
-        checkpoint: Option<crate::checkpoint::Found>,
-        origin: Origin,
+        origin: &Origin,
         interrupt: &Interrupt,
-    ) -> Result<Launched, LaunchError> {
-        let (engine_link, client) = link();
+    ) -> Result<Ready, LaunchError> {
+        let (link, client) = link();
         let path = folder.path().to_owned();
         let config = self.setup.config.clone();
-        let memory = self.memory;
-        let mut engine = Engine::new(
+        let engine = Engine::new(
             self.setup,
             self.trainer,
             folder,
-            engine_link,
+            link,
             interrupt.clone(),
-            &origin,
+            origin,
         )?;
-        let resumed = match checkpoint {
-            Some(found) => match engine.restore(&found) {
-                Ok(path) => Some(path),
-                Err(Ending::Failed { message, .. }) => return Err(LaunchError::Unusable(message)),
-                Err(_) => None,
-            },
-            None => None,
-        };
-        let warnings = origin.warnings;
+        Ok(Ready {
+            engine,
+            client,
+            memory: self.memory,
+            folder: path,
+            config,
+        })
+    }
+}
+
+/// An engine that has not begun.
+struct Ready {
+    engine: Engine,
+    client: Client,
+    memory: crate::link::Memory,
+    folder: PathBuf,
+    config: Config,
+}
+
+impl Ready {
+    /// The same at the step of a checkpoint, and the checkpoint's folder relative to the run's.
+    fn restored(mut self, found: &crate::checkpoint::Found) -> Result<(Self, String), LaunchError> {
+        match self.engine.restore(found) {
+            Ok(path) => Ok((self, path)),
+            Err(Ending::Failed { message, .. }) => Err(LaunchError::Unusable(message)),
+            Err(other) => Err(LaunchError::Unusable(format!("{other:?}"))),
+        }
+    }
+
+    fn start(
+        self,
+        resumed: Option<String>,
+        warnings: Vec<String>,
+    ) -> Result<Launched, LaunchError> {
+        let (engine, memory) = (self.engine, self.memory);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || guarded(engine, memory, resumed, &warnings))
@@ -424,10 +451,10 @@ impl Prepared {
                 LaunchError::Unusable(format!("the system gives no thread: {error}"))
             })?;
         Ok(Launched {
-            client,
+            client: self.client,
             thread,
-            folder: path,
-            config,
+            folder: self.folder,
+            config: self.config,
         })
     }
 }

@@ -5,8 +5,9 @@
 use crate::config::{Config, DataSource};
 use crate::data::{self, Cache, DataError, Datasets};
 use crate::hf::HfError;
+use crate::link::Interrupt;
 use crate::model::Model;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokenizer::{LoadOptions, Tokenizer, TokenizerError, TrainOptions, TrainProgress};
 
@@ -71,10 +72,27 @@ impl Setup {
         cache: Option<&Cache>,
         progress: Progress<'_>,
     ) -> Result<Self, SetupError> {
-        let tokenizer = tokenizer(&config, cache, progress)?.map(Arc::new);
+        let interrupt = Interrupt::default();
+        Self::unless(&interrupt, config, None, cache, progress)
+    }
+
+    /// As [`Setup::new`], and given up soon after `interrupt` is raised. `own` is the checkpoint that the run goes on from:
+    /// it has the tokenizer, should the folder of `model.init_from` have gone.
+    ///
+    /// # Errors
+    /// As [`Setup::new`]; given up, an error of the step that it was at.
+    pub fn unless(
+        interrupt: &Interrupt,
+        config: Config,
+        own: Option<&Path>,
+        cache: Option<&Cache>,
+        progress: Progress<'_>,
+    ) -> Result<Self, SetupError> {
+        let tokenizer = tokenizer(&config, own, cache, interrupt, progress)?.map(Arc::new);
         let vocab_size = vocab_size(&config, tokenizer.as_deref())?;
         progress("reading the data");
-        let datasets = data::open(&config, tokenizer.as_ref(), vocab_size, cache)?;
+        let datasets =
+            data::open_unless(&config, tokenizer.as_ref(), vocab_size, cache, interrupt)?;
         let model = Model::new(&config.model, vocab_size);
         Ok(Self {
             config,
@@ -111,19 +129,20 @@ pub fn vocab_size(config: &Config, tokenizer: Option<&Tokenizer>) -> Result<usiz
 }
 
 /// The tokenizer that the configuration asks for; none where `.bin` data need none.
-///
-/// # Errors
-/// If it cannot be read or trained.
-pub fn tokenizer(
+fn tokenizer(
     config: &Config,
+    own: Option<&Path>,
     cache: Option<&Cache>,
+    interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Option<Tokenizer>, SetupError> {
     let wanted = &config.tokenizer;
     if let Some(path) = &wanted.path {
         return Ok(Some(Tokenizer::load_with(path, &LoadOptions::default())?));
     }
-    if let (None, Some(folder)) = (&wanted.algorithm, &config.model.init_from)
+    let from = config.model.init_from.as_deref();
+    let from = from.map(|folder| own.filter(|_| !folder.exists()).unwrap_or(folder));
+    if let (None, Some(folder)) = (&wanted.algorithm, from)
         && (folder.join("tokenizer.json").exists() || folder.join("vocab.json").exists())
     {
         return Ok(Some(Tokenizer::load(folder)?));
@@ -133,7 +152,7 @@ pub fn tokenizer(
             Ok(None)
         }
         None | Some("bytes") => Ok(Some(Tokenizer::bytes(&wanted.special)?)),
-        Some("bpe") => train_tokenizer(config, cache, progress).map(Some),
+        Some("bpe") => train_tokenizer(config, cache, interrupt, progress).map(Some),
         Some(other) => Err(SetupError::Algorithm(format!(
             "{other} is not known; bytes and bpe are"
         ))),
@@ -144,11 +163,12 @@ pub fn tokenizer(
 fn train_tokenizer(
     config: &Config,
     cache: Option<&Cache>,
+    interrupt: &Interrupt,
     progress: Progress<'_>,
 ) -> Result<Tokenizer, SetupError> {
     let wanted = &config.tokenizer;
     progress("reading text for the tokenizer");
-    let texts = data::training_texts(config)?;
+    let texts = data::training_texts_unless(config, interrupt)?;
     let vocab_size = wanted.vocab_size.unwrap_or(6400);
     let mut hasher = blake3::Hasher::new();
     for part in [
@@ -182,6 +202,7 @@ fn train_tokenizer(
         specials: wanted.special.clone(),
         split: wanted.pre_tokenizer.clone(),
         progress: Some(&mut report),
+        stop: Some(&|| interrupt.is_raised()),
         ..TrainOptions::default()
     };
     // A text is a line with its ending, as Hugging Face's trainer reads files.

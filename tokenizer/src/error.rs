@@ -89,6 +89,9 @@ pub enum TokenizerError {
         /// The bound, and what to do.
         detail: String,
     },
+    /// Training was told to stop.
+    #[error("training was interrupted; nothing was written")]
+    Interrupted,
     /// Worker threads could not be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

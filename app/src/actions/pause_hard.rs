@@ -1,4 +1,4 @@
-//! Pause and write a checkpoint.
+//! Write a checkpoint, pause, and give the memory back.
 
 use engine::link::Command;
 
@@ -9,7 +9,10 @@ use crate::workbench::Workbench;
 /// See the module's page.
 pub const ACTION: Action = Action {
     label: Text::new("pause+ckpt", "暂停并保存"),
-    help: Text::new("pause and write a checkpoint", "暂停并保存检查点"),
+    help: Text::new(
+        "write a checkpoint, pause, give the memory back",
+        "保存检查点, 暂停并释放内存",
+    ),
     run,
 };
 

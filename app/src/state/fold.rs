@@ -84,8 +84,9 @@ impl State {
                 let line = format!("attempt {attempt} goes on from {path}");
                 self.log(time, *step, Level::Info, "resume", &line);
             }
-            Body::Paused { step, reason } => {
+            Body::Paused { step, reason, hard } => {
                 self.status = Status::Paused(reason.clone());
+                self.memory_free = *hard;
                 self.answered("pause");
                 let level = if reason.is_some() {
                     Level::Warn
@@ -97,7 +98,11 @@ impl State {
                     *step,
                     level,
                     "pause",
-                    reason.as_deref().unwrap_or("paused"),
+                    reason.as_deref().unwrap_or(if *hard {
+                        "paused, memory given back"
+                    } else {
+                        "paused"
+                    }),
                 );
             }
             Body::ResumedFromPause { step } => {

@@ -106,6 +106,7 @@ fn what_is_asked_stays_pending_until_the_engine_confirms_it() {
         Body::Paused {
             step: 1,
             reason: None,
+            hard: false,
         },
     );
     assert_eq!(
@@ -168,6 +169,7 @@ fn what_an_event_says_its_reply_does_not_repeat() {
         Body::Paused {
             step: 1,
             reason: None,
+            hard: false,
         },
     );
     happen(&mut state, reply("pause", "paused after step 1"));

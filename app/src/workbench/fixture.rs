@@ -274,6 +274,7 @@ pub fn states() -> Vec<(&'static str, Workbench)> {
             Body::Paused {
                 step: 640,
                 reason: None,
+                hard: false,
             },
             120,
         )],

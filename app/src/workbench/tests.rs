@@ -180,6 +180,7 @@ fn commands_are_asked_for_and_shown_as_pending_until_confirmed() {
             Body::Paused {
                 step: 640,
                 reason: None,
+                hard: false,
             },
             0,
         )],
@@ -325,6 +326,7 @@ fn an_engine_that_falls_silent_is_noticed() {
             Body::Paused {
                 step: 640,
                 reason: None,
+                hard: false,
             },
             0,
         )],

@@ -180,6 +180,20 @@ pub fn set_best(run: &Path, step: u64) -> Result<(), CheckpointError> {
     .map_err(|error| CheckpointError::disk(&path, "write", error))
 }
 
+/// Takes the note back: the run went back to before its best checkpoint, and none of those before it is left.
+///
+/// # Errors
+/// If the note cannot be removed.
+pub fn forget_best(run: &Path) -> Result<(), CheckpointError> {
+    let path = run.join(BEST);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(CheckpointError::disk(&path, "remove", error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The step of the best checkpoint, if one is noted.
 pub fn best(run: &Path) -> Option<u64> {
     let text = fs::read_to_string(run.join(BEST)).ok()?;

@@ -19,7 +19,8 @@ mod tests;
 
 pub use disk::{Disk, DiskFile, RealDisk, write_atomic};
 pub use keep::{
-    Found, Pruned, best, clean, list, newest_valid, prune, set_aside, set_best, tag, tag_of, verify,
+    Found, Pruned, best, clean, forget_best, list, newest_valid, prune, set_aside, set_best, tag,
+    tag_of, verify,
 };
 pub use manifest::{FileRecord, Manifest};
 pub use tensors::{TensorSink, TensorSource, load_tensors};

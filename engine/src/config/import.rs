@@ -55,6 +55,22 @@ pub fn record(config: &Config, vocab_size: usize) -> Json {
     Json::Object(map)
 }
 
+/// What [`record`] stored in the config.json of a checkpoint of our own; none where there is no such thing.
+pub fn recorded(folder: &Path) -> Option<Json> {
+    let text = std::fs::read(folder.join("config.json")).ok()?;
+    let mut json: Json = serde_json::from_slice(&text).ok()?;
+    let own = json.get_mut(FIELD)?;
+    let inner = own.get_mut("model").map(Json::take);
+    let shape = inner.filter(Json::is_object).unwrap_or_else(|| own.take());
+    shape.is_object().then_some(shape)
+}
+
+/// The keys that a [`record`] fixes, with their TOML values.
+pub(super) fn shape_of(record: &Json) -> Result<Vec<Fact>, String> {
+    let keys = record.as_object().into_iter().flatten();
+    keys.map(stored).collect()
+}
+
 /// The keys that `folder`'s config.json fixes, with their TOML values.
 pub(super) fn shape(folder: &Path) -> Result<Vec<Fact>, String> {
     let path = folder.join("config.json");

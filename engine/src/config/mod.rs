@@ -24,7 +24,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 pub use error::ConfigError;
-pub use import::{FIELD as MODEL_RECORD_FIELD, record as model_record};
+pub use import::{FIELD as MODEL_RECORD_FIELD, record as model_record, recorded};
 pub use layer::Source;
 pub use typed::{
     Choice, DataConfig, DataFormat, DataSource, DeviceConfig, ModelConfig, OnNonfinite,
@@ -54,6 +54,9 @@ pub struct Sources<'a> {
     /// The configuration stored in the checkpoint that the run goes on from. Its live keys count where nobody else
     /// speaks; for the others compare with [`diff`].
     pub checkpoint: Option<&'a str>,
+    /// The model's keys as [`model_record`] gives them, where they are known already: of a run that is on or goes on. They
+    /// count in place of what `model.init_from` says, so that its folder need not be there any more.
+    pub shape: Option<&'a serde_json::Value>,
 }
 
 /// A whole configuration, checked. Two are equal if every key has the same value, whoever said it.

@@ -45,8 +45,11 @@ pub(super) fn resolve(sources: &Sources<'_>) -> Result<Entries, ConfigError> {
             .rev()
             .find_map(|layer| layer.get("model.init_from"));
         let place = written.map(|a| a.place.clone()).unwrap_or_default();
-        let facts =
-            import::shape(Path::new(&path)).map_err(|m| place.error("model.init_from", m))?;
+        let facts = match sources.shape {
+            Some(known) => import::shape_of(known),
+            None => import::shape(Path::new(&path)),
+        };
+        let facts = facts.map_err(|m| place.error("model.init_from", m))?;
         let pairs = facts
             .iter()
             .map(|(key, toml)| (key.as_str(), toml.as_str()));

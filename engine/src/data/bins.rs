@@ -4,7 +4,11 @@ use kernels::file_map::FileMap;
 
 use super::files::Input;
 use super::source::{self, bin};
-use super::{DataError, Report};
+use super::{DataError, Report, unless};
+use crate::link::Interrupt;
+
+/// Bytes that are looked at before a signal is asked for.
+const AT_ONCE: usize = 16 << 20;
 
 /// The ids of some .bin files, one behind the other.
 #[derive(Debug)]
@@ -23,32 +27,43 @@ struct File {
 }
 
 impl Bins {
-    /// Maps the files and looks at every id: one beyond `vocab` is refused.
-    pub(super) fn open(inputs: &[Input], width: usize, vocab: usize) -> Result<Self, DataError> {
-        let mut hash = blake3::Hasher::new();
-        let mut bins = Self {
+    /// No files.
+    pub(super) fn none() -> Self {
+        Self {
             files: Vec::new(),
             tokens: 0,
-            fingerprint: hash.finalize(),
-        };
+            fingerprint: blake3::Hasher::new().finalize(),
+        }
+    }
+
+    /// Maps the files and looks at every id: one beyond `vocab` is refused.
+    pub(super) fn open(
+        inputs: &[Input],
+        width: usize,
+        vocab: usize,
+        interrupt: &Interrupt,
+    ) -> Result<Self, DataError> {
+        let mut hash = blake3::Hasher::new();
+        let mut bins = Self::none();
         for input in inputs {
             let map = source::map(input)?;
             let ids = bin::find(input, &map, width)?;
             let bytes = &map[ids.start..];
-            let beyond = numbers(bytes, ids.width).position(|id| id as usize >= vocab);
-            if let Some(at) = beyond {
-                return Err(DataError::BigId {
-                    path: input.path.clone(),
-                    position: at as u64,
-                    id: numbers(&bytes[at * ids.width..], ids.width)
-                        .next()
-                        .unwrap_or(0),
-                    vocab,
-                });
-            }
             hash.update(&[ids.width as u8]);
             hash.update(&ids.count.to_le_bytes());
-            hash.update(bytes);
+            for (part, number) in bytes.chunks(AT_ONCE).zip(0..) {
+                unless(interrupt)?;
+                let mut found = numbers(part, ids.width).enumerate();
+                if let Some((at, id)) = found.find(|(_, id)| *id as usize >= vocab) {
+                    return Err(DataError::BigId {
+                        path: input.path.clone(),
+                        position: (number * (AT_ONCE / ids.width) + at) as u64,
+                        id,
+                        vocab,
+                    });
+                }
+                hash.update(part);
+            }
             let first = bins.tokens;
             bins.tokens += ids.count;
             bins.files.push(File { map, ids, first });

@@ -94,6 +94,18 @@ impl Cache {
         Ok(path)
     }
 
+    /// Removes what this process has begun to write and will not finish: for work that was given up.
+    pub fn discard_unfinished(&self) {
+        let own = format!(".{}.", std::process::id());
+        for file in self.files() {
+            let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(BESIDE) && name.contains(&own) {
+                // What cannot be removed goes after a day, as those of dead processes do.
+                let _ = fs::remove_file(&file.path);
+            }
+        }
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files().iter().map(|file| file.bytes).sum()
@@ -187,6 +199,20 @@ mod tests {
         );
         assert_eq!(cache.clear().unwrap(), 1000);
         assert_eq!(cache.get("d"), None);
+    }
+
+    #[test]
+    fn what_was_given_up_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        put(&cache, "a", 10);
+        let id = std::process::id();
+        let own = folder.path().join(format!("b.{id}.0{BESIDE}"));
+        let foreign = folder.path().join(format!("b.1{id}.0{BESIDE}"));
+        fs::write(&own, "half").unwrap();
+        fs::write(&foreign, "half").unwrap();
+        cache.discard_unfinished();
+        assert!(!own.exists() && foreign.exists() && cache.get("a").is_some());
     }
 
     #[test]

@@ -69,4 +69,6 @@ pub enum DataError {
     NoBorders,
     #[error("{}: text needs a tokenizer", path.display())]
     NoTokenizer { path: PathBuf },
+    #[error("reading the data was interrupted")]
+    Interrupted,
 }

@@ -29,6 +29,7 @@ pub use error::DataError;
 pub use loader::{Loader, StepData};
 
 use crate::config::{Config, DataConfig, DataFormat, DataSource};
+use crate::link::Interrupt;
 use bins::Bins;
 use dataset::{Rows, Window};
 use files::{Input, expand, is_bin};
@@ -54,6 +55,34 @@ pub struct Datasets {
     pub validation: Option<Arc<Dataset>>,
     /// What was read, validation data not counted where it has files of its own.
     pub report: Report,
+}
+
+impl Datasets {
+    /// No data: in place of those of a run that has given its memory back.
+    pub fn none() -> Self {
+        let rows = Rows::Bins {
+            bins: Arc::new(Bins::none()),
+            begin: 0,
+            end: 0,
+            stop: None,
+        };
+        let train = Dataset {
+            rows,
+            length: 1,
+            shuffle: None,
+            mask: false,
+            tail: false,
+            byte_lengths: None,
+            bytes_per_token: None,
+            floor: None,
+            fingerprint: String::new(),
+        };
+        Self {
+            train: Arc::new(train),
+            validation: None,
+            report: Report::default(),
+        }
+    }
 }
 
 /// What was read.
@@ -94,6 +123,20 @@ pub fn open(
     vocab_size: usize,
     cache: Option<&Cache>,
 ) -> Result<Datasets, DataError> {
+    open_unless(config, tokenizer, vocab_size, cache, &Interrupt::default())
+}
+
+/// As [`open`], and given up soon after `interrupt` is raised.
+///
+/// # Errors
+/// As [`open`], and [`DataError::Interrupted`].
+pub fn open_unless(
+    config: &Config,
+    tokenizer: Option<&Arc<Tokenizer>>,
+    vocab_size: usize,
+    cache: Option<&Cache>,
+    interrupt: &Interrupt,
+) -> Result<Datasets, DataError> {
     let data = &config.data;
     let opener = Opener {
         data,
@@ -101,6 +144,7 @@ pub fn open(
         tokenizer,
         vocab_size,
         cache,
+        interrupt,
         byte_lengths: tokenizer.map(|tokenizer| byte_lengths(tokenizer)),
     };
     match (data.source, tokenizer) {
@@ -117,6 +161,17 @@ pub fn open(
 /// # Errors
 /// As [`open`].
 pub fn training_texts(config: &Config) -> Result<Vec<String>, DataError> {
+    training_texts_unless(config, &Interrupt::default())
+}
+
+/// As [`training_texts`], and given up soon after `interrupt` is raised.
+///
+/// # Errors
+/// As [`open_unless`].
+pub fn training_texts_unless(
+    config: &Config,
+    interrupt: &Interrupt,
+) -> Result<Vec<String>, DataError> {
     let data = &config.data;
     let mut texts = Vec::new();
     if data.source == DataSource::Storybook {
@@ -134,6 +189,7 @@ pub fn training_texts(config: &Config) -> Result<Vec<String>, DataError> {
             return Err(DataError::Mixed { path: input.path });
         }
         source::read::<DataError>(&input, &map, data, &mut |piece| {
+            unless(interrupt)?;
             texts.push(piece.text.into_owned());
             Ok(())
         })?;
@@ -149,6 +205,15 @@ pub fn training_texts(config: &Config) -> Result<Vec<String>, DataError> {
         texts.truncate(kept_documents(texts.len() as u64, kept) as usize);
     }
     Ok(texts)
+}
+
+/// An error once `interrupt` is raised: asked between two pieces of long work.
+fn unless(interrupt: &Interrupt) -> Result<(), DataError> {
+    if interrupt.is_raised() {
+        Err(DataError::Interrupted)
+    } else {
+        Ok(())
+    }
 }
 
 /// How many of `documents` (at least two) are trained on where the share `kept` is: at least one, and not all.
@@ -184,6 +249,7 @@ struct Opener<'a> {
     tokenizer: Option<&'a Arc<Tokenizer>>,
     vocab_size: usize,
     cache: Option<&'a Cache>,
+    interrupt: &'a Interrupt,
     byte_lengths: Option<Arc<[u32]>>,
 }
 
@@ -255,7 +321,12 @@ impl Opener<'_> {
             if self.data.document_mask && self.stop().is_none() {
                 return Err(DataError::NoBorders);
             }
-            let bins = Bins::open(inputs, self.data.token_bytes, self.vocab_size)?;
+            let bins = Bins::open(
+                inputs,
+                self.data.token_bytes,
+                self.vocab_size,
+                self.interrupt,
+            )?;
             let report = bins.report();
             return Ok((Stream::Bins(Arc::new(bins)), report));
         }
@@ -263,7 +334,7 @@ impl Opener<'_> {
             let path = inputs[0].path.clone();
             return Err(DataError::NoTokenizer { path });
         };
-        let shard = Shard::open(inputs, self.data, tokenizer, self.cache)?;
+        let shard = Shard::open(inputs, self.data, tokenizer, self.cache, self.interrupt)?;
         let report = shard.report(inputs.len());
         Ok((Stream::Shard(shard), report))
     }

@@ -13,14 +13,17 @@ use tokenizer::{SpecialMode, Tokenizer};
 use super::cache::Cache;
 use super::files::Input;
 use super::source::{self, Piece};
-use super::{DataError, Report};
+use super::{DataError, Report, unless};
 use crate::config::DataConfig;
+use crate::link::Interrupt;
 
 const MAGIC: &[u8; 8] = b"ZLTOKENS";
 const VERSION: u64 = 1;
 const FOOTER: usize = 64;
 /// Bytes of text that are encoded at once, on all threads.
 const AT_ONCE: usize = 4 << 20;
+/// Bytes that are hashed before a signal is asked for.
+const HASHED_AT_ONCE: usize = 64 << 20;
 
 /// Ids and documents of some files.
 #[derive(Clone, Debug)]
@@ -75,12 +78,13 @@ impl Shard {
         config: &DataConfig,
         tokenizer: &Tokenizer,
         cache: Option<&Cache>,
+        interrupt: &Interrupt,
     ) -> Result<Self, DataError> {
         let mut maps = Vec::with_capacity(inputs.len());
         for input in inputs {
             maps.push(source::map(input)?);
         }
-        let key = key(inputs, &maps, config, tokenizer);
+        let key = key(inputs, &maps, config, tokenizer, interrupt)?;
         let name = format!("tokens-{}.bin", key.to_hex());
         let mapped = |path: std::path::PathBuf| {
             let bytes = Bytes::Mapped(FileMap::open(path).ok()?);
@@ -91,7 +95,7 @@ impl Shard {
             return Ok(shard);
         }
         if let Some(cache) = cache {
-            let write = |file: &mut _| build(inputs, &maps, config, tokenizer, file);
+            let write = |file: &mut _| build(inputs, &maps, config, tokenizer, interrupt, file);
             match cache.put(&name, write) {
                 Ok(path) => {
                     if let Some(shard) = mapped(path) {
@@ -104,7 +108,7 @@ impl Shard {
             }
         }
         let mut bytes = Vec::new();
-        match build(inputs, &maps, config, tokenizer, &mut bytes) {
+        match build(inputs, &maps, config, tokenizer, interrupt, &mut bytes) {
             Ok(()) => {}
             Err(BuildError::Data(error)) => return Err(error),
             Err(BuildError::Io(error)) => {
@@ -202,7 +206,8 @@ fn key(
     maps: &[FileMap],
     config: &DataConfig,
     tokenizer: &Tokenizer,
-) -> blake3::Hash {
+    interrupt: &Interrupt,
+) -> Result<blake3::Hash, DataError> {
     let mut hash = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_le_bytes());
@@ -221,9 +226,14 @@ fn key(
     );
     for (input, map) in inputs.iter().zip(maps) {
         field(format!("{:?}", input.format).as_bytes());
-        field(blake3::hash(map).as_bytes());
+        let mut whole = blake3::Hasher::new();
+        for part in map.chunks(HASHED_AT_ONCE) {
+            unless(interrupt)?;
+            whole.update(part);
+        }
+        field(whole.finalize().as_bytes());
     }
-    hash.finalize()
+    Ok(hash.finalize())
 }
 
 /// Encodes the documents of `inputs` and writes them as a shard.
@@ -232,6 +242,7 @@ fn build(
     maps: &[FileMap],
     config: &DataConfig,
     tokenizer: &Tokenizer,
+    interrupt: &Interrupt,
     out: &mut impl Write,
 ) -> Result<(), BuildError> {
     let mut writer = Writer {
@@ -257,13 +268,16 @@ fn build(
             size += piece.text.len();
             pieces.push(piece);
             if size >= AT_ONCE {
+                unless(interrupt)?;
                 size = 0;
                 writer.write(&std::mem::take(&mut pieces))?;
             }
             Ok::<_, BuildError>(())
         })?;
+        unless(interrupt)?;
         writer.write(&pieces)?;
     }
+    unless(interrupt)?;
     writer.finish(skipped)?;
     Ok(())
 }

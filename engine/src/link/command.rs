@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Stop after the current step and wait. `hard`: also write a checkpoint.
+    /// Stop after the current step and wait.
     Pause {
-        /// Whether to write a checkpoint.
+        /// Whether to write a checkpoint and give the memory back until training goes on.
         #[serde(default)]
         hard: bool,
     },
@@ -24,6 +24,15 @@ pub enum Command {
     Eval,
     /// Write samples now.
     Sample,
+    /// Go back to a checkpoint and train on from there, as another attempt of the same run. A paused run stays paused.
+    Rollback {
+        /// The checkpoint's step; the newest valid one where it is not said.
+        #[serde(default)]
+        step: Option<u64>,
+        /// A new `schedule.lr_scale`.
+        #[serde(default)]
+        lr_scale: Option<f64>,
+    },
     /// End the run.
     Stop {
         /// Whether to write a checkpoint first.
@@ -54,6 +63,7 @@ impl Command {
             Self::Checkpoint { .. } => "checkpoint",
             Self::Eval => "eval",
             Self::Sample => "sample",
+            Self::Rollback { .. } => "rollback",
             Self::Stop { .. } => "stop",
             Self::Set { .. } => "set",
             Self::Reload => "reload",

@@ -69,6 +69,9 @@ pub enum Body {
         /// Why, where it was not asked for (a full disk, a non-finite loss).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// Whether the memory is given back until training goes on.
+        #[serde(default)]
+        hard: bool,
     },
     /// Training goes on.
     ResumedFromPause {

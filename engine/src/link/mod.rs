@@ -57,6 +57,11 @@ impl Interrupt {
         }
     }
 
+    /// Whether anything ends what the process is doing: what long work asks between two pieces.
+    pub fn is_raised(&self) -> bool {
+        self.urgency() != Urgency::None
+    }
+
     /// Whether a checkpoint was asked for since the last call.
     pub fn take_checkpoint(&self) -> bool {
         self.save.swap(false, Ordering::SeqCst)

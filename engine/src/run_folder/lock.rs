@@ -22,7 +22,7 @@ impl Lock {
             .write(true)
             .truncate(false)
             .open(path)
-            .map_err(fault)?;
+            .map_err(|error| RunError::place(path.parent().unwrap_or(path), error))?;
         for attempt in 0.. {
             match file.try_lock() {
                 Ok(()) => break,

@@ -6,6 +6,7 @@
 //! ([`list()`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
 
 mod events;
+mod leftovers;
 mod list;
 mod lock;
 mod record;
@@ -14,6 +15,7 @@ mod record;
 mod tests;
 
 pub use events::{EventReader, EventTail, EventWriter};
+pub use leftovers::check_writable;
 pub use list::{State, Summary, list, summary};
 pub use record::{Origin, Parent, RunRecord, now};
 
@@ -79,6 +81,14 @@ pub enum RunError {
         /// The other process, if it can be told.
         process: Option<u32>,
     },
+    /// Nothing can be written where runs land.
+    #[error("{}: runs cannot be written there ({source}); name another folder with --runs or ZEROLLM_RUNS", path.display())]
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// The operating system's words.
+        source: io::Error,
+    },
     /// There is no room.
     #[error("{}: no room on the disk ({source}); free some space and go on", path.display())]
     DiskFull {
@@ -127,13 +137,24 @@ impl RunError {
         }
     }
 
-    /// The process's exit code for it: 2 where the user named the wrong run, 5 for unusable checkpoints, else 1.
+    /// An error of making or opening the first thing in a folder that the user names.
+    fn place(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if is_full(&source) {
+            Self::DiskFull { path, source }
+        } else {
+            Self::Unwritable { path, source }
+        }
+    }
+
+    /// The process's exit code for it: 2 where the user named the wrong run or folder, 5 for unusable checkpoints, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Name { .. }
             | Self::Exists { .. }
             | Self::NotFound { .. }
             | Self::NoRuns { .. }
+            | Self::Unwritable { .. }
             | Self::Locked { .. } => 2,
             Self::Checkpoint(_) => 5,
             Self::DiskFull { .. } | Self::Io { .. } => 1,
@@ -260,12 +281,12 @@ impl RunFolder {
         first: impl FnOnce(&Self) -> Result<(), RunError>,
     ) -> Result<Self, RunError> {
         check_name(name)?;
-        fs::create_dir_all(runs).map_err(|error| RunError::disk(runs, "make the folder", error))?;
+        fs::create_dir_all(runs).map_err(|error| RunError::place(runs, error))?;
+        leftovers::sweep(runs);
         let temporary = runs.join(format!("{TEMPORARY}{name}-{}", std::process::id()));
         // Left behind by a process of the same id that was killed.
         drop(fs::remove_dir_all(&temporary));
-        fs::create_dir(&temporary)
-            .map_err(|error| RunError::disk(&temporary, "make the folder", error))?;
+        fs::create_dir(&temporary).map_err(|error| RunError::place(runs, error))?;
         let made = Self::fill(&temporary, name, origin).and_then(|mut folder| {
             first(&folder)?;
             folder.take_place(runs, name, from)?;
@@ -346,6 +367,7 @@ impl RunFolder {
         };
         let name = name_of(&path);
         let lock = Lock::take(&path.join(LOCK), &name)?;
+        leftovers::sweep(runs);
         let mut warnings = Vec::new();
         let known = RunRecord::read(&path);
         let torn = known.is_none();
@@ -391,6 +413,15 @@ impl RunFolder {
         self.record = record;
         self.write_record()?;
         Ok(self.record.attempt)
+    }
+
+    /// Notes in run.json that the process goes on as another attempt: it went back to an earlier step.
+    ///
+    /// # Errors
+    /// As [`Self::begin_attempt`].
+    pub fn note_attempt(&mut self, attempt: u32) -> Result<(), RunError> {
+        self.record.attempt = attempt;
+        self.write_record()
     }
 
     fn write_record(&self) -> Result<(), RunError> {

@@ -52,24 +52,10 @@ impl Engine {
         let Request { id, command } = request;
         let word = command.word().to_owned();
         let (refused, message) = match command {
-            Command::Pause { .. } if self.paused => (true, "training is paused already".to_owned()),
-            Command::Pause { hard } => {
-                if hard {
-                    self.checkpoint("pause", None)?;
-                }
-                self.paused = true;
-                self.emit(Body::Paused {
-                    step: self.step,
-                    reason: None,
-                });
-                (false, format!("paused after step {}", self.step))
-            }
-            Command::Resume if !self.paused => (true, "training is not paused".to_owned()),
-            Command::Resume => {
-                self.paused = false;
-                self.emit(Body::ResumedFromPause { step: self.step });
-                (false, format!("goes on with step {}", self.step + 1))
-            }
+            command if let Some(reason) = self.lacks_memory_for(&command) => (true, reason),
+            Command::Pause { hard } => self.pause(hard)?,
+            Command::Resume => self.go_on(),
+            Command::Rollback { step, lr_scale } => self.roll_back_to(step, lr_scale)?,
             Command::Checkpoint { tag } => {
                 let path = self.checkpoint("command", tag.as_deref())?;
                 (false, format!("{path} is written"))

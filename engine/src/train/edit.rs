@@ -1,7 +1,7 @@
 //! Edits of the configuration while a run is on: applied whole at a boundary of their class, or rejected whole.
 
 use super::run::Engine;
-use crate::config::{Config, ConfigError, Sources, diff, read};
+use crate::config::{Config, ConfigError, Sources, diff, model_record, read};
 use crate::launch::cpu;
 use crate::link::{Body, Change};
 use crate::registry::Class;
@@ -29,11 +29,12 @@ impl Engine {
         }
     }
 
-    fn resolve(&self, edits: &[String]) -> Result<Config, ConfigError> {
+    pub(super) fn resolve(&self, edits: &[String]) -> Result<Config, ConfigError> {
         let text = match &self.source.file {
             Some(file) => read(file)?,
             None => crate::config::DEMO.to_owned(),
         };
+        let shape = model_record(self.config(), self.setup.model.vocab_size());
         let edits: Vec<String> = self.source.edits.iter().chain(edits).cloned().collect();
         Config::resolve(&Sources {
             file: self.source.file.as_deref(),
@@ -41,6 +42,7 @@ impl Engine {
             flags: &self.source.flags,
             edits: &edits,
             checkpoint: self.source.checkpoint.as_deref(),
+            shape: Some(&shape),
         })
     }
 
@@ -122,16 +124,18 @@ impl Engine {
 
     fn apply(&mut self, config: Config, changes: Vec<(Change, Class)>) {
         self.trainer.optimizer.configure(&config.optimizer.choice);
-        if changes.iter().any(|(_, class)| *class == Class::Boundary)
-            && let Ok(cpu) = cpu(&config)
-        {
+        // A run that has given its memory back plans when it takes it again.
+        let plans = !self.released && changes.iter().any(|(_, class)| *class == Class::Boundary);
+        if plans && let Ok(cpu) = cpu(&config) {
             self.trainer.configure(&config, cpu);
             // Its plans are of the old threads.
             self.session = None;
         }
         self.setup.config = config;
-        if changes.iter().any(|(_, class)| *class == Class::Boundary) {
+        if plans {
             self.trainer.replan(&self.setup.config);
+            // Its batches have the old height.
+            self.loader = None;
         }
         self.config_version += 1;
         let text = self.config().to_toml();

@@ -4,6 +4,8 @@ mod boundary;
 mod edit;
 mod evaluate;
 mod record;
+mod rest;
+mod rewind;
 pub mod run;
 pub mod saving;
 pub mod stats;

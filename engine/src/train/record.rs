@@ -72,6 +72,7 @@ impl Engine {
                     body: Body::Paused {
                         step: self.step,
                         reason,
+                        hard: self.released,
                     },
                     time: now(),
                 });

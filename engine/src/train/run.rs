@@ -7,7 +7,7 @@ use super::saving::Saver;
 use super::stats;
 use super::step::Trainer;
 use crate::config::{Config, OnNonfinite};
-use crate::data::Loader;
+use crate::data::{Loader, StepData};
 use crate::infer::session::Session;
 use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
 use crate::run_folder::{EventWriter, RunError, RunFolder};
@@ -80,6 +80,12 @@ pub struct Engine {
     /// Requests that came in while the disk was full.
     pub(super) kept_requests: VecDeque<Request>,
     pub(super) session: Option<Session>,
+    /// The next steps' data; none where the loader must begin anew.
+    pub(super) loader: Option<Loader>,
+    /// Whether the run is paused with its memory given back.
+    pub(super) released: bool,
+    /// Fingerprint of the training data while they are given back.
+    pub(super) fingerprint: String,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -141,6 +147,9 @@ impl Engine {
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
+            loader: None,
+            released: false,
+            fingerprint: String::new(),
         })
     }
 
@@ -186,58 +195,48 @@ impl Engine {
     }
 
     fn train(&mut self) -> Result<Ending, Ending> {
-        if self.owing {
-            self.after_step()?;
-        }
-        let mut loader = self.loader();
         loop {
             if let Some(ending) = self.boundary()? {
                 return Ok(ending);
             }
-            if self.loader_is_stale(&loader) {
-                loader = self.loader();
+            if self.owing {
+                // A checkpoint's, which a signal cut short. If another does, the boundary ends the run.
+                self.after_step()?;
+                continue;
             }
             if self.step >= self.config().train.max_steps {
                 self.finish()?;
                 return Ok(Ending::Done);
             }
-            match self.one_step(&loader)? {
+            match self.one_step()? {
                 StepEnd::Done => {}
                 // The step was given up for a signal; its data will be read again.
-                StepEnd::Interrupted => loader = self.loader(),
+                StepEnd::Interrupted => self.loader = None,
                 StepEnd::Skipped => {
                     self.step += 1;
                     self.after_step()?;
                 }
-                StepEnd::Rollback => {
-                    self.roll_back()?;
-                    loader = self.loader();
-                }
+                StepEnd::Rollback => self.roll_back()?,
                 StepEnd::Diverged => return Ok(Ending::Diverged),
             }
         }
     }
 
-    fn loader(&self) -> (Loader, usize, u64) {
-        let train = &self.config().train;
-        let next = self.step + 1;
-        let dataset = self.setup.datasets.train.clone();
-        (
-            Loader::new(dataset, train.batch_size, train.micro_batch, next),
-            train.micro_batch,
-            next,
-        )
-    }
-
-    fn loader_is_stale(&self, loader: &(Loader, usize, u64)) -> bool {
-        loader.1 != self.config().train.micro_batch
+    /// The data of the next step; waits until they are ready.
+    fn next_data(&mut self) -> StepData {
+        let train = &self.setup.config.train;
+        let loader = self.loader.get_or_insert_with(|| {
+            let dataset = self.setup.datasets.train.clone();
+            Loader::new(dataset, train.batch_size, train.micro_batch, self.step + 1)
+        });
+        loader.next_step()
     }
 
     /// One step in the order of ARCHITECTURE.md: data, gradients, check, learning rate, update, event.
-    fn one_step(&mut self, loader: &(Loader, usize, u64)) -> Result<StepEnd, Ending> {
+    fn one_step(&mut self) -> Result<StepEnd, Ending> {
         let step = self.step + 1;
         let start = Instant::now();
-        let data = loader.0.next_step();
+        let data = self.next_data();
         let waited = start.elapsed().as_secs_f64();
         let train = &self.setup.config.train;
         let statistics = due(self.setup.config.telemetry.layer_interval, step);
@@ -355,23 +354,10 @@ impl Engine {
             self.emit(Body::Paused {
                 step: self.step,
                 reason: Some(format!("{place} of step {step} is not finite")),
+                hard: false,
             });
         }
         end
-    }
-
-    /// Goes back to the newest checkpoint with half the learning rate; the data behind it are trained on again.
-    fn roll_back(&mut self) -> Result<(), Ending> {
-        self.rollbacks += 1;
-        let path = self.restore_newest()?;
-        let scale = self.config().schedule.lr_scale * 0.5;
-        self.emit(Body::Resumed {
-            step: self.step,
-            path,
-            attempt: self.attempt,
-        });
-        self.apply_edit(&format!("schedule.lr_scale={scale:?}"));
-        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ use crate::checkpoint::{
 use crate::config::model_record;
 use crate::data::Dataset;
 use crate::link::Body;
-use crate::model::Model;
 use crate::model::store::{Export, OptimizerSink, OptimizerSource, load_weights, source};
 use crate::run_folder::RunFolder;
 use crate::setup::Setup;
@@ -83,8 +82,14 @@ impl Engine {
         if self.step == 0 {
             return Ok("nothing (no step is done yet)".to_owned());
         }
-        if checkpoint::verify(&path).is_err() {
-            match self.write_checkpoint(reason) {
+        if let Err(damage) = checkpoint::verify(&path) {
+            let written = if self.released {
+                // What it would be written from is freed.
+                Err(damage)
+            } else {
+                self.write_checkpoint(reason)
+            };
+            match written {
                 Ok(written) => self.emit(Body::Checkpoint {
                     step: self.step,
                     path: relative.clone(),
@@ -164,18 +169,16 @@ impl Engine {
         checkpoint::set_best(self.folder.path(), self.step).map_err(|error| failed(&error))
     }
 
-    /// Takes weights, optimizer state and scalars from a checkpoint.
+    /// Takes weights, optimizer state and scalars from a checkpoint. While the memory is given back, only the scalars: the
+    /// rest follows when it is taken again.
     ///
     /// # Errors
     /// If it does not fit the model or cannot be read.
     pub fn restore(&mut self, found: &Found) -> Result<String, Ending> {
-        let fail = |message: String| Ending::Failed { message, code: 5 };
         let state = read_trainer(&found.path).map_err(|error| failed(&error))?;
-        load_weights(&found.path, &self.trainer.model, &mut self.trainer.params)
-            .map_err(|error| fail(error.to_string()))?;
-        let optimizer = found.path.join(checkpoint::OPTIMIZER);
-        load_tensors(&optimizer, &mut OptimizerSink(&mut *self.trainer.optimizer))
-            .map_err(|error| fail(error.to_string()))?;
+        if !self.released {
+            self.load_arrays(found)?;
+        }
         self.step = state.step;
         self.tokens = state.tokens;
         self.seconds = state.seconds;
@@ -186,12 +189,36 @@ impl Engine {
         self.last_loss = counter(&state, LOSS).unwrap_or(f64::NAN);
         self.owing = counter(&state, OWING) == Some(1.0);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
+            .and_then(|_| self.correct_best())
             .map_err(|error| failed(&error))?;
         Ok(self.folder.relative(&found.path))
     }
 
-    /// Goes back to the newest valid checkpoint, or to the start where there is none.
-    pub(super) fn restore_newest(&mut self) -> Result<String, Ending> {
+    /// The best checkpoint may be one that was just set aside: then that before it is the best, if it is there.
+    fn correct_best(&self) -> Result<(), CheckpointError> {
+        let run = self.folder.path();
+        if checkpoint::best(run).is_none_or(|noted| noted <= self.step) {
+            return Ok(());
+        }
+        let place = |step| self.saver.checkpoints.join(checkpoint::folder_name(step));
+        match self.best {
+            Some((_, step)) if place(step).exists() => checkpoint::set_best(run, step),
+            _ => checkpoint::forget_best(run),
+        }
+    }
+
+    /// Loads the weights and the optimizer's arrays of a checkpoint.
+    pub(super) fn load_arrays(&mut self, found: &Found) -> Result<(), Ending> {
+        let fail = |message: String| Ending::Failed { message, code: 5 };
+        load_weights(&found.path, &self.trainer.model, &mut self.trainer.params)
+            .map_err(|error| fail(error.to_string()))?;
+        let optimizer = found.path.join(checkpoint::OPTIMIZER);
+        load_tensors(&optimizer, &mut OptimizerSink(&mut *self.trainer.optimizer))
+            .map_err(|error| fail(error.to_string()))
+    }
+
+    /// The valid checkpoint of the highest step.
+    pub(super) fn newest_checkpoint(&mut self) -> Result<Option<Found>, Ending> {
         let mut warnings = Vec::new();
         let found = newest_valid(&self.saver.checkpoints, &mut |warning| {
             warnings.push(warning)
@@ -200,13 +227,7 @@ impl Engine {
         for warning in warnings {
             self.warn(warning);
         }
-        match found {
-            Some(found) => self.restore(&found),
-            None => Err(Ending::Failed {
-                message: "there is no checkpoint to go back to".to_owned(),
-                code: 3,
-            }),
-        }
+        Ok(found)
     }
 }
 
@@ -216,11 +237,10 @@ impl Engine {
 /// If they cannot be read or do not fit.
 pub fn init_from(
     setup: &Setup,
-    model: &Model,
     params: &mut crate::param::Params,
 ) -> Result<(), crate::hf::HfError> {
     match &setup.config.model.init_from {
-        Some(folder) => load_weights(folder, model, params),
+        Some(folder) => load_weights(folder, &setup.model, params),
         None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::data::Batch;
 use crate::model::{Model, TrainingVars};
 use crate::optim::{self, Optimizer, Update};
-use crate::param::Params;
+use crate::param::{ParamSpecs, Params};
 use crate::tape::plan::Options;
 use crate::tape::run::{Profile, Program, Replay};
 use crate::tape::{Tape, fuse};
@@ -101,6 +101,26 @@ impl Trainer {
         self.training.clear();
         self.evaluation.clear();
         self.plan_training(config.train.micro_batch);
+    }
+
+    /// Gives all memory back: parameters, gradients, optimizer state, plans and arena. Nothing but [`Trainer::rebuild`] may
+    /// follow.
+    pub fn release(&mut self, config: &Config) {
+        self.training.clear();
+        self.evaluation.clear();
+        self.params = Params::new(ParamSpecs::default(), self.precision, false);
+        self.optimizer = optim::build(&config.optimizer, 0);
+        self.activation_rms = Vec::new();
+        self.arena = Arena::new(0);
+        kernels::arena::give_back();
+    }
+
+    /// Takes memory anew after [`Trainer::release`], with parameters drawn as at the start and an optimizer that has seen
+    /// nothing: a checkpoint's, or those of the first step, are loaded into it.
+    pub fn rebuild(&mut self, config: &Config, cpu: Cpu) {
+        self.params = self.model.init(config.run.seed, self.precision, true);
+        self.optimizer = optim::build(&config.optimizer, self.params.len());
+        self.configure(config, cpu);
     }
 
     /// The precision of the run.

@@ -118,6 +118,7 @@ pub(super) fn count_pieces<I>(
     split: &'static dyn Split,
     threads: usize,
     report: &mut dyn FnMut(TrainProgress),
+    stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<PieceCounts, TokenizerError>
 where
     I: IntoIterator,
@@ -157,11 +158,17 @@ where
                 let (next, parts) = (&next, &parts);
                 scope.spawn(move |_| {
                     while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if stop() {
+                            break;
+                        }
                         split::for_each_piece(&[split], part, &mut |piece| counts.add(piece, 1));
                     }
                 });
             }
         });
+        if stop() {
+            return Err(TokenizerError::Interrupted);
+        }
         bytes += held as u64;
         report(TrainProgress::Counting { bytes });
     }

@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 use super::count::PieceCounts;
 use super::queue::{Entry, Queue};
 use super::{InitialTokens, Learned, Ties, TrainProgress};
+use crate::error::TokenizerError;
 
 /// Between two pieces.
 const SEPARATOR: u32 = u32::MAX;
@@ -108,7 +109,8 @@ pub(super) fn learn(
     vocab_size: usize,
     ties: Ties,
     report: &mut dyn FnMut(TrainProgress),
-) -> Learned {
+    stop: &dyn Fn() -> bool,
+) -> Result<Learned, TokenizerError> {
     let InitialTokens {
         tokens,
         byte_ids,
@@ -118,6 +120,9 @@ pub(super) fn learn(
     let mut queue = Queue::new(entries, ties, &learner.tokens);
     let mut merges = Vec::new();
     while learner.tokens.len() < vocab_size {
+        if stop() {
+            return Err(TokenizerError::Interrupted);
+        }
         let Some(mut top) = queue.pop(&learner.tokens) else {
             break;
         };
@@ -151,11 +156,11 @@ pub(super) fn learn(
         tokens: learner.tokens.len(),
         vocab_size,
     });
-    Learned {
+    Ok(Learned {
         tokens: learner.tokens,
         byte_ids,
         merges,
-    }
+    })
 }
 
 impl Learner {

@@ -58,6 +58,8 @@ pub struct TrainOptions<'a> {
     pub threads: usize,
     /// Called now and then from the calling thread.
     pub progress: Option<&'a mut dyn FnMut(TrainProgress)>,
+    /// Asked often, from any thread; once it says yes, training ends with [`TokenizerError::Interrupted`].
+    pub stop: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 impl Default for TrainOptions<'_> {
@@ -69,6 +71,7 @@ impl Default for TrainOptions<'_> {
             ties: Ties::default(),
             threads: 0,
             progress: None,
+            stop: None,
         }
     }
 }
@@ -83,8 +86,8 @@ impl Default for TrainOptions<'_> {
 /// the 256 bytes in the order of their characters, the merges.
 ///
 /// # Errors
-/// An unknown split, a vocabulary smaller than its fixed part, an impossible special token, or more distinct text than
-/// 2^32 bytes.
+/// An unknown split, a vocabulary smaller than its fixed part, an impossible special token, more distinct text than
+/// 2^32 bytes, or a stop that was asked for.
 pub fn train<I>(inputs: I, mut options: TrainOptions<'_>) -> Result<Tokenizer, TokenizerError>
 where
     I: IntoIterator,
@@ -103,14 +106,16 @@ where
     } else {
         options.threads
     };
-    let pieces = count::count_pieces(inputs, split, threads, &mut report)?;
+    let stop = options.stop.unwrap_or(&|| false);
+    let pieces = count::count_pieces(inputs, split, threads, &mut report, stop)?;
     let learned = learn::learn(
         &pieces,
         tokens,
         options.vocab_size,
         options.ties,
         &mut report,
-    );
+        stop,
+    )?;
     drop(pieces);
     build(learned, &options, split)
 }

@@ -67,7 +67,7 @@ fn merges_of(tokenizer: &Tokenizer) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-fn options(vocab_size: usize, ties: Ties, threads: usize) -> TrainOptions<'static> {
+fn options<'a>(vocab_size: usize, ties: Ties, threads: usize) -> TrainOptions<'a> {
     TrainOptions {
         vocab_size,
         ties,
@@ -238,4 +238,33 @@ fn reports_progress_to_the_end() {
             vocab_size: 300
         })
     );
+}
+
+#[test]
+fn stops_when_it_is_asked_to_in_either_phase() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let text = MIXED.repeat(20);
+    // Asked often enough that the second half of the questions falls into the merging.
+    let asked = AtomicUsize::new(0);
+    let trained = |patience: usize| {
+        asked.store(0, Ordering::Relaxed);
+        let stop = || asked.fetch_add(1, Ordering::Relaxed) >= patience;
+        train(
+            [&text],
+            TrainOptions {
+                stop: Some(&stop),
+                ..options(300, Ties::Hf, 2)
+            },
+        )
+    };
+    assert!(trained(usize::MAX).is_ok());
+    let questions = asked.load(Ordering::Relaxed);
+    assert!(questions > 20, "{questions}");
+    for patience in [0, 1, questions / 2, questions - 1] {
+        let stopped = trained(patience);
+        assert!(
+            matches!(stopped, Err(TokenizerError::Interrupted)),
+            "{patience}: {stopped:?}"
+        );
+    }
 }
