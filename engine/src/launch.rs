@@ -2,6 +2,7 @@
 
 mod attended;
 mod error;
+mod fork;
 
 use crate::checkpoint::{CheckpointError, read_trainer};
 use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
@@ -19,6 +20,7 @@ use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
 use attended::attended;
 pub use error::LaunchError;
+pub use fork::{Fork, ForkPlan, plan as plan_fork};
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -40,6 +42,8 @@ pub struct Request {
     pub name: Option<String>,
     /// Whether to go on with a run.
     pub resume: bool,
+    /// The run and step that a new run begins with, in place of a configuration file.
+    pub fork: Option<Fork>,
     /// The command line.
     pub command: Vec<String>,
     /// Commit that the program was built from.
@@ -88,7 +92,9 @@ pub fn launch(
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Launched, LaunchError> {
-    if request.resume {
+    if let Some(fork) = &request.fork {
+        fork::start(request, fork, interrupt, progress)
+    } else if request.resume {
         go_on(request, interrupt, progress)
     } else {
         begin(request, interrupt, progress)
