@@ -5,7 +5,8 @@ use crate::signals;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
 use clap::{Args, ValueEnum};
-use engine::launch::{Launched, Request, launch};
+use crate::ancestry;
+use engine::launch::{Fork, Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
 use engine::run_folder::EventReader;
 use engine::train::run::Ending;
@@ -63,6 +64,9 @@ pub struct Arguments {
     pub flags: ConfigFlags,
     #[command(flatten)]
     pub runs: RunsFlag,
+    /// What `zerollm fork` starts from.
+    #[arg(skip)]
+    pub fork: Option<Fork>,
 }
 
 /// Runs it.
@@ -100,6 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         runs: arguments.runs.dir(),
         name: arguments.run.clone(),
         resume: arguments.resume,
+        fork: arguments.fork.clone(),
         command: std::env::args().collect(),
         commit: crate::COMMIT.to_owned(),
     };
@@ -122,8 +127,13 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         folder,
         ..
     } = launched?;
-    if arguments.resume && ui == Ui::Tui {
-        options.history = history(&folder);
+    if ui == Ui::Tui {
+        options.runs = arguments.runs.dir();
+        options.history = ancestry::past(&folder);
+        options.parent = ancestry::parent(&folder, options.beta());
+        if arguments.resume {
+            options.history.extend(history(&folder));
+        }
     }
     let _watcher = arguments
         .config

@@ -9,7 +9,10 @@ mod events;
 mod leftovers;
 mod list;
 mod lock;
+mod meta;
 mod record;
+pub mod shelf;
+mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +20,9 @@ mod tests;
 pub use events::{EventReader, EventTail, EventWriter};
 pub use leftovers::check_writable;
 pub use list::{State, Summary, list, summary};
+pub use meta::Meta;
 pub use record::{Origin, Parent, RunRecord, now};
+pub use tree::{lineage, tree};
 
 use crate::checkpoint::{
     self, CheckpointError, Disk as _, Found, RealDisk, TEMPORARY, is_full, write_atomic,
@@ -221,6 +226,8 @@ fn check_name(name: &str) -> Result<(), RunError> {
         || name.chars().any(char::is_control)
     {
         "it contains a character that a folder's name cannot have everywhere"
+    } else if name == shelf::ARCHIVE {
+        "runs that were set aside lie in the folder of that name"
     } else if name.starts_with(['.', '-', ' ']) || name.ends_with(['.', ' ']) {
         "it begins or ends with a character that makes a bad folder's name"
     } else {

@@ -1,0 +1,48 @@
+//! Where a fork comes from, for its screen: the course of its forebears up to the fork, and its parent's beyond.
+
+use std::path::Path;
+
+use engine::link::{Body, Event};
+use engine::run_folder::{EventReader, lineage};
+
+use crate::book::course::Course;
+use crate::chart::ema::Ema;
+use crate::state::Parent;
+
+/// What the runs before a fork measured and tried, up to where it begins; the oldest first. Their checkpoints are not
+/// its own, and what they said of themselves is past.
+pub fn past(run: &Path) -> Vec<Event> {
+    let mut events: Vec<Event> = Vec::new();
+    for (folder, last) in lineage(run) {
+        for event in EventReader::open(&folder).into_iter().flatten() {
+            let step = match &event.body {
+                Body::Step(step) => step.step,
+                Body::Layers(layers) => layers.step,
+                Body::Eval(eval) => eval.step,
+                Body::Sample { step, .. } | Body::ConfigApplied { step, .. } => *step,
+                // The head has the names of the layers and the configuration.
+                Body::Started(started) => started.step,
+                _ => continue,
+            };
+            if step <= last {
+                events.push(event);
+            }
+        }
+    }
+    events
+}
+
+/// The whole course of a fork's parent, which its own is drawn over; `beta` smooths it.
+pub fn parent(run: &Path, beta: f64) -> Option<Parent> {
+    let (folder, step) = lineage(run).pop()?;
+    let course = Course::read(&folder).ok()?;
+    let name = folder.file_name()?.to_string_lossy().into_owned();
+    let smooth = Ema::over(beta, course.loss.values());
+    Some(Parent {
+        name,
+        step,
+        track: course.track,
+        loss: course.loss,
+        smooth,
+    })
+}
