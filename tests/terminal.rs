@@ -4,7 +4,6 @@
 
 #![cfg(unix)]
 
-#[expect(dead_code, reason = "only the place and the record are wanted here")]
 mod common;
 
 use common::{ENDLESS, PATIENCE, Place};
@@ -174,6 +173,27 @@ impl Terminal {
     }
 }
 
+impl Terminal {
+    /// Waits for the end of a program that never claims the terminal.
+    fn expect_refusal(mut self, code: i32, word: &str) {
+        let begin = Instant::now();
+        while self.child.try_wait().expect("a child").is_none() {
+            assert!(begin.elapsed() < PATIENCE, "does not end");
+            sleep(Duration::from_millis(20));
+        }
+        self.wait_for_text(word);
+        assert_eq!(self.child.wait().expect("a child").code(), Some(code));
+    }
+
+    fn wait_for_text(&self, word: &str) {
+        let begin = Instant::now();
+        while !self.shown().screen().contents().contains(word) {
+            assert!(begin.elapsed() < PATIENCE, "no {word} in time");
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 impl Drop for Terminal {
     fn drop(&mut self) {
         // An error means that it has ended already.
@@ -274,6 +294,90 @@ fn a_terminal_that_goes_away_leaves_training_on() {
     terminal.signal(Signal::INT);
     terminal.expect(0);
     assert_eq!(place.checkpoints("r").len(), 1);
+}
+
+#[test]
+fn an_attached_screen_controls_the_run_and_leaves_it_alone() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let mut run = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    place.wait_for(&mut run, "r", "step", |event| event["step"] == 3);
+    let Some(mut terminal) = Terminal::start(&place, &["attach", "r"]) else {
+        return;
+    };
+    terminal.wait("the run", |shown| {
+        shown.contains("RUN") && shown.contains("ATTACHED")
+    });
+    terminal.press("p");
+    place.wait_for(&mut run, "r", "paused", |_| true);
+    terminal.wait("a pause", |shown| {
+        shown.contains("PAUSED") && !shown.contains("pausing")
+    });
+    let refused = place.expect(1, &["ctl", "r", "pause"]);
+    assert!(refused.contains("paused already"), "{refused}");
+    let second = Terminal::start(&place, &["attach", "r"]).expect("a second terminal");
+    second.expect_refusal(1, "--read-only");
+    let mut onlooker = Terminal::start(&place, &["attach", "r", "--read-only"]).expect("a third");
+    onlooker.wait("the run", |shown| shown.contains("READ-ONLY"));
+    onlooker.press("p");
+    terminal.press("p");
+    onlooker.wait("an end of the pause", |shown| shown.contains("RUN"));
+    onlooker.press("q");
+    onlooker.expect(0);
+    // Neither leaving nor Ctrl-C is for the run.
+    terminal.press("q");
+    terminal.wait("the dialog", |shown| shown.contains("the run goes on"));
+    terminal.press("\r");
+    terminal.expect(0);
+    let mut terminal = Terminal::start(&place, &["attach", "r"]).expect("another one");
+    terminal.wait("the run", |shown| {
+        shown.contains("RUN") && shown.contains("ATTACHED")
+    });
+    terminal.press("\x03");
+    terminal.expect(0);
+    let at = place.losses("r").len() as u64;
+    place.wait_for(&mut run, "r", "step", |event| event["step"] == at + 3);
+
+    let mut terminal = Terminal::start(&place, &["attach", "r"]).expect("the last one");
+    terminal.wait("the run", |shown| shown.contains("ATTACHED"));
+    terminal.press("q");
+    terminal.press("s");
+    terminal.expect(0);
+    run.expect(0);
+    assert_eq!(
+        place.events("r").last().expect("events")["reason"],
+        "stopped"
+    );
+}
+
+#[test]
+fn a_screen_stays_when_the_run_that_it_watches_dies() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let mut run = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    place.wait_for(&mut run, "r", "step", |event| event["step"] == 3);
+    let Some(mut attached) = Terminal::start(&place, &["attach", "r"]) else {
+        return;
+    };
+    let mut watching = Terminal::start(&place, &["watch", "r"]).expect("a second terminal");
+    attached.wait("the run", |shown| shown.contains("ATTACHED"));
+    watching.wait("the run", |shown| shown.contains("WATCHING"));
+    run.signal(Signal::KILL);
+    run.end();
+    for terminal in [&mut attached, &mut watching] {
+        terminal.wait("the end", |shown| {
+            shown.contains("FAILED") && shown.contains("loss")
+        });
+    }
+    watching.wait("what it is now", |shown| shown.contains("RECORD"));
+    for mut terminal in [attached, watching] {
+        terminal.press("q");
+        terminal.expect(0);
+    }
+    let mut later = Terminal::start(&place, &["watch", "r"]).expect("a third");
+    later.wait("the record", |shown| {
+        shown.contains("RECORD") && shown.contains("FAILED")
+    });
+    later.press("q");
+    later.expect(0);
 }
 
 #[test]

@@ -6,12 +6,21 @@ use engine::link::{Body, Event};
 use engine::run_folder::{EventReader, lineage};
 
 use crate::book::course::Course;
-use crate::chart::ema::Ema;
 use crate::state::Parent;
+use crate::ui::Options;
+
+/// Lets a screen know the run's folder, and of a fork where it comes from. What it shows of the run itself is there
+/// already.
+pub fn tell(options: &mut Options, run: &Path) {
+    options.folder = run.to_owned();
+    options.parent = parent(run);
+    let own = std::mem::replace(&mut options.history, past(run));
+    options.history.extend(own);
+}
 
 /// What the runs before a fork measured and tried, up to where it begins; the oldest first. Their checkpoints are not
 /// its own, and what they said of themselves is past.
-pub fn past(run: &Path) -> Vec<Event> {
+fn past(run: &Path) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
     for (folder, last) in lineage(run) {
         for event in EventReader::open(&folder).into_iter().flatten() {
@@ -32,17 +41,15 @@ pub fn past(run: &Path) -> Vec<Event> {
     events
 }
 
-/// The whole course of a fork's parent, which its own is drawn over; `beta` smooths it.
-pub fn parent(run: &Path, beta: f64) -> Option<Parent> {
+/// The whole course of a fork's parent, which its own is drawn over.
+fn parent(run: &Path) -> Option<Parent> {
     let (folder, step) = lineage(run).pop()?;
     let course = Course::read(&folder).ok()?;
     let name = folder.file_name()?.to_string_lossy().into_owned();
-    let smooth = Ema::over(beta, course.loss.values());
     Some(Parent {
         name,
         step,
         track: course.track,
         loss: course.loss,
-        smooth,
     })
 }

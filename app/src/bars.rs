@@ -110,12 +110,17 @@ pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
         _ => String::new(),
     };
     let gap = ("  ", theme.text);
+    if let Some(word) = scene.seat.word(scene.open) {
+        groups.push(vec![gap, (word.get(lang), theme.key)]);
+    }
     if let Some(pending) = pending {
         groups.push(vec![gap, (pending, theme.warn)]);
     } else if state.status.is_over() {
         groups.push(vec![gap, (lang::LEAVE_NOW.get(lang), theme.dim)]);
     } else if let Status::Paused(_) = state.status {
-        groups.push(vec![gap, (lang::GO_ON.get(lang), theme.dim)]);
+        if scene.seat.controls() {
+            groups.push(vec![gap, (lang::GO_ON.get(lang), theme.dim)]);
+        }
         if !reason.is_empty() {
             groups.push(vec![gap, (&reason, theme.warn)]);
         }
@@ -268,9 +273,9 @@ pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer
             (" ", theme.text),
         ]
     };
-    let over = scene.state.status.is_over();
+    let asks = scene.seat.controls() && !scene.state.status.is_over();
     let bound = keymap::footer();
-    let bound = bound.iter().filter(|b| !over || b.footer > ENGINE_KEYS);
+    let bound = bound.iter().filter(|b| asks || b.footer > ENGINE_KEYS);
     let (run, look): (Vec<_>, Vec<_>) = bound.partition(|b| b.footer <= RUN_KEYS);
     let of = |b: &&keymap::Binding| hint(b.keys[0], b.action.label.get(lang));
     let mut groups: Vec<Group<'_>> = run.into_iter().map(of).collect();
@@ -284,7 +289,8 @@ pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer
     paint::line(buf, area, 0, &fitting(&groups, area.width));
 }
 
-/// Bindings up to this place in the footer ask the engine for something; a run that is over takes nothing.
+/// Bindings up to this place in the footer ask the engine for something; a run that is over takes nothing, and nothing
+/// comes from who looks on only.
 const ENGINE_KEYS: u8 = 4;
 /// Bindings up to this place stand before the panel's own.
 const RUN_KEYS: u8 = 6;

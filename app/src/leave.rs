@@ -1,6 +1,7 @@
 //! The dialog of the key that leaves: what becomes of the run.
 //!
-//! Each choice says its result; the default stops with a checkpoint. The [`crate::workbench`] hands it the keys first
+//! Each choice says its result. The default stops with a checkpoint; on a screen that is attached to a run of another
+//! process it leaves the run alone. The [`crate::workbench`] hands it the keys first
 //! while it is open.
 
 use ratatui::buffer::Buffer;
@@ -9,6 +10,7 @@ use ratatui::widgets::{Clear, Widget as _};
 
 use crate::lang::{Lang, Text};
 use crate::paint;
+use crate::seat::Seat;
 use crate::state::State;
 use crate::text;
 use crate::view::View;
@@ -18,7 +20,7 @@ use crate::view::View;
 pub enum Choice {
     /// Stop after writing a checkpoint.
     Stop,
-    /// Train on without a screen.
+    /// Train on without this screen.
     Detach,
     /// Stop and write nothing.
     Discard,
@@ -26,45 +28,65 @@ pub enum Choice {
     Cancel,
 }
 
-const CHOICES: [(Choice, &str, Text); 4] = [
-    (
-        Choice::Stop,
-        "s",
-        Text::new("stop with a checkpoint", "保存检查点后停止"),
-    ),
-    (
-        Choice::Detach,
-        "d",
-        Text::new("go on without a screen", "关闭界面, 继续训练"),
-    ),
-    (
-        Choice::Discard,
-        "x",
-        Text::new("stop, write nothing", "停止, 不保存"),
-    ),
-    (Choice::Cancel, "esc", Text::new("stay", "留下")),
-];
+/// A choice, its key, its words.
+type Row = (Choice, &'static str, Text);
+
+const STOP: Row = (
+    Choice::Stop,
+    "s",
+    Text::new("stop with a checkpoint", "保存检查点后停止"),
+);
+const DETACH: Row = (
+    Choice::Detach,
+    "d",
+    Text::new("go on without a screen", "关闭界面, 继续训练"),
+);
+const LEAVE: Row = (
+    Choice::Detach,
+    "d",
+    Text::new("leave, the run goes on", "离开, 训练继续"),
+);
+const DISCARD: Row = (
+    Choice::Discard,
+    "x",
+    Text::new("stop, write nothing", "停止, 不保存"),
+);
+const STAY: Row = (Choice::Cancel, "esc", Text::new("stay", "留下"));
+
+/// On the screen of the engine's own process.
+const OWN: [Row; 4] = [STOP, DETACH, DISCARD, STAY];
+/// On an attached one.
+const ATTACHED: [Row; 4] = [LEAVE, STOP, DISCARD, STAY];
 
 const TITLE: Text = Text::new("Leave this run?", "退出当前训练?");
 const HINT: Text = Text::new("j/k choose  Enter do it", "j/k 选择  Enter 确认");
 
 /// The open dialog.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Leave {
+    choices: &'static [Row],
     selected: usize,
 }
 
 impl Leave {
+    /// The dialog of a screen that controls a run.
+    pub fn from(seat: Seat) -> Self {
+        let choices = if seat == Seat::Own { &OWN } else { &ATTACHED };
+        Self {
+            choices,
+            selected: 0,
+        }
+    }
+
     /// Takes a key; says what was chosen once something is.
     pub fn handle(&mut self, key: &str) -> Option<Choice> {
+        let count = self.choices.len();
         match key {
-            "j" | "down" | "tab" => self.selected = (self.selected + 1) % CHOICES.len(),
-            "k" | "up" | "backtab" => {
-                self.selected = (self.selected + CHOICES.len() - 1) % CHOICES.len();
-            }
-            "enter" => return Some(CHOICES[self.selected].0),
+            "j" | "down" | "tab" => self.selected = (self.selected + 1) % count,
+            "k" | "up" | "backtab" => self.selected = (self.selected + count - 1) % count,
+            "enter" => return Some(self.choices[self.selected].0),
             "q" => return Some(Choice::Cancel),
-            key => return CHOICES.iter().find(|c| c.1 == key).map(|c| c.0),
+            key => return self.choices.iter().find(|c| c.1 == key).map(|c| c.0),
         }
         None
     }
@@ -72,7 +94,7 @@ impl Leave {
     /// Draws the dialog over the middle of `area`.
     pub fn render(self, state: &State, view: &View, area: Rect, buf: &mut Buffer) {
         let width = area.width.min(58);
-        let height = area.height.min(CHOICES.len() as u16 + 2);
+        let height = area.height.min(self.choices.len() as u16 + 2);
         let at = Rect {
             x: area.x + (area.width - width) / 2,
             y: area.y + (area.height - height) / 2,
@@ -88,7 +110,7 @@ impl Leave {
             &[(TITLE.get(lang), theme.title)],
             &[(HINT.get(lang), theme.dim)],
         );
-        for (row, (choice, key, what)) in CHOICES.iter().enumerate() {
+        for (row, (choice, key, what)) in self.choices.iter().enumerate() {
             let result = result(*choice, state, lang);
             let chosen = row == self.selected;
             let pieces = [
@@ -130,14 +152,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_stops_with_a_checkpoint_and_every_choice_has_a_key() {
-        assert_eq!(Leave::default().handle("enter"), Some(Choice::Stop));
-        for (choice, key, _) in CHOICES {
-            assert_eq!(Leave::default().handle(key), Some(choice));
+    fn each_default_is_the_safe_one_of_its_seat_and_every_choice_has_a_key() {
+        for (seat, safe) in [(Seat::Own, Choice::Stop), (Seat::Attached, Choice::Detach)] {
+            let mut dialog = Leave::from(seat);
+            assert_eq!(dialog.handle("enter"), Some(safe));
+            for (choice, key, _) in dialog.choices {
+                assert_eq!(Leave::from(seat).handle(key), Some(*choice));
+            }
+            assert_eq!(dialog.handle("k"), None);
+            assert_eq!(dialog.handle("enter"), Some(Choice::Cancel));
+            assert_eq!(dialog.handle("n"), None);
         }
-        let mut dialog = Leave::default();
-        assert_eq!(dialog.handle("k"), None);
-        assert_eq!(dialog.handle("enter"), Some(Choice::Cancel));
-        assert_eq!(Leave::default().handle("n"), None);
     }
 }

@@ -17,6 +17,8 @@ mod out;
 mod paint;
 mod panels;
 mod plain;
+mod remote;
+mod seat;
 mod signals;
 mod state;
 mod terminal;

@@ -2,9 +2,11 @@
 //!
 //! Runs in the caller's thread; a second thread waits for keys. The engine is never waited for and never waits: commands
 //! are handed over if there is room, events are drained before each frame. A terminal that goes away, or a panic while
-//! drawing, ends the screen and nothing else: the caller gets the link back and goes on without.
+//! drawing, ends the screen and nothing else: the caller gets the link back and goes on without. The link is a pair of
+//! channels: to an engine in this process, or to one in another ([`crate::remote`]).
 
 use std::io;
+use std::path::PathBuf;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +18,11 @@ use engine::link::{Client, Event, Interrupt, Urgency};
 use ratatui::crossterm::event::{self, Event as Input};
 
 use crate::chart::glyph::GlyphSet;
+use crate::errand::Errands;
 use crate::keymap;
 use crate::lang::Lang;
-use crate::state::{Level, Status};
+use crate::seat::Seat;
+use crate::state::{Level, Parent, Status};
 use crate::terminal::{self, Screen};
 use crate::theme::{Palette, Theme};
 use crate::view::View;
@@ -49,8 +53,16 @@ pub struct Options {
     pub glyphs: GlyphSet,
     /// Flags that signal handlers set.
     pub signals: Signals,
-    /// Events of the run's earlier attempts, oldest first, so that a resumed run shows its whole course.
+    /// Events of the run so far, oldest first: its earlier attempts where the screen is the engine's own, else its record.
     pub history: Vec<Event>,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Of a fork, the course of its parent.
+    pub parent: Option<Parent>,
+    /// What the screen is to the run.
+    pub seat: Seat,
+    /// Number of its first request: the engine tells requests apart by it, wherever they come from.
+    pub first_id: u64,
 }
 
 impl Options {
@@ -78,6 +90,10 @@ impl Options {
             },
             signals: Signals::default(),
             history: Vec::new(),
+            folder: PathBuf::new(),
+            parent: None,
+            seat: Seat::Own,
+            first_id: 1,
         }
     }
 }
@@ -100,7 +116,7 @@ pub struct Signals {
 pub enum Outcome {
     /// The run is over, as the status says.
     Ended(Status),
-    /// The person asked to go on without a screen.
+    /// The person asked to go on without this screen.
     Detached,
     /// The person asked twice to stop: exit at once, without waiting for the engine.
     HardExit,
@@ -124,7 +140,14 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let keys = Keys::start()?;
     let view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
     let mut bench = Workbench::new(view);
-    bench.state.replay(&options.history);
+    (bench.seat, bench.next_id) = (options.seat, options.first_id);
+    bench.state.parent.clone_from(&options.parent);
+    let errands = Errands::start(&options.folder)?;
+    if options.seat == Seat::Own {
+        bench.state.replay(&options.history);
+    } else {
+        options.history.iter().for_each(|event| bench.hear(event));
+    }
     let signals = &options.signals;
     let begin = Instant::now();
     let mut drawn: Option<Instant> = None;
@@ -167,6 +190,12 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
             dirty |= heard.is_none_or(|num| num > 0);
             connected = heard.is_some();
         }
+        bench.tick();
+        errands.send(bench.errands.drain(..));
+        for news in errands.news() {
+            bench.deliver(&news);
+            dirty = true;
+        }
         for panic in terminal::take_panics() {
             bench.state.note(Level::Bad, &panic);
             dirty = true;
@@ -175,7 +204,14 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
         if signals.hangup.load(Ordering::SeqCst) {
             return Ok(Outcome::Lost("terminal: hung up".to_owned()));
         }
-        bench.leaving |= signals.interrupt.urgency() != Urgency::None;
+        if signals.interrupt.urgency() != Urgency::None {
+            if bench.seat == Seat::Own {
+                bench.leaving = true;
+            } else {
+                // The signal is for this process, which is not the one that trains.
+                bench.exit.get_or_insert(Exit::Detach);
+            }
+        }
         if bench.leaving && bench.state.status.is_over() {
             bench.exit.get_or_insert(Exit::Ended);
         }

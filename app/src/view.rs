@@ -9,6 +9,7 @@ use crate::chart::axis::Scale;
 use crate::chart::glyph::GlyphSet;
 use crate::chart::series::{Track, XUnit};
 use crate::lang::Lang;
+use crate::seat::Seat;
 use crate::state::State;
 use crate::theme::Theme;
 
@@ -108,6 +109,10 @@ pub struct Scene<'a> {
     pub view: &'a View,
     /// Time since the engine last said something.
     pub silence: Duration,
+    /// What this screen is to the run.
+    pub seat: Seat,
+    /// Whether the engine may say more.
+    pub open: bool,
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use engine::link::{Body, Command, Event, Request};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::errand::{Errand, News};
 use crate::leave::{Choice, Leave};
 use crate::panels::{self, Panel};
+use crate::seat::Seat;
 use crate::state::{Level, State};
 use crate::view::{Scene, View};
 use crate::{bars, keymap};
@@ -26,7 +28,7 @@ mod tests;
 pub enum Exit {
     /// The run is over.
     Ended,
-    /// Training goes on without a screen.
+    /// Training goes on without this screen.
     Detach,
     /// Exit at once, without waiting for the engine.
     Hard,
@@ -59,6 +61,8 @@ pub struct Workbench {
     pub dialog: Option<Leave>,
     /// Requests to be sent.
     pub outbox: Vec<Request>,
+    /// What shall be done in the folder of runs.
+    pub errands: Vec<Errand>,
     /// What the terminal shall do.
     pub wants: Option<Wants>,
     /// Set once the screen shall close.
@@ -71,7 +75,12 @@ pub struct Workbench {
     pub interrupted: Option<Duration>,
     /// When the engine last said something.
     pub heard: Duration,
-    next_id: u64,
+    /// What this screen is to the run.
+    pub seat: Seat,
+    /// Number of the next request.
+    pub next_id: u64,
+    /// Whether the engine may say more.
+    open: bool,
 }
 
 impl Workbench {
@@ -86,13 +95,16 @@ impl Workbench {
             previous: 0,
             dialog: None,
             outbox: Vec::new(),
+            errands: Vec::new(),
             wants: None,
             exit: None,
             leaving: false,
             now: Duration::ZERO,
             interrupted: None,
             heard: Duration::ZERO,
+            seat: Seat::Own,
             next_id: 1,
+            open: true,
         }
     }
 
@@ -100,8 +112,9 @@ impl Workbench {
     pub fn hear(&mut self, event: &Event) {
         self.state.apply(event);
         self.heard = self.now;
-        let preempted =
-            matches!(&event.body, Body::Finished { reason, .. } if reason == "preempted");
+        // The machine is wanted; a screen of another process may stay.
+        let preempted = self.seat == Seat::Own
+            && matches!(&event.body, Body::Finished { reason, .. } if reason == "preempted");
         if self.state.status.is_over() && (self.leaving || preempted) {
             self.exit = Some(Exit::Ended);
         }
@@ -109,6 +122,7 @@ impl Workbench {
 
     /// The engine is gone: nothing more will come.
     pub fn disconnected(&mut self) {
+        self.open = false;
         self.state.disconnected();
         if self.leaving {
             self.exit = Some(Exit::Ended);
@@ -133,6 +147,7 @@ impl Workbench {
             for command in asked {
                 self.ask(command);
             }
+            self.collect();
             if taken {
                 return;
             }
@@ -151,8 +166,31 @@ impl Workbench {
         }
     }
 
+    /// Lets the screen on show ask for what it needs from time to time.
+    pub fn tick(&mut self) {
+        self.panels[self.current].tick(self.now);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        let current = &mut self.panels[self.current];
+        self.errands.append(&mut current.errands());
+    }
+
+    /// Hands what came of an errand to the screens.
+    pub fn deliver(&mut self, news: &News) {
+        for panel in &mut self.panels {
+            panel.hear(news);
+        }
+    }
+
     /// Asks the engine for something.
     pub fn ask(&mut self, command: Command) {
+        if !self.seat.controls() {
+            let message = format!("{}: this screen looks on only", command.word());
+            self.state.note(Level::Warn, &message);
+            return;
+        }
         if self.state.status.is_over() {
             let message = format!("{}: the run is over", command.word());
             self.state.note(Level::Warn, &message);
@@ -190,6 +228,8 @@ impl Workbench {
             state: &self.state,
             view: &self.view,
             silence: self.now.saturating_sub(self.heard),
+            seat: self.seat,
+            open: self.open,
         };
         let parts = bars::split(area);
         bars::header(&live, self.frozen.is_some(), parts.header, buf);

@@ -8,6 +8,8 @@ use crate::checkpoint::{CheckpointError, read_trainer};
 use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
 use crate::data::Cache;
 use crate::estimate;
+#[cfg(unix)]
+use crate::link::socket::Server;
 use crate::link::{Body, Client, Event, Interrupt, link};
 use crate::registry::Class;
 use crate::run_folder::{
@@ -447,12 +449,28 @@ impl Ready {
     fn start(
         self,
         resumed: Option<String>,
-        warnings: Vec<String>,
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "only a socket adds to them"))]
+        mut warnings: Vec<String>,
     ) -> Result<Launched, LaunchError> {
         let (engine, memory) = (self.engine, self.memory);
+        #[cfg(unix)]
+        let server = Server::start(&self.folder, self.client.requests.clone())
+            .inspect_err(|error| {
+                warnings.push(format!("attach and ctl cannot reach this run: {error}"));
+            })
+            .ok();
+        let work = move || {
+            guarded(engine, |engine| {
+                let ending = engine.run(memory, resumed, &warnings);
+                // While the run's lock is still held: its next process has an address of its own.
+                #[cfg(unix)]
+                drop(server);
+                ending
+            })
+        };
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || guarded(engine, memory, resumed, &warnings))
+            .spawn(work)
             .map_err(|error| {
                 LaunchError::Unusable(format!("the system gives no thread: {error}"))
             })?;
@@ -466,13 +484,8 @@ impl Ready {
 }
 
 /// Runs the engine; a panic inside it becomes an event and an ending, and never tears the screen.
-fn guarded(
-    mut engine: Engine,
-    memory: crate::link::Memory,
-    resumed: Option<String>,
-    warnings: &[String],
-) -> Ending {
-    let outcome = catch_unwind(AssertUnwindSafe(|| engine.run(memory, resumed, warnings)));
+fn guarded(mut engine: Engine, run: impl FnOnce(&mut Engine) -> Ending) -> Ending {
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut engine)));
     outcome.unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()

@@ -92,6 +92,7 @@ impl Place {
             .current_dir(self.dir.path())
             .env("ZEROLLM_RUNS", self.path("runs"))
             .env("ZEROLLM_CACHE", self.path("cache"))
+            .env("XDG_RUNTIME_DIR", self.dir.path())
             .env_remove("ZEROLLM_ISA")
             .env_remove("CI")
             .stdin(Stdio::null());

@@ -18,7 +18,9 @@ pub const ACTION: Action = Action {
 fn run(_key: &str, bench: &mut Workbench) {
     if bench.state.status.is_over() {
         bench.exit = Some(Exit::Ended);
+    } else if bench.seat.controls() {
+        bench.dialog = Some(Leave::from(bench.seat));
     } else {
-        bench.dialog = Some(Leave::default());
+        bench.exit = Some(Exit::Detach);
     }
 }

@@ -1,9 +1,10 @@
-//! Ctrl-C: stop in good order; again within five seconds: at once.
+//! Ctrl-C: stop in good order; again within five seconds: at once. A screen of another process leaves the run alone.
 
 use std::time::Duration;
 
 use super::Action;
 use crate::lang::Text;
+use crate::seat::Seat;
 use crate::workbench::{Exit, Workbench};
 
 /// A second Ctrl-C within this time does not wait for the engine.
@@ -13,8 +14,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub const ACTION: Action = Action {
     label: Text::new("stop", "停止"),
     help: Text::new(
-        "stop with a checkpoint; twice within 5 s: exit at once without",
-        "存档后停止; 5 秒内再按: 立即退出",
+        "stop with a checkpoint; twice within 5 s: exit at once without (attached: leave, the run goes on)",
+        "存档后停止; 5 秒内再按: 立即退出 (接入的界面: 离开, 训练继续)",
     ),
     run,
 };
@@ -22,6 +23,10 @@ pub const ACTION: Action = Action {
 fn run(_key: &str, bench: &mut Workbench) {
     if bench.state.status.is_over() {
         bench.exit = Some(Exit::Ended);
+        return;
+    }
+    if bench.seat != Seat::Own {
+        bench.exit = Some(Exit::Detach);
         return;
     }
     let again = bench

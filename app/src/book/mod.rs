@@ -294,3 +294,25 @@ pub fn arrange(
     let order = tree(&named).into_iter();
     order.map(|(row, depth)| (shown[row], depth)).collect()
 }
+
+/// The keys in which configurations differ, in their order, with the value in each.
+pub fn differences<'a>(configs: &[&'a [ConfigValue]]) -> Vec<(&'a str, Vec<Option<&'a str>>)> {
+    let mut keys: Vec<&str> = Vec::new();
+    for value in configs.iter().flat_map(|config| *config) {
+        if !keys.contains(&value.key.as_str()) {
+            keys.push(&value.key);
+        }
+    }
+    let value = |config: &&'a [ConfigValue], key: &str| {
+        let found = config.iter().find(|value| value.key == key)?;
+        Some(found.value.as_str())
+    };
+    keys.into_iter()
+        .filter(|key| *key != "run.name")
+        .map(|key| {
+            let values = configs.iter().map(|config| value(config, key));
+            (key, values.collect())
+        })
+        .filter(|(_, values): &(&str, Vec<_>)| values.iter().any(|value| *value != values[0]))
+        .collect()
+}

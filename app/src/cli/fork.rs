@@ -1,7 +1,7 @@
 //! `zerollm fork`: a new run that goes on from a checkpoint of another.
 
-use super::train::{self, Ui};
-use super::{ConfigFlags, Failure, RunsFlag};
+use super::screen::ScreenFlags;
+use super::{ConfigFlags, Failure, RunsFlag, train};
 use crate::{out, text};
 use clap::Args;
 use engine::launch::{Fork, ForkPlan, Request, plan_fork};
@@ -31,15 +31,16 @@ pub struct Arguments {
     /// Say what would be started, and start nothing
     #[arg(long)]
     dry_run: bool,
-    /// How the run is followed
-    #[arg(long, value_enum, default_value_t = Ui::Auto)]
-    ui: Ui,
-    /// Language of the screen: en, zh [default: LANG]
-    #[arg(long, value_name = "LANG")]
-    lang: Option<String>,
-    /// Colours of the screen [default: what the terminal and NO_COLOR ask for]
-    #[arg(long, value_name = "THEME", value_parser = crate::theme::Palette::ALL.map(|(word, _)| word))]
-    theme: Option<String>,
+    #[command(flatten)]
+    screen: ScreenFlags,
+    /// Train in the background: returns once the run has started; attach opens its screen
+    #[cfg(unix)]
+    #[arg(long, conflicts_with = "ui")]
+    detach: bool,
+    /// This is the process in the background
+    #[cfg(unix)]
+    #[arg(long, hide = true, requires = "detach")]
+    detached: bool,
     #[command(flatten)]
     flags: ConfigFlags,
     #[command(flatten)]
@@ -105,9 +106,11 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     train::run(&train::Arguments {
         run: arguments.run.clone(),
         max_steps: arguments.max_steps,
-        ui: arguments.ui,
-        lang: arguments.lang.clone(),
-        theme: arguments.theme.clone(),
+        screen: arguments.screen.clone(),
+        #[cfg(unix)]
+        detach: arguments.detach,
+        #[cfg(unix)]
+        detached: arguments.detached,
         flags: arguments.flags.clone(),
         runs: arguments.runs.clone(),
         fork: Some(fork),

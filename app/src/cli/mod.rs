@@ -1,8 +1,14 @@
 //! The command line: one file a subcommand. Each parses its own flags and returns a [`Failure`] with its exit code.
 
+#[cfg(unix)]
+pub mod attach;
 pub mod bench;
 pub mod cache;
 pub mod compare;
+#[cfg(unix)]
+pub mod ctl;
+#[cfg(unix)]
+mod detach;
 pub mod doctor;
 pub mod estimate;
 pub mod fork;
@@ -11,9 +17,11 @@ pub mod metric;
 mod model;
 pub mod runs;
 pub mod score;
+mod screen;
 pub mod show;
 pub mod tokenizer;
 pub mod train;
+pub mod watch;
 
 use clap::{Args, Parser, Subcommand};
 use engine::config::ConfigError;
@@ -44,6 +52,11 @@ pub struct Cli {
 pub enum Command {
     /// Train a model: a configuration file, or without one the embedded demo
     Train(train::Arguments),
+    #[cfg(unix)]
+    Attach(attach::Arguments),
+    Watch(watch::Arguments),
+    #[cfg(unix)]
+    Ctl(ctl::Arguments),
     /// Say what a run will need: parameters, memory, time; nothing is trained
     Estimate(estimate::Arguments),
     Generate(generate::Arguments),
@@ -67,6 +80,11 @@ impl Command {
     pub fn run(self) -> Result<u8, Failure> {
         match self {
             Self::Train(arguments) => train::run(&arguments),
+            #[cfg(unix)]
+            Self::Attach(arguments) => attach::run(&arguments),
+            Self::Watch(arguments) => watch::run(&arguments),
+            #[cfg(unix)]
+            Self::Ctl(arguments) => ctl::run(&arguments),
             Self::Estimate(arguments) => estimate::run(&arguments),
             Self::Generate(arguments) => generate::run(&arguments),
             Self::Score(arguments) => score::run(&arguments),

@@ -1,11 +1,14 @@
 //! `zerollm train`: starts a run and follows it with a screen, with lines, or with JSON.
 
+#[cfg(unix)]
+use super::detach;
+use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
 use crate::signals;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
-use clap::{Args, ValueEnum};
 use crate::ancestry;
+use clap::Args;
 use engine::launch::{Fork, Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
 use engine::run_folder::EventReader;
@@ -14,27 +17,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How a run is followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Ui {
-    /// The terminal UI in a terminal, else plain lines
-    #[default]
-    Auto,
-    /// The terminal UI
-    Tui,
-    /// A line an interval on stderr
-    Plain,
-    /// One event a line on stdout
-    Json,
-    /// Nothing
-    None,
-}
-
 /// Flags of `zerollm train`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
     after_help = "Examples:\n  zerollm train\n  zerollm train configs/nano.toml --run first --set optimizer.lr=3e-4\n  \
-        zerollm train --run first --resume --max-steps 20000"
+        zerollm train --run first --resume --max-steps 20000\n  \
+        zerollm train configs/nano.toml --detach"
 )]
 pub struct Arguments {
     /// Configuration file (TOML); without one the embedded demo
@@ -48,15 +36,16 @@ pub struct Arguments {
     /// Stop after this many steps (the same as --set train.max_steps=N)
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u64>,
-    /// How the run is followed
-    #[arg(long, value_enum, default_value_t = Ui::Auto)]
-    pub ui: Ui,
-    /// Language of the screen: en, zh [default: LANG]
-    #[arg(long, value_name = "LANG")]
-    pub lang: Option<String>,
-    /// Colours of the screen [default: what the terminal and NO_COLOR ask for]
-    #[arg(long, value_name = "THEME", value_parser = crate::theme::Palette::ALL.map(|(word, _)| word))]
-    pub theme: Option<String>,
+    #[command(flatten)]
+    pub screen: ScreenFlags,
+    /// Train in the background: returns once the run has started; attach opens its screen
+    #[cfg(unix)]
+    #[arg(long, conflicts_with = "ui")]
+    pub detach: bool,
+    /// This is the process in the background
+    #[cfg(unix)]
+    #[arg(long, hide = true, requires = "detach")]
+    pub detached: bool,
     /// List every configuration key with its default and class, and exit
     #[arg(long)]
     pub help_config: bool,
@@ -79,19 +68,20 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         drop(std::io::stdout().write_all(engine::config::Config::schema_help().as_bytes()));
         return Ok(0);
     }
-    let ui = choose(arguments.ui);
-    let mut options = ui::Options::from_environment();
-    if let Some(word) = &arguments.lang {
-        options.lang = crate::lang::Lang::parse(word)
-            .ok_or_else(|| Failure::new(2, format!("--lang {word}: expected en or zh")))?;
+    let mut options = arguments.screen.options()?;
+    #[cfg(unix)]
+    if arguments.detach && !arguments.detached {
+        return detach::start(arguments.runs.runs.as_deref());
     }
-    if let Some(palette) = arguments
-        .theme
-        .as_deref()
-        .and_then(crate::theme::Palette::parse)
-    {
-        options.palette = palette;
-    }
+    #[cfg(unix)]
+    let detached = arguments.detached;
+    #[cfg(not(unix))]
+    let detached = false;
+    let ui = if detached {
+        Ui::None
+    } else {
+        arguments.screen.ui.choose()
+    };
     let mut flags = arguments.flags.sets();
     flags.extend(
         arguments
@@ -105,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         name: arguments.run.clone(),
         resume: arguments.resume,
         fork: arguments.fork.clone(),
-        command: std::env::args().collect(),
+        command: command_line(),
         commit: crate::COMMIT.to_owned(),
     };
     let signals =
@@ -116,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         .config
         .as_ref()
         .and_then(|file| watch_file::contents(file));
-    let mut progress = Progress::new(ui != Ui::None);
+    let mut progress = Progress::new(ui != Ui::None || detached);
     let launched = launch(&request, &signals.interrupt, &mut |what| {
         progress.show(what)
     });
@@ -128,12 +118,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         ..
     } = launched?;
     if ui == Ui::Tui {
-        options.runs = arguments.runs.dir();
-        options.history = ancestry::past(&folder);
-        options.parent = ancestry::parent(&folder, options.beta());
         if arguments.resume {
-            options.history.extend(history(&folder));
+            options.history = history(&folder);
         }
+        ancestry::tell(&mut options, &folder);
     }
     let _watcher = arguments
         .config
@@ -143,6 +131,15 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Ui::Tui => follow_on_screen(client, &options, &folder),
         Ui::Json => follow_as_json(client),
         Ui::Plain | Ui::Auto => follow_plainly(client),
+        #[cfg(unix)]
+        Ui::None if detached => {
+            let mut started = false;
+            follow(client, |_| {
+                if !std::mem::replace(&mut started, true) {
+                    detach::settle(&folder);
+                }
+            })
+        }
         Ui::None => follow(client, |_| {}),
     };
     let ending = thread.join().unwrap_or_else(|_| Ending::Failed {
@@ -164,25 +161,20 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     }
 }
 
+/// The command line as the person gave it.
+fn command_line() -> Vec<String> {
+    let all = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    #[cfg(unix)]
+    return all.filter(|word| word != detach::FLAG).collect();
+    #[cfg(not(unix))]
+    return all.collect();
+}
+
 /// What earlier attempts recorded, so that the screen shows the whole course. A record that cannot be read is shown as none.
 fn history(folder: &Path) -> Vec<Event> {
     EventReader::open(folder)
         .map(Iterator::collect)
         .unwrap_or_default()
-}
-
-/// `auto` is the terminal UI only where there is a terminal at both ends and nobody says otherwise.
-fn choose(ui: Ui) -> Ui {
-    if ui != Ui::Auto {
-        return ui;
-    }
-    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-    let ci = std::env::var_os("CI").is_some();
-    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !dumb && !ci {
-        Ui::Tui
-    } else {
-        Ui::Plain
-    }
 }
 
 /// What preparation is busy with, on one line of stderr that goes away.

@@ -31,6 +31,11 @@ impl Place {
         Self { row: Some(0) }
     }
 
+    /// The place at a row, which stays chosen.
+    pub fn at(row: usize) -> Self {
+        Self { row: Some(row) }
+    }
+
     /// The chosen row of a list of `len` rows.
     pub fn row(&self, len: usize) -> usize {
         let last = len.saturating_sub(1);

@@ -3,10 +3,13 @@
 //! A panel draws the run and keeps its own place (scroll, choice, field); it asks the engine by leaving commands. The
 //! last panel is the help. See [`crate::workbench`] for how keys arrive here.
 
+use std::time::Duration;
+
 use engine::link::Command;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::errand::{Errand, News};
 use crate::lang::Text;
 use crate::state::State;
 use crate::view::{Scene, View};
@@ -18,6 +21,7 @@ mod help;
 mod layers;
 mod list;
 mod log;
+mod runs;
 mod samples;
 mod train;
 
@@ -52,6 +56,17 @@ pub trait Panel {
     /// Takes text that was pasted, where it has a field open.
     fn paste(&mut self, _text: &str) {}
 
+    /// Called while it is on show, several times a second; `now` is the time since the start of the screen.
+    fn tick(&mut self, _now: Duration) {}
+
+    /// What it wants done in the folder of runs since it was last asked.
+    fn errands(&mut self) -> Vec<Errand> {
+        Vec::new()
+    }
+
+    /// Takes what came of an errand, its own or another screen's.
+    fn hear(&mut self, _news: &News) {}
+
     /// Draws it. Any size must do.
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer);
 }
@@ -65,6 +80,7 @@ pub fn all() -> Vec<Box<dyn Panel>> {
         Box::new(checkpoints::Checkpoints::default()),
         Box::new(config::Config::default()),
         Box::new(log::Log::default()),
+        Box::new(runs::Runs::default()),
         Box::new(help::Help::default()),
     ]
 }

@@ -118,6 +118,7 @@ impl State {
                 self.answered("set");
                 self.answered("reload");
                 self.reconfigure(*version, changes);
+                self.configs.note(*step, *version, &self.config);
                 self.mark(*step, Mark::Edit);
                 let changes: Vec<String> = changes
                     .iter()
@@ -216,6 +217,8 @@ impl State {
         self.status = Status::Running;
         self.config.clone_from(&head.config);
         self.config_version = head.config_version;
+        self.configs
+            .note(head.step, head.config_version, &self.config);
         self.layers.name(&head.layers);
         let line = format!(
             "{} attempt {}  {} params {}  {} {} x{}  {}",
@@ -288,6 +291,7 @@ impl State {
         self.samples.retain(|s| s.step <= step);
         self.marks.retain(|m| m.0 <= step);
         self.layers.rewind(step);
+        self.configs.rewind(step, self.config_version, &self.config);
     }
 
     fn reconfigure(&mut self, version: u32, changes: &[Change]) {

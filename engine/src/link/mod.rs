@@ -7,6 +7,8 @@ mod command;
 mod event;
 pub mod number;
 pub mod numbers;
+#[cfg(unix)]
+pub mod socket;
 #[cfg(test)]
 mod tests;
 

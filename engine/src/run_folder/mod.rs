@@ -2,6 +2,7 @@
 //!
 //! `runs/<name>/` holds `run.json` ([`RunRecord`]), `run.lock`, `config/v001.toml`..., `events.jsonl`
 //! ([`EventWriter`], [`EventReader`]), `checkpoints/` (see [`crate::checkpoint`]), `best`, `samples/` and `engine.log`.
+//! `control.json` and `ctl/` are for other processes to reach a running one ([`crate::link::socket`], [`CTL`]).
 //! A [`RunFolder`] is the right to write there: it holds a lock that ends with its process. Readers need none
 //! ([`list()`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
 
@@ -12,6 +13,7 @@ mod lock;
 mod meta;
 mod record;
 pub mod shelf;
+mod tail;
 mod tree;
 
 #[cfg(test)]
@@ -21,7 +23,9 @@ pub use events::{EventReader, EventTail, EventWriter};
 pub use leftovers::check_writable;
 pub use list::{State, Summary, list, summary};
 pub use meta::Meta;
+pub(crate) use record::host;
 pub use record::{Origin, Parent, RunRecord, now};
+pub use tail::{Holder, Next, Tail, holder};
 pub use tree::{lineage, tree};
 
 use crate::checkpoint::{
@@ -35,6 +39,9 @@ use std::path::{Component, Path, PathBuf};
 const RECORD: &str = "run.json";
 const LOCK: &str = "run.lock";
 const EVENTS: &str = "events.jsonl";
+/// Folder for files that ask a running engine for something by being there.
+pub const CTL: &str = "ctl";
+const FOLDERS: [&str; 4] = ["config", "checkpoints", "samples", CTL];
 
 /// Where a run's name was said, which decides what happens when it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,7 +351,7 @@ impl RunFolder {
 
     fn fill(path: &Path, name: &str, origin: &Origin) -> Result<Self, RunError> {
         let lock = Lock::take(&path.join(LOCK), name)?;
-        for folder in ["config", "checkpoints", "samples"] {
+        for folder in FOLDERS {
             let folder = path.join(folder);
             fs::create_dir(&folder)
                 .map_err(|error| RunError::disk(&folder, "make the folder", error))?;
@@ -386,7 +393,7 @@ impl RunFolder {
         let mut record = known.unwrap_or_default();
         let events = path.join(EVENTS);
         record.attempt = record.attempt.max(events::last_attempt(&events)?);
-        for folder in ["config", "checkpoints", "samples"] {
+        for folder in FOLDERS {
             let folder = path.join(folder);
             fs::create_dir_all(&folder)
                 .map_err(|error| RunError::disk(&folder, "make the folder", error))?;

@@ -106,7 +106,8 @@ pub fn now() -> String {
     )
 }
 
-fn host() -> String {
+/// This machine's name; empty where unknown.
+pub(crate) fn host() -> String {
     let from_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = from_kernel.or_else(|| std::env::var("HOSTNAME").ok());
     name.unwrap_or_default().trim().to_owned()

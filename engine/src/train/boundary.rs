@@ -22,6 +22,7 @@ impl Engine {
                     return Ok(Some(Ending::Preempted));
                 }
             }
+            self.obey_touch_files()?;
             while let Some(request) = self
                 .kept_requests
                 .pop_front()

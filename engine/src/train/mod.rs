@@ -10,3 +10,4 @@ pub mod run;
 pub mod saving;
 pub mod stats;
 pub mod step;
+mod touch;

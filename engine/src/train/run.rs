@@ -6,6 +6,7 @@
 use super::saving::Saver;
 use super::stats;
 use super::step::Trainer;
+use super::touch::TouchFiles;
 use crate::config::{Config, OnNonfinite};
 use crate::data::{Loader, StepData};
 use crate::infer::session::Session;
@@ -88,6 +89,7 @@ pub struct Engine {
     pub(super) released: bool,
     /// Fingerprint of the training data while they are given back.
     pub(super) fingerprint: String,
+    pub(super) touch: TouchFiles,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -153,6 +155,7 @@ impl Engine {
             loader: None,
             released: false,
             fingerprint: String::new(),
+            touch: TouchFiles::default(),
         })
     }
 

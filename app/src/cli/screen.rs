@@ -1,0 +1,151 @@
+//! How a run is followed: the flags that `train`, `attach` and `watch` share, and following a run of another process.
+
+use super::Failure;
+use crate::ancestry;
+use crate::lang::Lang;
+use crate::out;
+use crate::plain::Plain;
+use crate::remote;
+use crate::seat::Seat;
+use crate::signals;
+use crate::theme::Palette;
+use crate::ui::{self, Outcome};
+use clap::{Args, ValueEnum};
+use engine::link::Request;
+use engine::run_folder::{Next, Tail};
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// How a run is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ui {
+    /// The terminal UI in a terminal, else plain lines
+    #[default]
+    Auto,
+    /// The terminal UI
+    Tui,
+    /// A line an interval
+    Plain,
+    /// One event a line on stdout
+    Json,
+    /// Nothing
+    None,
+}
+
+impl Ui {
+    /// `auto` is the terminal UI only where there is a terminal at both ends and nobody says otherwise, else `plain`.
+    pub fn choose(self) -> Self {
+        if self != Self::Auto {
+            return self;
+        }
+        let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        let ci = std::env::var_os("CI").is_some();
+        if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !dumb && !ci {
+            Self::Tui
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// Flags of a command that follows a run.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ScreenFlags {
+    /// How the run is followed
+    #[arg(long, value_enum, default_value_t = Ui::Auto)]
+    pub ui: Ui,
+    /// Language of the screen: en, zh [default: LANG]
+    #[arg(long, value_name = "LANG")]
+    pub lang: Option<String>,
+    /// Colours of the screen [default: what the terminal and NO_COLOR ask for]
+    #[arg(long, value_name = "THEME", value_parser = Palette::ALL.map(|(word, _)| word))]
+    pub theme: Option<String>,
+}
+
+impl ScreenFlags {
+    /// The screen that they and the environment ask for.
+    ///
+    /// # Errors
+    /// If there is no such language.
+    pub fn options(&self) -> Result<ui::Options, Failure> {
+        let mut options = ui::Options::from_environment();
+        if let Some(word) = &self.lang {
+            options.lang = Lang::parse(word)
+                .ok_or_else(|| Failure::new(2, format!("--lang {word}: expected en or zh")))?;
+        }
+        if let Some(palette) = self.theme.as_deref().and_then(Palette::parse) {
+            options.palette = palette;
+        }
+        Ok(options)
+    }
+}
+
+/// Follows the run in a folder from its beginning until it ends or the person leaves. Requests of the screen go to `ask`,
+/// numbered from `first_id`.
+///
+/// # Errors
+/// If the record cannot be read, or the screen fails.
+pub fn follow(
+    folder: &Path,
+    flags: &ScreenFlags,
+    seat: Seat,
+    first_id: u64,
+    ask: impl FnMut(Request) -> Result<(), String> + Send + 'static,
+) -> Result<u8, Failure> {
+    let mut options = flags.options()?;
+    let mut tail = Tail::open(folder)?;
+    match flags.ui.choose() {
+        Ui::Tui => {
+            let failed = |what: &str, error| Failure::new(1, format!("{what}: {error}"));
+            options.signals = signals::install().map_err(|error| failed("signals", error))?;
+            options.history = remote::history(&mut tail);
+            (options.seat, options.first_id) = (seat, first_id);
+            let client = remote::client(tail, &options.history, ask)
+                .map_err(|error| failed("threads", error))?;
+            ancestry::tell(&mut options, folder);
+            let (outcome, _) = ui::run(client, &options);
+            left(outcome, folder)
+        }
+        Ui::Json => every_line(&mut tail, out::line),
+        Ui::Plain | Ui::Auto => {
+            let mut plain = Plain::default();
+            every_line(&mut tail, |line| {
+                let event = serde_json::from_str(line).ok();
+                match event.and_then(|event| plain.line(&event)) {
+                    Some(line) => out::line(&line),
+                    None => Ok(()),
+                }
+            })
+        }
+        Ui::None => every_line(&mut tail, |_| Ok(())),
+    }
+}
+
+fn left(outcome: Outcome, folder: &Path) -> Result<u8, Failure> {
+    let folder = crate::text::escape(&folder.display().to_string());
+    match outcome {
+        Outcome::Ended(_) => out::line(&format!("the run is in {folder}"))?,
+        Outcome::Detached | Outcome::HardExit => {
+            out::line(&format!("left; the run in {folder} is as it was"))?;
+        }
+        Outcome::Lost(why) => {
+            return Err(Failure::new(1, format!("{why}; the run is as it was")));
+        }
+    }
+    Ok(0)
+}
+
+/// Hands on every line until the run ends.
+fn every_line(
+    tail: &mut Tail,
+    mut tell: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    loop {
+        match tail.wait(Duration::from_mins(1)) {
+            Next::Line(line) => tell(&line)?,
+            Next::Quiet => {}
+            Next::Over => return Ok(0),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A run of another process behind the same pair of channels as an engine of this one.
+//!
+//! Events come from the run's record, which everybody sees alike; requests go to whoever takes them, usually the control
+//! socket. So a screen that is attached, one that looks on and one that reads a dead run are the screen of `train`.
+
+use engine::link::{Body, Client, Event, Request};
+use engine::run_folder::{Next, Tail, now};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Events that may wait for the screen; the record has all the others.
+const EVENTS: usize = 1024;
+/// Requests that may wait for the socket.
+const REQUESTS: usize = 64;
+/// How long the follower waits at a time.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// The events that are written so far, whatever attempt they are of. Lines that are no event (of a newer program, or
+/// damaged) are passed over.
+pub fn history(tail: &mut Tail) -> Vec<Event> {
+    std::iter::from_fn(|| tail.poll())
+        .filter_map(|line| serde_json::from_str(&line).ok())
+        .collect()
+}
+
+/// Follows a record, of which `history` has been read, and hands requests to `ask`, each in a thread. The events end with
+/// the run; a request that `ask` does not take is answered with a refusal that says why.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn client(
+    mut tail: Tail,
+    history: &[Event],
+    mut ask: impl FnMut(Request) -> Result<(), String> + Send + 'static,
+) -> io::Result<Client> {
+    let (requests, asked) = sync_channel::<Request>(REQUESTS);
+    let (sender, events) = sync_channel(EVENTS);
+    // The channel ends with the record: whoever refuses holds no end of it for longer than a moment.
+    let open: Arc<Mutex<Option<SyncSender<Event>>>> = Arc::new(Mutex::new(Some(sender.clone())));
+    let known = history.iter().rev().find_map(step);
+    let last_step = Arc::new(AtomicU64::new(known.unwrap_or(0)));
+    let (to, at) = (Arc::clone(&open), Arc::clone(&last_step));
+    std::thread::Builder::new()
+        .name("record".to_owned())
+        .spawn(move || {
+            loop {
+                let line = match tail.wait(WAIT) {
+                    Next::Line(line) => line,
+                    Next::Quiet => continue,
+                    Next::Over => break,
+                };
+                let Ok(event) = serde_json::from_str::<Event>(&line) else {
+                    continue;
+                };
+                if let Some(step) = step(&event) {
+                    at.store(step, Ordering::Relaxed);
+                }
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+            if let Ok(mut open) = to.lock() {
+                *open = None;
+            }
+        })?;
+    std::thread::Builder::new()
+        .name("requests".to_owned())
+        .spawn(move || {
+            for request in asked {
+                let (id, word) = (request.id, request.command.word());
+                let Err(message) = ask(request) else { continue };
+                let refusal = Event {
+                    body: Body::Reply {
+                        step: last_step.load(Ordering::Relaxed),
+                        id,
+                        command: word.to_owned(),
+                        refused: true,
+                        message,
+                    },
+                    time: now(),
+                };
+                let sender = open.lock().ok().and_then(|open| open.clone());
+                if let Some(sender) = sender {
+                    // A screen that is gone needs no refusal.
+                    drop(sender.send(refusal));
+                }
+            }
+        })?;
+    Ok(Client { requests, events })
+}
+
+/// The step that an event says is done.
+fn step(event: &Event) -> Option<u64> {
+    match &event.body {
+        Body::Step(step) => Some(step.step),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::link::Command;
+    use engine::run_folder::{NameFrom, Origin, RunFolder};
+
+    #[test]
+    fn the_record_comes_out_of_the_channel_and_refusals_between_it() {
+        let runs = tempfile::tempdir().unwrap();
+        let folder =
+            RunFolder::create(runs.path(), "r", NameFrom::Flag, &Origin::default()).unwrap();
+        let path = folder.path().to_owned();
+        let mut writer = folder.events().unwrap();
+        let event = |step| Event {
+            body: Body::ResumedFromPause { step },
+            time: now(),
+        };
+        writer.append(&event(1)).unwrap();
+        let mut tail = Tail::open(&path).unwrap();
+        let before = history(&mut tail);
+        assert_eq!(before.len(), 1);
+        assert_eq!(before[0].body, event(1).body);
+        let ask = |request: Request| match request.command {
+            Command::Eval => Ok(()),
+            _ => Err("not today".to_owned()),
+        };
+        let Client { requests, events } = client(tail, &before, ask).unwrap();
+        let patience = Duration::from_secs(20);
+        writer.append(&event(2)).unwrap();
+        let heard = events.recv_timeout(patience).unwrap();
+        assert_eq!(heard.body, event(2).body);
+        for (id, command) in [(7, Command::Eval), (8, Command::Sample)] {
+            requests.send(Request { id, command }).unwrap();
+        }
+        let heard = events.recv_timeout(patience).unwrap();
+        assert!(
+            matches!(&heard.body, Body::Reply { id: 8, refused: true, message, .. } if message == "not today"),
+            "{heard:?}"
+        );
+        writer.append(&event(3)).unwrap();
+        drop((writer, folder));
+        let rest: Vec<Body> = events.iter().map(|event| event.body).collect();
+        assert_eq!(rest, [event(3).body], "the channel ends with the run");
+    }
+}
