@@ -10,7 +10,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::errand::{Errand, News};
-use crate::lang::Text;
+use crate::lang::{self, Text};
 use crate::state::State;
 use crate::view::{Scene, View};
 
@@ -69,6 +69,26 @@ pub trait Panel {
 
     /// Draws it. Any size must do.
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer);
+}
+
+/// The mark of a screen that shows the run as it was at the data cursor; empty where it shows the present.
+fn past_mark(view: &View) -> String {
+    match view.cursor {
+        Some(step) => format!(
+            "  {} {}  ",
+            lang::AT_STEP.get(view.lang),
+            crate::text::count(step)
+        ),
+        None => String::new(),
+    }
+}
+
+/// How to go back to the present, for the lower edge of such a screen.
+fn past_note(view: &View) -> &'static str {
+    match view.cursor {
+        Some(_) => lang::BACK_TO_NOW.get(view.lang),
+        None => "",
+    }
 }
 
 /// The screens in the order of their numbers.

@@ -79,6 +79,8 @@ impl State {
                 attempt,
             } => {
                 self.rewind(*step);
+                // Later ones are set aside on the disk.
+                self.checkpoints.retain(|c| c.step <= *step);
                 self.mark(*step, Mark::Resume);
                 self.status = Status::Running;
                 let line = format!("attempt {attempt} goes on from {path}");
