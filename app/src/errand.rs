@@ -141,7 +141,12 @@ impl Clerk {
     }
 
     fn go(&mut self, errand: Errand) -> News {
-        let name = |run: &Path| run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = |run: &Path| {
+            run.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
         match errand {
             Errand::List => {
                 let runs = self.runs().to_owned();
@@ -162,7 +167,9 @@ impl Clerk {
                     tags,
                     ..Meta::read(&run)
                 };
-                let written = meta.write(&run).map(|()| format!("{} is tagged", name(&run)));
+                let written = meta
+                    .write(&run)
+                    .map(|()| format!("{} is tagged", name(&run)));
                 News::Done(written.map_err(|error| error.to_string()))
             }
             Errand::Note(run, note) => {
@@ -170,7 +177,9 @@ impl Clerk {
                     note,
                     ..Meta::read(&run)
                 };
-                let written = meta.write(&run).map(|()| format!("{} is noted", name(&run)));
+                let written = meta
+                    .write(&run)
+                    .map(|()| format!("{} is noted", name(&run)));
                 News::Done(written.map_err(|error| error.to_string()))
             }
             Errand::Measure(run) => {

@@ -14,10 +14,10 @@ use engine::link::{Body, ConfigValue};
 use engine::run_folder::{EventReader, Meta, RunError, RunRecord, State, Summary, list, tree};
 
 pub mod course;
-pub mod query;
-pub mod stats;
 #[cfg(test)]
 pub mod fixture;
+pub mod query;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 

@@ -166,11 +166,16 @@ pub fn lines(runs: &[&Entry]) -> Vec<String> {
             names.join(", "),
             group.seeds.join(", ")
         ));
-        let steps = group.members.iter().map(|member| runs[*member].summary.step);
+        let steps = group
+            .members
+            .iter()
+            .map(|member| runs[*member].summary.step);
         if let (Some(least), Some(most)) = (steps.clone().min(), steps.max())
             && least != most
         {
-            lines.push(format!("  not as far as each other: step {least} to {most}"));
+            lines.push(format!(
+                "  not as far as each other: step {least} to {most}"
+            ));
         }
         for (metric, figure) in METRICS {
             if let Some(of) = values(runs, group, figure).as_deref().and_then(spread) {
@@ -253,7 +258,13 @@ mod tests {
         let pairs = pairs(&all, (&found[0], &found[1]), METRICS[0].1);
         assert_eq!(pairs, [(1.0, 1.25), (2.0, 2.5)]);
         let told = lines(&all).join("\n");
-        assert!(told.contains("a0, a1 differ only in the seed (0, 1)"), "{told}");
-        assert!(told.contains("last loss, b1 minus a0 by seed: +0.3750"), "{told}");
+        assert!(
+            told.contains("a0, a1 differ only in the seed (0, 1)"),
+            "{told}"
+        );
+        assert!(
+            told.contains("last loss, b1 minus a0 by seed: +0.3750"),
+            "{told}"
+        );
     }
 }

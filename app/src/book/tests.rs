@@ -38,5 +38,10 @@ fn runs_are_filtered_sorted_and_put_below_their_parents() {
     let query = query::parse("name != base").unwrap();
     let orphans = arrange(&entries, &query, None, true);
     assert_eq!(names(&entries, &orphans), ["b", "-c", "d"]);
-    assert!(Sort::parse("stpe").unwrap_err().to_string().contains("step?"));
+    assert!(
+        Sort::parse("stpe")
+            .unwrap_err()
+            .to_string()
+            .contains("step?")
+    );
 }

@@ -229,9 +229,9 @@ fn together(runs: &[&Entry]) -> (Vec<Value>, Vec<Value>) {
         let mut object = json!({ "runs": names(group), "seeds": group.seeds });
         for (metric, figure) in stats::METRICS {
             let of = stats::values(runs, group, figure);
-            let of = of.as_deref().and_then(stats::spread).map(|of| {
-                json!({ "mean": of.mean, "standard_deviation": of.deviation, "n": of.count })
-            });
+            let of = of.as_deref().and_then(stats::spread).map(
+                |of| json!({ "mean": of.mean, "standard_deviation": of.deviation, "n": of.count }),
+            );
             object[metric.replace(' ', "_")] = json!(of);
         }
         object

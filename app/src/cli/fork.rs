@@ -56,7 +56,10 @@ pub fn origin(from: &str) -> Result<Fork, Failure> {
         (run, None) if run.contains('@') && !run.contains(std::path::is_separator) => {
             Err(Failure::new(
                 2,
-                format!("{}: expected RUN or RUN@STEP, such as play@1000", text::escape(from)),
+                format!(
+                    "{}: expected RUN or RUN@STEP, such as play@1000",
+                    text::escape(from)
+                ),
             ))
         }
         (run, step) => Ok(Fork {

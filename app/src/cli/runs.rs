@@ -207,7 +207,9 @@ fn as_json(entry: &Entry, depth: usize) -> Value {
 }
 
 fn table(entries: &[Entry], shown: &[(usize, usize)]) -> String {
-    let has_tags = shown.iter().any(|(run, _)| !entries[*run].meta.tags.is_empty());
+    let has_tags = shown
+        .iter()
+        .any(|(run, _)| !entries[*run].meta.tags.is_empty());
     let mut head = vec![
         "run",
         "state",

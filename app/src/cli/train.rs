@@ -4,10 +4,10 @@
 use super::detach;
 use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
+use crate::ancestry;
 use crate::signals;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
-use crate::ancestry;
 use clap::Args;
 use engine::launch::{Fork, Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};

@@ -127,7 +127,10 @@ mod tests {
         let steps: Vec<u64> = state.samples.iter().map(|sample| sample.step).collect();
         let (first, last) = (steps[0], steps[steps.len() - 1]);
         assert_eq!(state.sample_at(Some(first - 1)), None);
-        assert_eq!(state.sample_at(Some(last - 1)).unwrap().step, first.max(steps[steps.len() - 2]));
+        assert_eq!(
+            state.sample_at(Some(last - 1)).unwrap().step,
+            first.max(steps[steps.len() - 2])
+        );
         assert_eq!(state.sample_at(None).unwrap().step, last);
     }
 }

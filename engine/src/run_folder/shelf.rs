@@ -86,7 +86,11 @@ pub(super) fn beside(run: &Path, name: &str) -> Option<PathBuf> {
     let home = parent_of(run);
     // A run that is set aside has the folder of runs one above.
     let above = home.parent().map(Path::to_owned).unwrap_or_default();
-    let places = [home.join(name), home.join(ARCHIVE).join(name), above.join(name)];
+    let places = [
+        home.join(name),
+        home.join(ARCHIVE).join(name),
+        above.join(name),
+    ];
     places.into_iter().find(|place| is_run(place))
 }
 

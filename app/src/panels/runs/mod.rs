@@ -191,7 +191,10 @@ impl Panel for Runs {
             PanelKey {
                 keys: &["space"],
                 label: Text::new("mark", "标记"),
-                help: Text::new("mark the chosen run for a comparison", "标记所选运行以便比较"),
+                help: Text::new(
+                    "mark the chosen run for a comparison",
+                    "标记所选运行以便比较",
+                ),
             },
             PanelKey {
                 keys: &["enter"],
@@ -220,7 +223,10 @@ impl Panel for Runs {
             PanelKey {
                 keys: &["T", "N"],
                 label: Text::new("tag, note", "标签/备注"),
-                help: Text::new("write the chosen run's tags or note", "编辑所选运行的标签或备注"),
+                help: Text::new(
+                    "write the chosen run's tags or note",
+                    "编辑所选运行的标签或备注",
+                ),
             },
             PanelKey {
                 keys: &["A", "D"],

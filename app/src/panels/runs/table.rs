@@ -8,8 +8,8 @@ use super::{ORDERS, Purpose, Runs};
 use crate::book::Entry;
 use crate::chart::glyph::GlyphSet;
 use crate::lang::Text;
-use crate::panels::field::Field;
 use crate::paint;
+use crate::panels::field::Field;
 use crate::text;
 use crate::view::{Scene, View};
 
@@ -128,7 +128,9 @@ impl Runs {
             ..area
         };
         let selected = self.place.row(self.rows.len());
-        let visible = self.place.visible(self.rows.len(), usize::from(list.height));
+        let visible = self
+            .place
+            .visible(self.rows.len(), usize::from(list.height));
         let own = scene.state.started.as_ref().map(|head| head.run.as_str());
         for (row, place) in visible.enumerate() {
             let (index, depth) = self.rows[place];

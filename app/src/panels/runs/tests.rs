@@ -68,7 +68,9 @@ fn course(slope: f64) -> Course {
         let seconds = step as f64;
         course.track.push(step, step * 100, seconds);
         course.work.push(step, step * 3, seconds);
-        course.loss.push(1.0 + 5.0 * (-seconds * slope / 100.0).exp());
+        course
+            .loss
+            .push(1.0 + 5.0 * (-seconds * slope / 100.0).exp());
     }
     course
 }
@@ -92,11 +94,7 @@ fn the_screen_shows_a_tree_and_comparisons() {
         panic!("{asked:?}");
     };
     let slopes = [1.0, 2.0, 0.5];
-    let courses: Vec<(PathBuf, Course)> = paths
-        .iter()
-        .cloned()
-        .zip(slopes.map(course))
-        .collect();
+    let courses: Vec<(PathBuf, Course)> = paths.iter().cloned().zip(slopes.map(course)).collect();
     bench.deliver(&News::Courses(Arc::new(courses)));
     for (width, height) in [(80, 24), (160, 50)] {
         let name = format!("compare-{width}x{height}");
@@ -147,7 +145,11 @@ fn a_filter_is_the_language_of_queries_and_half_of_one_keeps_the_last() {
     bench.deliver(&News::Runs(Arc::new(runs())));
     let type_in = |bench: &mut Workbench, words: &str| {
         for c in words.chars() {
-            let key = if c == ' ' { "space".to_owned() } else { c.to_string() };
+            let key = if c == ' ' {
+                "space".to_owned()
+            } else {
+                c.to_string()
+            };
             bench.press(&key);
         }
     };
@@ -160,7 +162,10 @@ fn a_filter_is_the_language_of_queries_and_half_of_one_keeps_the_last() {
     assert!(seen.contains("did you mean val_loss?") && !seen.contains("wild"));
     bench.press("esc");
     assert!(text(&bench, 100, 30).contains("wild"));
-    assert!(query::parse("val_loss<2 and tag==good").is_ok(), "the help's own example");
+    assert!(
+        query::parse("val_loss<2 and tag==good").is_ok(),
+        "the help's own example"
+    );
 }
 
 #[test]
@@ -211,7 +216,8 @@ fn tags_and_notes_are_typed_with_what_is_there_already() {
     bench.deliver(&News::Runs(Arc::new(runs())));
     errands(&mut bench);
     // To the last root, which has tags.
-    while !text(&bench, 100, 30).contains("> play ") && !text(&bench, 100, 30).contains(">  play ") {
+    while !text(&bench, 100, 30).contains("> play ") && !text(&bench, 100, 30).contains(">  play ")
+    {
         bench.press("j");
     }
     bench.press("T");
