@@ -83,7 +83,7 @@ fn a_fork_without_changes_is_its_parents_continuation_to_the_bit() {
             .collect()
     };
     assert_eq!(evals("b"), evals("a"));
-    let record: Value = serde_json::from_slice(&before_record(&place, "b")).expect("JSON");
+    let record: Value = serde_json::from_slice(&record_of(&place, "b")).expect("JSON");
     assert_eq!(record["parent"], json!({ "run": "a", "step": 10 }));
     assert_eq!(record["what"], "c.toml");
     // It needs nothing of its parent any more.
@@ -105,7 +105,7 @@ fn a_fork_without_changes_is_its_parents_continuation_to_the_bit() {
     assert_eq!(place.checkpoints("b"), [10, 15, 20, 22]);
 }
 
-fn before_record(place: &Place, run: &str) -> Vec<u8> {
+fn record_of(place: &Place, run: &str) -> Vec<u8> {
     fs::read(place.run_path(run, "run.json")).expect("a record")
 }
 
@@ -135,7 +135,7 @@ fn the_newest_checkpoint_is_the_default_and_names_get_numbers() {
         "a dry run writes nothing"
     );
     place.expect(0, &["fork", "a", "--max-steps", "22", "--ui", "none"]);
-    place.expect(0, &["fork", "a-2@21", "--dry-run"]).is_empty();
+    place.expect(0, &["fork", "a-2@22", "--dry-run"]);
 }
 
 #[test]
@@ -359,8 +359,8 @@ fn a_run_that_a_process_has_is_not_deleted() {
         ],
     );
     assert_eq!(told["runs"][0]["name"], "live");
-    process.signal(rustix::process::Signal::KILL);
-    process.end();
+    process.signal(rustix::process::Signal::TERM);
+    process.expect(75);
     let said = place.expect(2, &["runs", "delete", "live"]);
     assert!(said.contains("--yes does it"), "{said}");
     place.expect(0, &["runs", "delete", "live", "--yes"]);

@@ -178,7 +178,15 @@ pub fn lines(runs: &[&Entry]) -> Vec<String> {
             ));
         }
         for (metric, figure) in METRICS {
-            if let Some(of) = values(runs, group, figure).as_deref().and_then(spread) {
+            let values = values(runs, group, figure).unwrap_or_default();
+            let lost = values.iter().filter(|value| !value.is_finite()).count();
+            if lost > 0 {
+                lines.push(format!(
+                    "  {metric}: not finite in {lost} of {}",
+                    values.len()
+                ));
+            }
+            if let Some(of) = spread(&values) {
                 lines.push(format!(
                     "  {metric}: mean {:.4}, standard deviation {:.4}, n {}",
                     of.mean, of.deviation, of.count
@@ -257,6 +265,11 @@ mod tests {
         assert_eq!(members, [&[0, 1], &[3, 4]]);
         let pairs = pairs(&all, (&found[0], &found[1]), METRICS[0].1);
         assert_eq!(pairs, [(1.0, 1.25), (2.0, 2.5)]);
+        let mut wild = run("a2", "1e-3", "2", f64::NAN);
+        wild.figures.best = None;
+        let with_wild: Vec<&Entry> = all.iter().copied().chain([&wild]).collect();
+        let told = lines(&with_wild).join("\n");
+        assert!(told.contains("last loss: not finite in 1 of 3"), "{told}");
         let told = lines(&all).join("\n");
         assert!(
             told.contains("a0, a1 differ only in the seed (0, 1)"),

@@ -99,9 +99,14 @@ impl Runs {
         }
         if let Some(entry) = self.chosen()
             && self.typing.is_none()
-            && !entry.meta.note.is_empty()
         {
-            foot.push((text::escape(&entry.meta.note), theme.dim));
+            let tags: Vec<&str> = entry.meta.tags.iter().map(String::as_str).collect();
+            let tags = tags.join(" ");
+            for (what, said) in [("tags", tags.as_str()), ("note", entry.meta.note.as_str())] {
+                if !said.is_empty() {
+                    foot.push((text::escape(&format!("{what}: {said}")), theme.dim));
+                }
+            }
         }
         foot
     }
