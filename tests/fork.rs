@@ -151,8 +151,8 @@ fn what_the_weights_are_not_made_for_is_refused_and_leaves_nothing() {
             "model.dim is 16: 32 needs a new run",
         ),
         (
-            &["fork", "a", "--set", "tokenizer.algorithm=bpe"],
-            "tokenizer.algorithm is",
+            &["fork", "a", "--set", "tokenizer.special=<x>"],
+            "tokenizer.special is []",
         ),
         (&["fork", "a", "--set", "optimizer.lrr=1"], "optimizer.lr"),
         (&["fork", "a", "--run", "a"], "exists already"),
