@@ -12,7 +12,7 @@ use crate::ui::Options;
 /// Lets a screen know the run's folder, and of a fork where it comes from. What it shows of the run itself is there
 /// already.
 pub fn tell(options: &mut Options, run: &Path) {
-    options.folder = run.to_owned();
+    run.clone_into(&mut options.folder);
     options.parent = parent(run);
     let own = std::mem::replace(&mut options.history, past(run));
     options.history.extend(own);

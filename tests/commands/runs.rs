@@ -275,7 +275,7 @@ fn seeds_of_one_configuration_are_told_together() {
     assert_eq!(told["groups"][1]["seeds"], json!(["0", "1"]));
     let loss = |index: usize| number(&told["runs"][index]["loss"]);
     let mean = number(&told["groups"][0]["last_loss"]["mean"]);
-    assert!((mean - (loss(0) + loss(2)) / 2.0).abs() < 1e-12);
+    assert!((mean - f64::midpoint(loss(0), loss(2))).abs() < 1e-12);
     let pair = &told["pairs"][0];
     assert_eq!(
         (&pair["first"], &pair["n"]),

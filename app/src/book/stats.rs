@@ -116,8 +116,11 @@ fn t_975(freedom: usize) -> f64 {
     z + first / n + second / n.powi(2) + third / n.powi(3)
 }
 
+/// A figure of a run, where it has it.
+pub type Figure = fn(&Entry) -> Option<f64>;
+
 /// The figures that groups are compared by.
-pub const METRICS: [(&str, fn(&Entry) -> Option<f64>); 2] = [
+pub const METRICS: [(&str, Figure); 2] = [
     ("last loss", |run| run.summary.loss),
     ("best validation loss", |run| {
         run.figures.best.map(|best| best.0)
@@ -125,21 +128,13 @@ pub const METRICS: [(&str, fn(&Entry) -> Option<f64>); 2] = [
 ];
 
 /// The values of a figure in a group, in the order of its members; none if a member lacks it.
-pub fn values(
-    runs: &[&Entry],
-    group: &Group,
-    figure: fn(&Entry) -> Option<f64>,
-) -> Option<Vec<f64>> {
+pub fn values(runs: &[&Entry], group: &Group, figure: Figure) -> Option<Vec<f64>> {
     let members = group.members.iter();
     members.map(|member| figure(runs[*member])).collect()
 }
 
 /// The pairs of two groups by the seeds that they share.
-pub fn pairs(
-    runs: &[&Entry],
-    (a, b): (&Group, &Group),
-    figure: fn(&Entry) -> Option<f64>,
-) -> Vec<(f64, f64)> {
+pub fn pairs(runs: &[&Entry], (a, b): (&Group, &Group), figure: Figure) -> Vec<(f64, f64)> {
     let value = |group: &Group, seed: &String| {
         let place = group.seeds.iter().position(|known| known == seed)?;
         figure(runs[group.members[place]])

@@ -186,9 +186,8 @@ impl Parser<'_> {
             )));
         };
         self.next += 1;
-        let value = match self.peek().cloned() {
-            Some(Token::Word(value) | Token::Quoted(value)) => value,
-            _ => return Err(self.fault("expected a number or a text")),
+        let Some(Token::Word(value) | Token::Quoted(value)) = self.peek().cloned() else {
+            return Err(self.fault("expected a number or a text"));
         };
         self.next += 1;
         Ok(Query::Test {

@@ -113,7 +113,9 @@ fn no_size_breaks_the_tree_or_a_comparison() {
     let mut bench = on_runs();
     bench.deliver(&News::Runs(Arc::new(runs())));
     for keys in [&["D"][..], &["n", "/"], &["esc", "g", "space", "enter"]] {
-        keys.iter().for_each(|key| bench.press(key));
+        for key in keys {
+            bench.press(key);
+        }
         let path = runs()[0].summary.path.clone();
         bench.deliver(&News::Courses(Arc::new(vec![(path, course(1.0))])));
         for width in (0..=200).step_by(9).chain([1, 2, 3]) {
