@@ -91,6 +91,10 @@ pub const NO_CHECKPOINTS: Text = Text::new(
 );
 /// In place of an empty configuration.
 pub const NO_CONFIG: Text = Text::new("waiting for the engine", "等待引擎");
+/// Before the step that a screen of the past shows.
+pub const AT_STEP: Text = Text::new("at step", "位于步");
+/// How to leave it.
+pub const BACK_TO_NOW: Text = Text::new("Esc goes back to now", "Esc 回到现在");
 /// In place of an empty log.
 pub const NO_LOG: Text = Text::new("nothing has happened yet", "尚无事件");
 /// In place of the machine's figures.

@@ -4,9 +4,12 @@
 //! of [`engine::link`].
 
 mod actions;
+mod ancestry;
 mod bars;
+mod book;
 mod chart;
 mod cli;
+mod errand;
 mod keymap;
 mod lang;
 mod leave;

@@ -112,7 +112,7 @@ mod tests {
         let before = crate::state::History::read(&path).unwrap();
         assert_eq!(before.events.len(), 1);
         assert_eq!(before.events[0].body, event(1).body);
-        let tail = Tail::open_at(&path, before.end(), before.is_over()).unwrap();
+        let tail = Tail::open_at(&path, before.end, before.is_over()).unwrap();
         let ask = |request: Request| match request.command {
             Command::Eval => Ok(()),
             _ => Err("not today".to_owned()),

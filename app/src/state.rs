@@ -14,6 +14,7 @@ use crate::chart::series::{Series, Track};
 mod fold;
 mod history;
 mod layers;
+pub mod past;
 #[cfg(test)]
 mod tests;
 
@@ -201,6 +202,19 @@ pub struct Rejected {
     pub message: String,
 }
 
+/// The run that a fork comes from, as far as its screen shows it.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// Its name.
+    pub name: String,
+    /// The step that the fork went on from.
+    pub step: u64,
+    /// Coordinates of its rows, those behind the fork included.
+    pub track: Track,
+    /// Its training loss.
+    pub loss: Series,
+}
+
 /// The run; see the module's page.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -244,6 +258,10 @@ pub struct State {
     pub config: Vec<ConfigValue>,
     /// Number of its version.
     pub config_version: u32,
+    /// The configurations that came into force one after the other.
+    pub configs: past::Configs,
+    /// The parent, of a fork.
+    pub parent: Option<Parent>,
     /// The last edit, where it was refused.
     pub rejected: Option<Rejected>,
     /// Events to mark below the charts, by step.
@@ -282,6 +300,8 @@ impl State {
             checkpoints: Vec::new(),
             config: Vec::new(),
             config_version: 0,
+            configs: past::Configs::default(),
+            parent: None,
             rejected: None,
             marks: Vec::new(),
             log: VecDeque::new(),

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, channel};
@@ -17,10 +18,11 @@ use engine::link::{Client, Interrupt, Urgency};
 use ratatui::crossterm::event::{self, Event as Input};
 
 use crate::chart::glyph::GlyphSet;
+use crate::errand::Errands;
 use crate::keymap;
 use crate::lang::Lang;
 use crate::seat::Seat;
-use crate::state::{History, Level, Status};
+use crate::state::{History, Level, Parent, Status};
 use crate::terminal::{self, Screen};
 use crate::theme::{Palette, Theme};
 use crate::view::View;
@@ -53,6 +55,10 @@ pub struct Options {
     pub signals: Signals,
     /// What is recorded of the run so far: by its earlier attempts where the screen is the engine's own, else by all.
     pub history: History,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Of a fork, the course of its parent.
+    pub parent: Option<Parent>,
     /// What the screen is to the run.
     pub seat: Seat,
     /// Number of its first request: the engine tells requests apart by it, wherever they come from.
@@ -84,6 +90,8 @@ impl Options {
             },
             signals: Signals::default(),
             history: History::default(),
+            folder: PathBuf::new(),
+            parent: None,
             seat: Seat::Own,
             first_id: 1,
         }
@@ -133,6 +141,8 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
     let mut bench = Workbench::new(view);
     (bench.seat, bench.next_id) = (options.seat, options.first_id);
+    bench.state.parent.clone_from(&options.parent);
+    let errands = Errands::start(&options.folder)?;
     if options.seat == Seat::Own {
         bench.state.recall(&options.history);
     } else {
@@ -179,6 +189,12 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
             let heard = listen(client, &mut bench);
             dirty |= heard.is_none_or(|num| num > 0);
             connected = heard.is_some();
+        }
+        bench.tick();
+        errands.send(bench.errands.drain(..));
+        for news in errands.news() {
+            bench.deliver(&news);
+            dirty = true;
         }
         for panic in terminal::take_panics() {
             bench.state.note(Level::Bad, &panic);

@@ -10,6 +10,7 @@ use engine::link::{Body, Command, Event, Request};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::errand::{Errand, News};
 use crate::leave::{Choice, Leave};
 use crate::panels::{self, Panel};
 use crate::seat::Seat;
@@ -62,6 +63,8 @@ pub struct Workbench {
     pub dialog: Option<Leave>,
     /// Requests to be sent.
     pub outbox: Vec<Request>,
+    /// What shall be done in the folder of runs.
+    pub errands: Vec<Errand>,
     /// What the terminal shall do.
     pub wants: Option<Wants>,
     /// Set once the screen shall close.
@@ -94,6 +97,7 @@ impl Workbench {
             previous: 0,
             dialog: None,
             outbox: Vec::new(),
+            errands: Vec::new(),
             wants: None,
             exit: None,
             leaving: false,
@@ -145,6 +149,7 @@ impl Workbench {
             for command in asked {
                 self.ask(command);
             }
+            self.collect();
             if taken {
                 return;
             }
@@ -160,6 +165,24 @@ impl Workbench {
             Choice::Discard => self.stop(false),
             Choice::Detach => self.exit = Some(Exit::Detach),
             Choice::Cancel => {}
+        }
+    }
+
+    /// Lets the screen on show ask for what it needs from time to time.
+    pub fn tick(&mut self) {
+        self.panels[self.current].tick(self.now);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        let current = &mut self.panels[self.current];
+        self.errands.append(&mut current.errands());
+    }
+
+    /// Hands what came of an errand to the screens.
+    pub fn deliver(&mut self, news: &News) {
+        for panel in &mut self.panels {
+            panel.hear(news);
         }
     }
 

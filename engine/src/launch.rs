@@ -2,6 +2,7 @@
 
 mod attended;
 mod error;
+mod fork;
 
 use crate::checkpoint::{CheckpointError, read_trainer};
 use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
@@ -21,6 +22,7 @@ use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
 use attended::attended;
 pub use error::LaunchError;
+pub use fork::{Fork, ForkPlan, plan as plan_fork};
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -42,6 +44,8 @@ pub struct Request {
     pub name: Option<String>,
     /// Whether to go on with a run.
     pub resume: bool,
+    /// The run and step that a new run begins with, in place of a configuration file.
+    pub fork: Option<Fork>,
     /// The command line.
     pub command: Vec<String>,
     /// Commit that the program was built from.
@@ -90,7 +94,9 @@ pub fn launch(
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Launched, LaunchError> {
-    if request.resume {
+    if let Some(fork) = &request.fork {
+        fork::start(request, fork, interrupt, progress)
+    } else if request.resume {
         go_on(request, interrupt, progress)
     } else {
         begin(request, interrupt, progress)
@@ -443,11 +449,10 @@ impl Ready {
     fn start(
         self,
         resumed: Option<String>,
-        warnings: Vec<String>,
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "only a socket adds to them"))]
+        mut warnings: Vec<String>,
     ) -> Result<Launched, LaunchError> {
         let (engine, memory) = (self.engine, self.memory);
-        #[cfg_attr(not(unix), expect(unused_mut, reason = "only a socket adds to them"))]
-        let mut warnings = warnings;
         #[cfg(unix)]
         let server = Server::start(&self.folder, self.client.requests.clone())
             .inspect_err(|error| {

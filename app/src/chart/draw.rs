@@ -37,6 +37,17 @@ pub struct Curve<'a> {
     pub line_style: Style,
 }
 
+/// The line of another run in a chart: the mean of each column's rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Other<'a> {
+    /// Its horizontal coordinates.
+    pub track: &'a Track,
+    /// Its rows.
+    pub series: &'a Series,
+    /// Its colour.
+    pub style: Style,
+}
+
 /// The colours of everything but the curves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChartStyle {
@@ -141,6 +152,11 @@ const ASCII: Rules = Rules {
 impl Chart<'_> {
     /// Draws the chart into `area`.
     pub fn render(&self, area: Rect, buf: &mut Buffer) {
+        self.render_over(&[], area, buf);
+    }
+
+    /// Draws the chart over the lines of other runs.
+    pub fn render_over(&self, others: &[Other<'_>], area: Rect, buf: &mut Buffer) {
         let area = area.intersection(buf.area);
         if area.is_empty() {
             return;
@@ -150,7 +166,7 @@ impl Chart<'_> {
         } else {
             &UNICODE
         };
-        let Some(axis) = self.vertical_axis(usize::from(area.width)) else {
+        let Some(axis) = self.vertical_axis(others, usize::from(area.width)) else {
             self.axes(&parts(area, 0), None, rules, buf);
             return;
         };
@@ -166,12 +182,15 @@ impl Chart<'_> {
         self.axes(&parts, Some((&axis, &ticks)), rules, buf);
         self.floor_line(&parts, &axis, rules, buf);
         self.cursor_line(&parts, rules, buf);
+        for other in others {
+            self.other(other, &parts, &axis, buf);
+        }
         self.curves(&parts, &axis, rules, buf);
         self.validation(&parts, &axis, rules, buf);
     }
 
     /// The vertical window: all that is visible, and the floor where that leaves the curve at least half the height.
-    fn vertical_axis(&self, columns: usize) -> Option<Axis> {
+    fn vertical_axis(&self, others: &[Other<'_>], columns: usize) -> Option<Axis> {
         let (first, last) = (
             self.track.rows_before(self.window.0, self.unit),
             self.track
@@ -189,6 +208,14 @@ impl Chart<'_> {
             && let Some(edge) = ema.at(first)
         {
             values.push(f64::from(edge));
+        }
+        for other in others {
+            let visible = other.track.columns(self.unit, self.window, columns.max(1));
+            // What is drawn is the columns' means.
+            for rows in visible {
+                let rows = rows.start..rows.end.min(other.series.len());
+                values.extend(other.series.query(rows).mean());
+            }
         }
         let (lo, hi) = self.window;
         values.extend(
@@ -390,6 +417,33 @@ impl Chart<'_> {
         }
         paint(&band, plot, self.curve.band_style, false, buf);
         paint(&line, plot, self.curve.line_style, true, buf);
+    }
+
+    fn other(&self, other: &Other<'_>, parts: &Parts, axis: &Axis, buf: &mut Buffer) {
+        let plot = parts.plot;
+        let mut grid = Grid::new(
+            self.glyphs,
+            usize::from(plot.width),
+            usize::from(plot.height),
+        );
+        let (dots_x, dots_y) = grid.size();
+        let mut open = None;
+        let columns = other.track.columns(self.unit, self.window, dots_x);
+        for (x, rows) in columns.into_iter().enumerate() {
+            let rows = rows.start..rows.end.min(other.series.len());
+            if rows.is_empty() {
+                continue;
+            }
+            let mean = other.series.query(rows).mean();
+            let here = mean
+                .and_then(|mean| dot_of(axis, mean, dots_y))
+                .map(|y| (x, y));
+            if let Some(to) = here {
+                grid.line(open.unwrap_or(to), to);
+            }
+            open = here;
+        }
+        paint(&grid, plot, other.style, true, buf);
     }
 
     fn validation(&self, parts: &Parts, axis: &Axis, rules: &Rules, buf: &mut Buffer) {

@@ -1,13 +1,15 @@
 //! `zerollm compare`: runs beside each other; and what the commands about runs read from a folder.
 
 use super::{Failure, RunsFlag, number};
+use crate::book::stats::{self, Group};
+use crate::book::{Entry, Figures, differences};
 use crate::out::{self, Table};
 use crate::plain::Plain;
 use crate::text;
 use clap::Args;
 use engine::link::{Body, ConfigValue, Eval, Started};
 use engine::run_folder::index::LineKind;
-use engine::run_folder::{Index, Summary, find, summary};
+use engine::run_folder::{Index, Meta, Summary, find, summary};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -19,7 +21,10 @@ use std::path::Path;
         they differ.",
     after_help = "Example:\n  zerollm compare demo demo-2\n  zerollm compare a b c --json\n\n\
         JSON: runs (name, step, loss, best_validation_loss, best_validation_step, tokens, tokens_per_second, parameters), \
-        differences (key to the value of each run in order, as TOML; null where a run has no such key)."
+        differences (key to the value of each run in order, as TOML; null where a run has no such key), groups (runs that \
+        differ only in the seed: runs, seeds, last_loss and best_validation_loss with mean, standard_deviation, n), pairs \
+        (two groups by the seeds that they share: first, second, metric, mean_difference of second minus first, its 95 % \
+        interval, n)."
 )]
 pub struct Arguments {
     /// Names of runs, or their folders
@@ -130,9 +135,21 @@ impl Record {
         column.len().checked_sub(1).map(|row| column.get(row))
     }
 
-    fn value(&self, key: &str) -> Option<&str> {
-        let found = self.config.iter().find(|value| value.key == key)?;
-        Some(&found.value)
+    /// What groups of runs are made from.
+    fn entry(&self) -> Entry {
+        let best = self.best();
+        Entry {
+            summary: self.summary.clone(),
+            meta: Meta::default(),
+            figures: Figures {
+                config: self.config.clone(),
+                best: best.map(|eval| (eval.loss, eval.step)),
+                bits_per_byte: best.and_then(|eval| eval.bits_per_byte),
+                seconds: 0.0,
+                is_paused: false,
+            },
+            age: None,
+        }
     }
 }
 
@@ -148,14 +165,20 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         .map(|name| Record::read(&find(&folder, name)?))
         .collect();
     let records = records?;
-    let differences = differences(&records);
+    let configs: Vec<&[ConfigValue]> = records.iter().map(|record| &*record.config).collect();
+    let differences = differences(&configs);
+    let entries: Vec<Entry> = records.iter().map(Record::entry).collect();
+    let entries: Vec<&Entry> = entries.iter().collect();
     if arguments.json {
         let runs: Vec<Value> = records.iter().map(figures).collect();
         let differences: Map<String, Value> = differences
             .into_iter()
             .map(|(key, values)| (key.to_owned(), json!(values)))
             .collect();
-        out::json(&json!({ "runs": runs, "differences": differences }))?;
+        let (groups, pairs) = together(&entries);
+        out::json(&json!({
+            "runs": runs, "differences": differences, "groups": groups, "pairs": pairs,
+        }))?;
         return Ok(0);
     }
     let mut head = vec![""];
@@ -176,7 +199,50 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         table.row(&row);
     }
     out::text(&table.lines())?;
+    let told = stats::lines(&entries);
+    if !told.is_empty() {
+        out::line("")?;
+    }
+    for line in told {
+        out::line(&text::escape(&line))?;
+    }
     Ok(0)
+}
+
+/// Groups that differ only in the seed, and pairs of groups that share seeds.
+fn together(runs: &[&Entry]) -> (Vec<Value>, Vec<Value>) {
+    let groups = stats::groups(runs);
+    let names = |group: &Group| -> Vec<&str> {
+        let members = group.members.iter();
+        members
+            .map(|member| runs[*member].summary.name.as_str())
+            .collect()
+    };
+    let mut pairs = Vec::new();
+    for (place, a) in groups.iter().enumerate() {
+        for b in &groups[place + 1..] {
+            for (metric, figure) in stats::METRICS {
+                if let Some(of) = stats::paired(&stats::pairs(runs, (a, b), figure)) {
+                    pairs.push(json!({
+                        "first": names(a), "second": names(b), "metric": metric, "mean_difference": of.mean,
+                        "interval": [of.interval.0, of.interval.1], "n": of.count,
+                    }));
+                }
+            }
+        }
+    }
+    let groups = groups.iter().map(|group| {
+        let mut object = json!({ "runs": names(group), "seeds": group.seeds });
+        for (metric, figure) in stats::METRICS {
+            let of = stats::values(runs, group, figure);
+            let of = of.as_deref().and_then(stats::spread).map(
+                |of| json!({ "mean": of.mean, "standard_deviation": of.deviation, "n": of.count }),
+            );
+            object[metric.replace(' ', "_")] = json!(of);
+        }
+        object
+    });
+    (groups.collect(), pairs)
 }
 
 /// A line of the table: its name, and its figure for a run.
@@ -217,24 +283,4 @@ fn figures(record: &Record) -> Value {
         "tokens_per_second": record.speed().map(number),
         "parameters": record.started.as_ref().map(|started| started.parameters),
     })
-}
-
-/// The keys in which the runs differ, in the order of the configuration, with the value of each run.
-fn differences(records: &[Record]) -> Vec<(&str, Vec<Option<&str>>)> {
-    let mut keys: Vec<&str> = Vec::new();
-    for value in records.iter().flat_map(|record| &record.config) {
-        if !keys.contains(&value.key.as_str()) {
-            keys.push(&value.key);
-        }
-    }
-    keys.into_iter()
-        .filter(|key| *key != "run.name")
-        .map(|key| {
-            (
-                key,
-                records.iter().map(|record| record.value(key)).collect(),
-            )
-        })
-        .filter(|(_, values): &(&str, Vec<_>)| values.iter().any(|value| *value != values[0]))
-        .collect()
 }

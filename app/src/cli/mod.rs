@@ -12,6 +12,7 @@ mod detach;
 pub mod doctor;
 pub mod estimate;
 pub mod export;
+pub mod fork;
 pub mod generate;
 pub mod metric;
 mod model;
@@ -62,6 +63,7 @@ pub enum Command {
     Generate(generate::Arguments),
     Score(score::Arguments),
     Tokenizer(tokenizer::Arguments),
+    Fork(fork::Arguments),
     Runs(runs::Arguments),
     Show(show::Arguments),
     Metric(metric::Arguments),
@@ -89,6 +91,7 @@ impl Command {
             Self::Generate(arguments) => generate::run(&arguments),
             Self::Score(arguments) => score::run(&arguments),
             Self::Tokenizer(arguments) => tokenizer::run(&arguments),
+            Self::Fork(arguments) => fork::run(&arguments),
             Self::Runs(arguments) => runs::run(&arguments),
             Self::Show(arguments) => show::run(&arguments),
             Self::Metric(arguments) => metric::run(&arguments),

@@ -1,6 +1,7 @@
 //! How a run is followed: the flags that `train`, `attach` and `watch` share, and following a run of another process.
 
 use super::Failure;
+use crate::ancestry;
 use crate::lang::Lang;
 use crate::out;
 use crate::plain::Plain;
@@ -100,11 +101,12 @@ pub fn follow(
             options.signals = signals::install().map_err(|error| failed("signals", error))?;
             options.history = History::read(folder)?;
             let history = &options.history;
-            let tail = Tail::open_at(folder, history.end(), history.is_over())?;
+            let tail = Tail::open_at(folder, history.end, history.is_over())?;
             let last = history.index.as_ref().and_then(|index| index.last_step());
             (options.seat, options.first_id) = (seat, first_id);
             let client = remote::client(tail, last.unwrap_or(0), ask)
                 .map_err(|error| failed("threads", error))?;
+            ancestry::tell(&mut options, folder);
             let (outcome, _) = ui::run(client, &options);
             left(outcome, folder)
         }

@@ -4,12 +4,13 @@
 use super::detach;
 use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
+use crate::ancestry;
 use crate::signals;
 use crate::state::History;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
 use clap::Args;
-use engine::launch::{Launched, Request, launch};
+use engine::launch::{Fork, Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
 use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
@@ -52,6 +53,9 @@ pub struct Arguments {
     pub flags: ConfigFlags,
     #[command(flatten)]
     pub runs: RunsFlag,
+    /// What `zerollm fork` starts from.
+    #[arg(skip)]
+    pub fork: Option<Fork>,
 }
 
 /// Runs it.
@@ -90,6 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         runs: arguments.runs.dir(),
         name: arguments.run.clone(),
         resume: arguments.resume,
+        fork: arguments.fork.clone(),
         command: command_line(),
         commit: crate::COMMIT.to_owned(),
     };
@@ -112,9 +117,12 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         folder,
         ..
     } = launched?;
-    if arguments.resume && ui == Ui::Tui {
-        // A record that cannot be read is shown as none.
-        options.history = History::read(&folder).unwrap_or_default();
+    if ui == Ui::Tui {
+        if arguments.resume {
+            // A record that cannot be read is shown as none.
+            options.history = History::read(&folder).unwrap_or_default();
+        }
+        ancestry::tell(&mut options, &folder);
     }
     let _watcher = arguments
         .config

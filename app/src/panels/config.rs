@@ -9,7 +9,7 @@ use ratatui::style::Style;
 
 use super::field::{Field, Typed};
 use super::list::{self, Place};
-use super::{Panel, PanelKey};
+use super::{Panel, PanelKey, past_mark, past_note};
 use crate::lang::{self, Text};
 use crate::paint;
 use crate::state::State;
@@ -42,14 +42,20 @@ impl Default for Config {
 }
 
 impl Config {
-    fn rows<'a>(&self, state: &'a State) -> Vec<&'a ConfigValue> {
+    /// The keys on show: those in force at the data cursor's step, where there is one.
+    fn rows<'a>(&self, state: &'a State, view: &View) -> Vec<&'a ConfigValue> {
         let matches =
             |v: &&ConfigValue| v.key.contains(&self.filter) || v.source.contains(&self.filter);
-        state.config.iter().filter(matches).collect()
+        let (_, config) = state.config_at(view.cursor);
+        config.iter().filter(matches).collect()
     }
 
-    fn open(&mut self, state: &State) {
-        let rows = self.rows(state);
+    fn open(&mut self, state: &State, view: &View) {
+        // What was in force then cannot be changed any more.
+        if view.cursor.is_some() {
+            return;
+        }
+        let rows = self.rows(state, view);
         let Some(value) = rows.get(self.place.row(rows.len())) else {
             return;
         };
@@ -91,7 +97,13 @@ impl Panel for Config {
         KEYS
     }
 
-    fn handle(&mut self, key: &str, state: &State, _: &mut View, asked: &mut Vec<Command>) -> bool {
+    fn handle(
+        &mut self,
+        key: &str,
+        state: &State,
+        view: &mut View,
+        asked: &mut Vec<Command>,
+    ) -> bool {
         if let Some((purpose, field)) = &mut self.typing {
             let typed = field.handle(key);
             match (&*purpose, typed) {
@@ -109,11 +121,11 @@ impl Panel for Config {
             return true;
         }
         match key {
-            "enter" => self.open(state),
+            "enter" => self.open(state, view),
             "r" => asked.push(Command::Reload),
             "/" => self.typing = Some((Purpose::Filter, Field::with(&self.filter))),
             "esc" if !self.filter.is_empty() => self.filter.clear(),
-            key => return self.place.handle(key, self.rows(state).len()),
+            key => return self.place.handle(key, self.rows(state, view).len()),
         }
         true
     }
@@ -127,9 +139,14 @@ impl Panel for Config {
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
-        let version = format!("v{}", state.config_version);
+        let version = format!("v{}", state.config_at(view.cursor).0);
+        let mark = past_mark(view);
         let filter = format!("  /{}", self.filter);
-        let mut title = vec![("config ", theme.title), (&*version, theme.strong)];
+        let mut title = vec![
+            ("config ", theme.title),
+            (&*version, theme.strong),
+            (&*mark, theme.warn),
+        ];
         if !self.filter.is_empty() {
             title.push((&*filter, theme.warn));
         }
@@ -142,9 +159,12 @@ impl Panel for Config {
             area,
             view,
             &title,
-            &[(NOTES.get(view.lang), theme.dim)],
+            &[match view.cursor {
+                Some(_) => (past_note(view), theme.dim),
+                None => (NOTES.get(view.lang), theme.dim),
+            }],
         );
-        let rows = self.rows(state);
+        let rows = self.rows(state, view);
         if rows.is_empty() && self.typing.is_none() {
             paint::centred(buf, inner, lang::NO_CONFIG.get(view.lang), theme.dim);
             return;

@@ -9,7 +9,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::list::{self, Place};
-use super::{Panel, PanelKey};
+use super::{Panel, PanelKey, past_mark};
 use crate::bars::{Group, fitting};
 use crate::lang::{self, Text};
 use crate::paint;
@@ -108,7 +108,8 @@ fn draw_map(
         (quantity.name(), theme.strong),
         ("  ", theme.text),
     ]];
-    title.push(vec![(&*when, theme.dim)]);
+    let mark = past_mark(view);
+    title.push(vec![(&*when, theme.dim), (&*mark, theme.warn)]);
     let room = area.width.saturating_sub(4);
     let range = layers.range(quantity);
     let bounds = range.map(|(lo, hi)| {
@@ -192,12 +193,13 @@ fn draw_map(
     }
 }
 
-/// The snapshot that figures are taken from: the cursor's, else the last.
+/// The snapshot that figures are taken from: the newest at the cursor's step, else the last.
 fn snapshot(scene: &Scene<'_>) -> Option<usize> {
     let steps = scene.state.layers.steps();
     let last = steps.len().checked_sub(1)?;
     let cursor = scene.view.cursor;
-    Some(cursor.map_or(last, |step| steps.partition_point(|&s| s < step).min(last)))
+    let at = |step| steps.partition_point(|&s| s <= step).saturating_sub(1);
+    Some(cursor.map_or(last, at))
 }
 
 /// The snapshots of each column. Fewer snapshots than columns are stretched.

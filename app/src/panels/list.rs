@@ -31,6 +31,11 @@ impl Place {
         Self { row: Some(0) }
     }
 
+    /// The place at a row, which stays chosen.
+    pub fn at(row: usize) -> Self {
+        Self { row: Some(row) }
+    }
+
     /// The chosen row of a list of `len` rows.
     pub fn row(&self, len: usize) -> usize {
         let last = len.saturating_sub(1);
@@ -62,6 +67,35 @@ impl Place {
     }
 }
 
+/// A chosen row that holds for the place of the data cursor at which it was chosen. Elsewhere it is the row of that step,
+/// and without a cursor the last one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dated {
+    place: Place,
+    cursor: Option<u64>,
+}
+
+impl Dated {
+    /// The place while the cursor stands at `cursor`, which is at row `row`.
+    pub fn at(&self, cursor: Option<u64>, row: usize) -> Place {
+        match cursor {
+            _ if self.cursor == cursor => self.place,
+            Some(_) => Place::at(row),
+            None => Place::default(),
+        }
+    }
+
+    /// Moves it, if the key is one of [`KEYS`].
+    pub fn handle(&mut self, key: &str, len: usize, cursor: Option<u64>, row: usize) -> bool {
+        let mut place = self.at(cursor, row);
+        let taken = place.handle(key, len);
+        if taken {
+            (self.place, self.cursor) = (place, cursor);
+        }
+        taken
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +112,17 @@ mod tests {
         assert!(!place.handle("x", 9));
         assert_eq!(Place::default().row(0), 0);
         assert_eq!(Place::default().visible(0, 5), 0..0);
+    }
+
+    #[test]
+    fn a_choice_holds_where_the_cursor_stood() {
+        let mut place = Dated::default();
+        assert_eq!(place.at(None, 0).row(9), 8);
+        assert_eq!(place.at(Some(70), 4).row(9), 4);
+        assert!(place.handle("k", 9, Some(70), 4));
+        assert_eq!(place.at(Some(70), 4).row(9), 3);
+        assert_eq!(place.at(Some(80), 5).row(9), 5);
+        assert_eq!(place.at(None, 0).row(9), 8);
     }
 
     #[test]

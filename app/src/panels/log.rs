@@ -5,10 +5,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::field::{Field, Typed};
-use super::list::{self, Place};
-use super::{Panel, PanelKey};
+use super::list::{self, Dated};
+use super::{Panel, PanelKey, past_mark, past_note};
 use crate::lang::{self, Text};
 use crate::paint;
+use crate::state::past::log_row;
 use crate::state::{Level, LogLine, State};
 use crate::text;
 use crate::view::{Scene, View};
@@ -16,7 +17,7 @@ use crate::view::{Scene, View};
 /// The screen; see the module's page.
 #[derive(Default)]
 pub struct Log {
-    place: Place,
+    place: Dated,
     filter: String,
     typing: Option<Field>,
 }
@@ -25,6 +26,11 @@ impl Log {
     fn rows<'a>(&self, state: &'a State) -> Vec<&'a LogLine> {
         let matches = |l: &&LogLine| l.text.contains(&self.filter) || l.tag.contains(&self.filter);
         state.log.iter().filter(matches).collect()
+    }
+
+    /// The row of the data cursor's step.
+    fn row_at(rows: &[&LogLine], view: &View) -> usize {
+        view.cursor.map_or(0, |step| log_row(rows, step))
     }
 }
 
@@ -48,7 +54,7 @@ impl Panel for Log {
         KEYS
     }
 
-    fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
+    fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
         if let Some(field) = &mut self.typing {
             match field.handle(key) {
                 Typed::Open => self.filter.clone_from(&field.text),
@@ -63,7 +69,11 @@ impl Panel for Log {
         match key {
             "/" => self.typing = Some(Field::with(&self.filter)),
             "esc" if !self.filter.is_empty() => self.filter.clear(),
-            key => return self.place.handle(key, self.rows(state).len()),
+            key => {
+                let rows = self.rows(state);
+                let (len, row) = (rows.len(), Self::row_at(&rows, view));
+                return self.place.handle(key, len, view.cursor, row);
+            }
         }
         true
     }
@@ -85,13 +95,17 @@ impl Panel for Log {
         if !self.filter.is_empty() {
             title.push((&*filter, theme.warn));
         }
-        let inner = paint::frame(buf, area, view, &title, &[("UTC", theme.dim)]);
+        let mark = past_mark(view);
+        title.push((&*mark, theme.warn));
+        let notes = [("UTC  ", theme.dim), (past_note(view), theme.dim)];
+        let inner = paint::frame(buf, area, view, &title, &notes);
+        let place = self.place.at(view.cursor, Self::row_at(&rows, view));
         if rows.is_empty() && self.typing.is_none() {
             paint::centred(buf, inner, lang::NO_LOG.get(view.lang), theme.dim);
             return;
         }
         let foot = u16::from(self.typing.is_some()).min(inner.height);
-        let selected = self.place.row(rows.len());
+        let selected = place.row(rows.len());
         // The chosen line stands below in full where the list has to cut it.
         let whole = rows.get(selected).map_or_else(Vec::new, |l| {
             text::wrap(&l.text, usize::from(inner.width.saturating_sub(2)))
@@ -106,8 +120,7 @@ impl Panel for Log {
             height: inner.height.saturating_sub(foot + detail),
             ..inner
         };
-        for (row, index) in self
-            .place
+        for (row, index) in place
             .visible(rows.len(), usize::from(list.height))
             .enumerate()
         {

@@ -3,11 +3,14 @@
 //! A panel draws the run and keeps its own place (scroll, choice, field); it asks the engine by leaving commands. The
 //! last panel is the help. See [`crate::workbench`] for how keys arrive here.
 
+use std::time::Duration;
+
 use engine::link::Command;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::lang::Text;
+use crate::errand::{Errand, News};
+use crate::lang::{self, Text};
 use crate::state::State;
 use crate::view::{Scene, View};
 
@@ -19,6 +22,7 @@ mod layers;
 mod list;
 mod log;
 mod memory;
+mod runs;
 mod samples;
 mod system;
 mod train;
@@ -54,8 +58,39 @@ pub trait Panel {
     /// Takes text that was pasted, where it has a field open.
     fn paste(&mut self, _text: &str) {}
 
+    /// Called while it is on show, several times a second; `now` is the time since the start of the screen.
+    fn tick(&mut self, _now: Duration) {}
+
+    /// What it wants done in the folder of runs since it was last asked.
+    fn errands(&mut self) -> Vec<Errand> {
+        Vec::new()
+    }
+
+    /// Takes what came of an errand, its own or another screen's.
+    fn hear(&mut self, _news: &News) {}
+
     /// Draws it. Any size must do.
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer);
+}
+
+/// The mark of a screen that shows the run as it was at the data cursor; empty where it shows the present.
+fn past_mark(view: &View) -> String {
+    match view.cursor {
+        Some(step) => format!(
+            "  {} {}  ",
+            lang::AT_STEP.get(view.lang),
+            crate::text::count(step)
+        ),
+        None => String::new(),
+    }
+}
+
+/// How to go back to the present, for the lower edge of such a screen.
+fn past_note(view: &View) -> &'static str {
+    match view.cursor {
+        Some(_) => lang::BACK_TO_NOW.get(view.lang),
+        None => "",
+    }
 }
 
 /// The screens in the order of their numbers.
@@ -68,6 +103,7 @@ pub fn all() -> Vec<Box<dyn Panel>> {
         Box::new(checkpoints::Checkpoints::default()),
         Box::new(config::Config::default()),
         Box::new(log::Log::default()),
+        Box::new(runs::Runs::default()),
         Box::new(memory::Memory::default()),
         Box::new(help::Help::default()),
     ]

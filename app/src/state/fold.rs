@@ -80,6 +80,8 @@ impl State {
                 attempt,
             } => {
                 self.rewind(*step);
+                // Later ones are set aside on the disk.
+                self.checkpoints.retain(|c| c.step <= *step);
                 self.mark(*step, Mark::Resume);
                 self.status = Status::Running;
                 let line = format!("attempt {attempt} goes on from {path}");
@@ -119,6 +121,7 @@ impl State {
                 self.answered("set");
                 self.answered("reload");
                 self.reconfigure(*version, changes);
+                self.configs.note(*step, *version, &self.config);
                 self.mark(*step, Mark::Edit);
                 let changes: Vec<String> = changes
                     .iter()
@@ -217,6 +220,8 @@ impl State {
         self.status = Status::Running;
         self.config.clone_from(&head.config);
         self.config_version = head.config_version;
+        self.configs
+            .note(head.step, head.config_version, &self.config);
         self.layers.name(&head.layers);
         let line = format!(
             "{} attempt {}  {} params {}  {} {} x{}  {}",
@@ -289,6 +294,7 @@ impl State {
         self.samples.retain(|s| s.step <= step);
         self.marks.retain(|m| m.0 <= step);
         self.layers.rewind(step);
+        self.configs.rewind(step, self.config_version, &self.config);
     }
 
     fn reconfigure(&mut self, version: u32, changes: &[Change]) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use engine::link::{Body, Event};
 use engine::run_folder::index::{LineKind, LinePlace};
-use engine::run_folder::{Index, RunError};
+use engine::run_folder::{EVENTS, EventTail, Index, RunError};
 
 use super::{Metric, SAMPLES, State, Status};
 use crate::chart::series::{Recorded, Series, Track};
@@ -21,8 +21,10 @@ const LAYERS: usize = 4096;
 pub struct History {
     /// Everything but the steps, oldest first.
     pub events: Vec<Event>,
-    /// The steps.
+    /// The steps; none where the events have them.
     pub index: Option<Arc<Index>>,
+    /// Byte of the record up to which this tells.
+    pub end: u64,
 }
 
 impl History {
@@ -52,8 +54,28 @@ impl History {
         drop(evals);
         Ok(Self {
             events,
+            end: index.to(),
             index: Some(Arc::new(index)),
         })
+    }
+
+    /// The same behind `past`, what came before the run in this folder: a fork's forebears. All steps are events then.
+    #[must_use]
+    pub fn behind(self, past: Vec<Event>, folder: &Path) -> Self {
+        let mut events = past;
+        if self.index.is_some() {
+            let record = EventTail::open(&folder.join(EVENTS));
+            let mut record = record.ok().filter(|record| record.position() < self.end);
+            while let Some(event) = record.as_mut().and_then(EventTail::poll) {
+                events.push(event);
+                record = record.filter(|record| record.position() < self.end);
+            }
+        }
+        Self {
+            events,
+            index: None,
+            end: self.end,
+        }
     }
 }
 
@@ -71,11 +93,6 @@ fn thin(lines: &mut Vec<LinePlace>, kind: LineKind, wanted: impl Fn(usize, usize
 }
 
 impl History {
-    /// Byte of the record up to which it tells.
-    pub fn end(&self) -> u64 {
-        self.index.as_ref().map_or(0, |index| index.to())
-    }
-
     /// Whether the last that it tells is the end of the run.
     pub fn is_over(&self) -> bool {
         let last = self.events.last().map(|event| &event.body);

@@ -198,6 +198,7 @@ fn a_resumed_run_shows_its_whole_course() {
     let history = History {
         events,
         index: None,
+        end: 0,
     };
     let mut state = state(&[]);
     state.recall(&history);
@@ -355,6 +356,7 @@ fn a_recorded_run_is_the_same_as_one_that_was_heard() {
     heard.recall(&History {
         events: all.clone(),
         index: None,
+        end: 0,
     });
     let mut read = state(&[]);
     read.recall(&History::read(place.path()).unwrap());

@@ -23,7 +23,7 @@ mod value;
 use std::fmt::Write as _;
 use std::path::Path;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, nearest};
 pub use import::{FIELD as MODEL_RECORD_FIELD, record as model_record, recorded};
 pub use layer::Source;
 pub use typed::{
@@ -216,6 +216,16 @@ pub fn diff(old: &Config, new: &Config) -> Vec<(Change, Class)> {
             (change.from != change.to).then_some((change, entry.key.class))
         })
         .collect()
+}
+
+/// Every dotted key that there is; keys that several variants have come once.
+pub fn keys() -> Vec<String> {
+    let mut keys: Vec<String> = schema::every()
+        .map(|(table, key)| format!("{table}.{}", key.name))
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 /// The class of a dotted key: the strictest where variants differ; none if there is no such key.

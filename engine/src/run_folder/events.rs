@@ -209,6 +209,11 @@ impl EventTail {
         }
     }
 
+    /// Byte up to which was read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Lines that were no event.
     pub fn skipped(&self) -> u64 {
         self.skipped

@@ -12,8 +12,11 @@ pub mod index;
 mod leftovers;
 mod list;
 mod lock;
+mod meta;
 mod record;
+pub mod shelf;
 mod tail;
+mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -22,9 +25,11 @@ pub use events::{EventReader, EventTail, EventWriter};
 pub use index::{Index, IndexWriter};
 pub use leftovers::check_writable;
 pub use list::{State, Summary, list, summary};
+pub use meta::Meta;
 pub(crate) use record::host;
 pub use record::{Origin, Parent, RunRecord, now};
 pub use tail::{Holder, Next, Tail, holder};
+pub use tree::{lineage, tree};
 
 use crate::checkpoint::{
     self, CheckpointError, Disk as _, Found, RealDisk, TEMPORARY, is_full, write_atomic,
@@ -36,7 +41,8 @@ use std::path::{Component, Path, PathBuf};
 
 const RECORD: &str = "run.json";
 const LOCK: &str = "run.lock";
-const EVENTS: &str = "events.jsonl";
+/// The record of a run: one event a line.
+pub const EVENTS: &str = "events.jsonl";
 /// Folder for files that ask a running engine for something by being there.
 pub const CTL: &str = "ctl";
 const FOLDERS: [&str; 4] = ["config", "checkpoints", "samples", CTL];
@@ -231,6 +237,8 @@ fn check_name(name: &str) -> Result<(), RunError> {
         || name.chars().any(char::is_control)
     {
         "it contains a character that a folder's name cannot have everywhere"
+    } else if name == shelf::ARCHIVE {
+        "runs that were set aside lie in the folder of that name"
     } else if name.starts_with(['.', '-', ' ']) || name.ends_with(['.', ' ']) {
         "it begins or ends with a character that makes a bad folder's name"
     } else {

@@ -71,6 +71,8 @@ pub struct Engine {
     pub(super) config_version: u32,
     /// An edit with keys of class `boundary`, waiting for the next pause or checkpoint.
     pub(super) waiting_config: Option<Config>,
+    /// Last step before the optimizer's state began.
+    pub(super) optimizer_start: u64,
     pub(super) best: Option<(f64, u64)>,
     pub(super) last_loss: f64,
     pub(super) paused: bool,
@@ -147,6 +149,7 @@ impl Engine {
             attempt: origin.attempt,
             config_version: origin.config_version,
             waiting_config: None,
+            optimizer_start: 0,
             best: None,
             last_loss: f64::NAN,
             paused: false,
@@ -272,7 +275,10 @@ impl Engine {
         let lr = config
             .schedule
             .lr(step, config.optimizer.lr, train.max_steps);
-        let (update, clipped) = self.trainer.update(&gradients, lr, step, train.clip_norm);
+        let own_step = step - self.optimizer_start;
+        let (update, clipped) = self
+            .trainer
+            .update(&gradients, lr, own_step, train.clip_norm);
         let seconds = start.elapsed().as_secs_f64();
         let tokens = (config.train.batch_size * config.data.sequence_length) as u64;
         self.step = step;

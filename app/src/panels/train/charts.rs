@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use crate::bars::{Group, fitting};
 use crate::chart::axis::Scale;
-use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Marker};
+use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Marker, Other};
 use crate::chart::series::XUnit;
 use crate::chart::spark::{self, Shows};
 use crate::lang;
@@ -166,6 +166,14 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
             "z/Z",
         ));
     }
+    if let Some(parent) = &state.parent {
+        let name = text::truncate(&text::escape(&parent.name), 20);
+        let name = format!("{name}@{}  ", text::count(parent.step));
+        notes.push(vec![
+            ("fork of ".to_owned(), theme.dim),
+            (name, theme.floor),
+        ]);
+    }
     let kinds = Mark::ALL.iter().rev();
     for mark in kinds.filter(|m| state.marks.iter().any(|have| have.1 == **m)) {
         let name = match mark {
@@ -217,8 +225,13 @@ pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     chart.points = &points;
     chart.markers = &markers;
     chart.floor = floor.zip(label.as_deref());
+    let parent = state.parent.as_ref().map(|parent| Other {
+        track: &parent.track,
+        series: &parent.loss,
+        style: view.theme.floor,
+    });
     if !state.track.is_empty() {
-        chart.render(area, buf);
+        chart.render_over(parent.as_slice(), area, buf);
     }
 }
 
