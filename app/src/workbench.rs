@@ -133,6 +133,9 @@ impl Workbench {
             for command in asked {
                 self.ask(command);
             }
+            if std::mem::take(&mut self.view.to_charts) {
+                self.show(0);
+            }
             if taken {
                 return;
             }

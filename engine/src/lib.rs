@@ -18,3 +18,4 @@ pub mod schedule;
 pub mod setup;
 pub mod tape;
 pub mod train;
+pub mod watch;

@@ -43,12 +43,20 @@ impl Panel for Log {
                     "只显示包含该文字的行",
                 ),
             },
+            PanelKey {
+                keys: &["enter"],
+                label: Text::new("to the step", "到该步"),
+                help: Text::new(
+                    "show the charts with the data cursor at the step of the line",
+                    "在图表上把光标移到该行的步",
+                ),
+            },
             list::KEYS,
         ];
         KEYS
     }
 
-    fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
+    fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
         if let Some(field) = &mut self.typing {
             match field.handle(key) {
                 Typed::Open => self.filter.clone_from(&field.text),
@@ -63,6 +71,14 @@ impl Panel for Log {
         match key {
             "/" => self.typing = Some(Field::with(&self.filter)),
             "esc" if !self.filter.is_empty() => self.filter.clear(),
+            "enter" => {
+                let rows = self.rows(state);
+                let line = rows.get(self.place.row(rows.len()));
+                if let Some(step) = line.map(|line| line.step).filter(|step| *step > 0) {
+                    view.cursor = Some(step);
+                    view.to_charts = true;
+                }
+            }
             key => return self.place.handle(key, self.rows(state).len()),
         }
         true

@@ -302,6 +302,7 @@ fn the_log_and_the_layers_are_bounded_and_keep_outbursts() {
             gradient_rms: vec![if i == 77 { f64::NAN } else { value }],
             weight_rms: vec![1.0],
             update_ratio: vec![1.0],
+            ..Default::default()
         };
         happen(&mut state, Body::Layers(layers));
     }

@@ -11,7 +11,10 @@ pub mod numbers;
 mod tests;
 
 pub use command::{Command, Request};
-pub use event::{Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started, Step};
+pub use event::{
+    Alert, AlertBatch, Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started,
+    Step,
+};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

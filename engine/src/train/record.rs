@@ -3,6 +3,7 @@
 use super::run::{Engine, now};
 use crate::link::{Body, Command, Event, Memory, Started, Urgency};
 use crate::run_folder::RunError;
+use crate::watch::NONFINITE;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -56,7 +57,11 @@ impl Engine {
     /// Writes an event to the run's folder, then hands it to whoever listens. A full disk pauses the run: nothing is lost,
     /// and training does not go on unrecorded.
     pub(super) fn emit(&mut self, body: Body) {
-        let event = Event { body, time: now() };
+        self.emit_event(Event { body, time: now() });
+    }
+
+    /// The same of an event that has its time.
+    pub(super) fn emit_event(&mut self, event: Event) {
         let mut told = false;
         while let Err(error) = self.events.append(&event) {
             if !matches!(error, RunError::DiskFull { .. })
@@ -85,7 +90,9 @@ impl Engine {
             });
         }
         self.note_for_people(&event);
+        let alarms = self.watch_event(&event.body);
         self.link.emit(event);
+        self.raise_all(alarms);
     }
 
     /// Samples and troubles also go to files that a person opens: `samples/step_00000100.txt` and `engine.log`. They repeat
@@ -111,6 +118,12 @@ impl Engine {
                     format!("{prompt}{text}\n\n"),
                 );
             }
+            // Its own event says it.
+            Body::Alert(alert) if alert.rule == NONFINITE => {}
+            Body::Alert(alert) => log(&format!(
+                "alert {}: {}: {}",
+                alert.rule, alert.message, alert.action
+            )),
             Body::Warning { message, .. } => log(&format!("warning: {message}")),
             Body::Failed { message, .. } => log(&format!("failed: {message}")),
             Body::ConfigRejected { message, .. } => {

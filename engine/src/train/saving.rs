@@ -12,6 +12,7 @@ use crate::model::Model;
 use crate::model::store::{Export, OptimizerSink, OptimizerSource, load_weights, source};
 use crate::run_folder::RunFolder;
 use crate::setup::Setup;
+use crate::watch::Watch;
 use std::path::PathBuf;
 
 /// What every checkpoint of a run has in common.
@@ -121,6 +122,11 @@ impl Engine {
         let train = &self.setup.datasets.train;
         let done = self.step * config.train.batch_size as u64;
         let rows = train.rows().max(1);
+        let own = [
+            (DATA.to_owned(), fingerprint(train)),
+            (LOSS.to_owned(), self.last_loss),
+            (OWING.to_owned(), f64::from(u8::from(self.owing))),
+        ];
         let state = TrainerState {
             step: self.step,
             tokens: self.tokens,
@@ -141,11 +147,7 @@ impl Engine {
             seed: config.run.seed,
             best_loss: self.best.map(|(loss, _)| loss),
             best_step: self.best.map_or(0, |(_, step)| step),
-            counters: vec![
-                (DATA.to_owned(), fingerprint(train)),
-                (LOSS.to_owned(), self.last_loss),
-                (OWING.to_owned(), f64::from(u8::from(self.owing))),
-            ],
+            counters: own.into_iter().chain(self.watch.save()).collect(),
             ..TrainerState::default()
         };
         let contents = Contents {
@@ -185,6 +187,7 @@ impl Engine {
         self.finished = finished.then_some(state.step);
         self.last_loss = counter(&state, LOSS).unwrap_or(f64::NAN);
         self.owing = counter(&state, OWING) == Some(1.0);
+        self.watch = Watch::load(&state.counters);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .map_err(|error| failed(&error))?;
         Ok(self.folder.relative(&found.path))

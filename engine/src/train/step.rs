@@ -8,6 +8,7 @@ use crate::data::Batch;
 use crate::model::{Model, TrainingVars};
 use crate::optim::{self, Optimizer, Update};
 use crate::param::Params;
+use crate::tape::observe::Statistics;
 use crate::tape::plan::Options;
 use crate::tape::run::{Profile, Program, Replay};
 use crate::tape::{Tape, fuse};
@@ -45,8 +46,8 @@ pub struct Trainer {
     pub optimizer: Box<dyn Optimizer>,
     /// Memory of every plan; grows to the largest.
     pub arena: Arena,
-    /// Root mean squares of the layers' outputs at the last step that took them.
-    pub activation_rms: Vec<f64>,
+    /// Statistics of the layers' outputs at the last step that took them.
+    pub statistics: Statistics,
     /// Times of the operations, where they are wanted.
     pub profile: Option<Profile>,
     precision: Precision,
@@ -79,7 +80,7 @@ impl Trainer {
             params,
             optimizer,
             arena: Arena::new(0),
-            activation_rms: Vec::new(),
+            statistics: Statistics::default(),
             profile: None,
             precision,
             seq: config.data.sequence_length,
@@ -203,7 +204,7 @@ impl Trainer {
                 scalars,
                 accumulate: number > 0,
                 keep_packed,
-                statistics: (statistics && number == 0).then_some(&mut self.activation_rms),
+                statistics: (statistics && number == 0).then_some(&mut self.statistics),
                 profile: self.profile.as_mut(),
                 poison: false,
             };
