@@ -1,6 +1,6 @@
 //! What events make of the state.
 
-use engine::link::{Body, Change, Command, Event, Started};
+use engine::link::{Alert, Body, Change, Command, Event, Started};
 
 use super::{Level, Mark, Quantity, State, Status};
 use crate::chart::series::XUnit;
@@ -322,4 +322,32 @@ fn smoothing_changes_the_lines_and_not_the_rows() {
     assert_eq!(state.loss.ema.values(), rows);
     assert_eq!(state.loss.series.values(), rows);
     assert_eq!(state.track.extent(XUnit::Step), Some((1.0, 300.0)));
+}
+
+#[test]
+fn an_alert_is_marked_and_told_once() {
+    let mut state = state(&events(300));
+    let alert = |rule: &str, action: &str| {
+        Body::Alert(Box::new(Alert {
+            step: 250,
+            rule: rule.into(),
+            level: "warning".into(),
+            message: "the loss\x1b[31m is high".into(),
+            action: action.into(),
+            ..Alert::default()
+        }))
+    };
+    let (lines, alerts) = (state.log.len(), state.num_alerts);
+    happen(&mut state, alert("spike", "skip"));
+    assert!(state.marks.contains(&(250, Mark::Alert)));
+    let line = state.log.back().unwrap();
+    assert_eq!(
+        (line.step, line.level, line.tag),
+        (250, Level::Warn, "alert")
+    );
+    assert_eq!(line.text, "spike: the loss\\x1b[31m is high: skip");
+    assert_eq!(state.num_alerts, alerts + 1);
+    // What is not finite has said so by an event of its own.
+    happen(&mut state, alert("nonfinite", "stop"));
+    assert_eq!(state.log.len(), lines + 1);
 }

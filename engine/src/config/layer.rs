@@ -262,6 +262,11 @@ fn unknown(path: &str) -> String {
     if let Some(near) = nearest(name, here()) {
         return format!("unknown key; did you mean {table}.{near}?");
     }
+    if let Some(near) = nearest(table, schema::tables())
+        && schema::find(&format!("{near}.{name}")).next().is_some()
+    {
+        return format!("unknown key; did you mean {near}.{name}?");
+    }
     if let Some((owner, key)) = schema::every()
         .filter(|(_, key)| key.name != "kind")
         .map(|(owner, key)| (distance(name, key.name), owner, key.name))

@@ -152,11 +152,16 @@ pub(super) static SECTIONS: &[Section] = &[
     ]},
 ];
 
+/// Every table that keys stand in.
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
+    let slots = SLOTS.iter().map(|slot| slot.path);
+    let rules = RULES.iter().map(|rule| rule.path);
+    SECTIONS.iter().map(|s| s.name).chain(slots).chain(rules)
+}
+
 /// Whether `path` is a table that keys stand in.
 pub(super) fn is_table(path: &str) -> bool {
-    SECTIONS.iter().any(|s| s.name == path)
-        || SLOTS.iter().any(|s| s.path == path)
-        || RULES.iter().any(|rule| rule.path == path)
+    tables().any(|table| table == path)
 }
 
 /// The names of the rules' tables that stand in `table`.
