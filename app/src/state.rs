@@ -98,17 +98,20 @@ pub enum Mark {
     Edit,
     /// The run went on from a checkpoint.
     Resume,
+    /// A watcher found something wrong.
+    Alert,
     /// A loss or gradient was not finite.
     Nonfinite,
 }
 
 impl Mark {
     /// All marks, the weightier later: where several share a column the last shows.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Eval,
         Self::Checkpoint,
         Self::Edit,
         Self::Resume,
+        Self::Alert,
         Self::Nonfinite,
     ];
 
@@ -119,6 +122,7 @@ impl Mark {
             Self::Checkpoint => 'C',
             Self::Edit => 'L',
             Self::Resume => 'R',
+            Self::Alert => '!',
             Self::Nonfinite => 'N',
         }
     }

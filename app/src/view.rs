@@ -35,6 +35,8 @@ pub struct View {
     pub zoom: u32,
     /// The step that the data cursor stands on.
     pub cursor: Option<u64>,
+    /// Whether a panel asks for the first screen, where the cursor is seen.
+    pub to_charts: bool,
 }
 
 impl View {
@@ -49,6 +51,7 @@ impl View {
             smoothing: 0,
             zoom: 0,
             cursor: None,
+            to_charts: false,
         }
     }
 

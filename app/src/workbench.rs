@@ -150,6 +150,9 @@ impl Workbench {
                 self.ask(command);
             }
             self.collect();
+            if std::mem::take(&mut self.view.to_charts) {
+                self.show(0);
+            }
             if taken {
                 return;
             }

@@ -21,3 +21,4 @@ pub mod setup;
 pub mod tape;
 pub mod telemetry;
 pub mod train;
+pub mod watch;

@@ -1,5 +1,7 @@
 //! `zerollm show`: one run from its folder, in full.
 
+mod alert;
+
 use super::compare::Record;
 use super::{Failure, RunsFlag, number};
 use crate::out::{self, Table};
@@ -15,16 +17,19 @@ use serde_json::{Value, json};
     about = "Show a run in full",
     long_about = "Show a run: how it stands, its losses, evaluations, checkpoints and last samples, what went wrong, and its \
         configuration. Of a step that was trained twice, what the last attempt measured.",
-    after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show runs/demo | head\n\n\
+    after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show demo --alert 1200\n\n\
         JSON: the fields of `zerollm runs`, and steps (at most 20, evenly spaced: step, loss, lr, grad_norm, \
         tokens_per_second), evaluations (step, loss, perplexity, bits_per_byte), checkpoint_events, samples, messages, \
-        config (key, value, source)."
+        config (key, value, source). With --alert: schema, step, rule, message, rows (row, data_row, loss, ids, text)."
 )]
 pub struct Arguments {
     /// Name of the run, or its folder
     run: String,
     #[command(flatten)]
     runs: RunsFlag,
+    /// Print the rows of the step that an alert kept
+    #[arg(long, value_name = "STEP")]
+    alert: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -39,6 +44,10 @@ const STEPS: usize = 20;
 /// If there is no such run.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let folder = find(&arguments.runs.dir(), &arguments.run)?;
+    if let Some(step) = arguments.alert {
+        alert::print(&folder, step, arguments.json)?;
+        return Ok(0);
+    }
     let record = Record::read(&folder)?;
     if arguments.json {
         out::json(&as_json(&record))?;

@@ -49,6 +49,14 @@ impl Panel for Log {
                     "只显示包含该文字的行",
                 ),
             },
+            PanelKey {
+                keys: &["enter"],
+                label: Text::new("to the step", "到该步"),
+                help: Text::new(
+                    "show the charts with the data cursor at the step of the line",
+                    "在图表上把光标移到该行的步",
+                ),
+            },
             list::KEYS,
         ];
         KEYS
@@ -69,6 +77,15 @@ impl Panel for Log {
         match key {
             "/" => self.typing = Some(Field::with(&self.filter)),
             "esc" if !self.filter.is_empty() => self.filter.clear(),
+            "enter" => {
+                let rows = self.rows(state);
+                let (len, here) = (rows.len(), Self::row_at(&rows, view));
+                let line = rows.get(self.place.at(view.cursor, here).row(len));
+                if let Some(step) = line.map(|line| line.step).filter(|step| *step > 0) {
+                    view.cursor = Some(step);
+                    view.to_charts = true;
+                }
+            }
             key => {
                 let rows = self.rows(state);
                 let (len, row) = (rows.len(), Self::row_at(&rows, view));

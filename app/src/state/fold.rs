@@ -1,6 +1,7 @@
 //! How each event changes the state.
 
 use engine::link::{Body, Change, Command, Eval, Event, Started, Step};
+use engine::watch::NONFINITE;
 
 use super::{
     Checkpoint, LOG_LINES, LOOKS, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status,
@@ -184,6 +185,21 @@ impl State {
                 self.mark(*step, Mark::Nonfinite);
                 let line = format!("{place} is not finite at step {step}: {action}");
                 self.log(time, *step, Level::Bad, "nonfin", &line);
+            }
+            // The event of its own has said it.
+            Body::Alert(alert) if alert.rule == NONFINITE => {}
+            Body::Alert(alert) => {
+                self.mark(alert.step, Mark::Alert);
+                let done = match alert.action.as_str() {
+                    "warn" => String::new(),
+                    action => format!(": {action}"),
+                };
+                let level = match alert.level.as_str() {
+                    "error" => Level::Bad,
+                    _ => Level::Warn,
+                };
+                let line = format!("{}: {}{done}", alert.rule, alert.message);
+                self.log(time, alert.step, level, "alert", &line);
             }
             Body::Warning { step, message } => self.log(time, *step, Level::Warn, "warn", message),
             Body::Failed { step, message } => {

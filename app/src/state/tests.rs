@@ -1,6 +1,6 @@
 //! What events make of the state.
 
-use engine::link::{Body, Change, Command, Event, Started};
+use engine::link::{Alert, Body, Change, Command, Event, Started};
 
 use super::{History, Level, Mark, Metric, Quantity, State, Status};
 use crate::chart::series::XUnit;
@@ -315,6 +315,7 @@ fn the_log_and_the_layers_are_bounded_and_keep_outbursts() {
             gradient_rms: vec![if i == 77 { f64::NAN } else { value }],
             weight_rms: vec![1.0],
             update_ratio: vec![1.0],
+            ..Default::default()
         };
         happen(&mut state, Body::Layers(layers));
     }
@@ -421,4 +422,32 @@ fn a_recorded_run_is_the_same_as_one_that_was_heard() {
         heard.smooth(beta);
         same(&read, &heard);
     }
+}
+
+#[test]
+fn an_alert_is_marked_and_told_once() {
+    let mut state = state(&events(300));
+    let alert = |rule: &str, action: &str| {
+        Body::Alert(Box::new(Alert {
+            step: 250,
+            rule: rule.into(),
+            level: "warning".into(),
+            message: "the loss\x1b[31m is high".into(),
+            action: action.into(),
+            ..Alert::default()
+        }))
+    };
+    let (lines, alerts) = (state.log.len(), state.num_alerts);
+    happen(&mut state, alert("spike", "skip"));
+    assert!(state.marks.contains(&(250, Mark::Alert)));
+    let line = state.log.back().unwrap();
+    assert_eq!(
+        (line.step, line.level, line.tag),
+        (250, Level::Warn, "alert")
+    );
+    assert_eq!(line.text, "spike: the loss\\x1b[31m is high: skip");
+    assert_eq!(state.num_alerts, alerts + 1);
+    // What is not finite has said so by an event of its own.
+    happen(&mut state, alert("nonfinite", "stop"));
+    assert_eq!(state.log.len(), lines + 1);
 }

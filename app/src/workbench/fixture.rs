@@ -156,6 +156,7 @@ fn layers(step: u64) -> Event {
             weight_rms: value(0.02, 0.9),
             update_ratio: value(1.1e-3, -0.4),
             names,
+            ..Layers::default()
         }),
         step * 174 / 1000,
     )

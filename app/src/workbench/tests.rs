@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::link::{Body, Command};
+use engine::link::{Alert, Body, Command};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -566,4 +566,32 @@ fn a_frame_of_a_long_run_is_drawn_in_a_few_milliseconds() {
         begin.elapsed() / 5
     );
     eprintln!("{:?} a frame", begin.elapsed() / 5);
+}
+
+#[test]
+fn enter_on_a_line_of_the_log_shows_its_step_on_the_charts() {
+    let mut bench = normal();
+    let alert = Alert {
+        step: 333,
+        rule: "spike".into(),
+        level: "warning".into(),
+        message: "the loss is high".into(),
+        action: "warn".into(),
+        ..Alert::default()
+    };
+    hear_all(&mut bench, &[event(Body::Alert(Box::new(alert)), 100)]);
+    bench.press("7");
+    let log = text(&bench, 120, 30);
+    assert!(
+        log.contains("alert") && log.contains("spike: the loss is high"),
+        "{log}"
+    );
+    assert!(log.contains("!1"), "{log}");
+    bench.press("enter");
+    assert_eq!((bench.current, bench.view.cursor), (0, Some(333)));
+    // On another screen the key does what it did.
+    bench.press("enter");
+    assert_eq!(bench.current, 0);
+    let signs = text(&bench, 160, 50);
+    assert!(signs.contains("! alert"), "{signs}");
 }

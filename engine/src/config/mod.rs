@@ -19,6 +19,7 @@ mod schema;
 mod tests;
 mod typed;
 mod value;
+mod watch;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use typed::{
     TrainConfig,
 };
 pub use value::Value;
+pub use watch::{RuleConfig, WatchConfig};
 
 use crate::link::{Change, ConfigValue};
 use crate::registry::Class;
@@ -73,6 +75,7 @@ pub struct Config {
     pub train: TrainConfig,
     pub telemetry: TelemetryConfig,
     pub sample: SampleConfig,
+    pub watch: WatchConfig,
     entries: Entries,
 }
 
@@ -128,6 +131,7 @@ impl Config {
             train: reader.train(),
             telemetry: reader.telemetry(),
             sample: reader.sample(),
+            watch: reader.watch(),
             entries,
         })
     }

@@ -14,7 +14,10 @@ mod system;
 mod tests;
 
 pub use command::{Command, Request};
-pub use event::{Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started, Step};
+pub use event::{
+    Alert, AlertBatch, Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started,
+    Step,
+};
 pub use system::{Gpu, Planned, PlannedAt, PlannedBuffer, Profiled, ProfiledLine, System};
 
 use std::collections::VecDeque;

@@ -65,6 +65,7 @@ fn events() -> Vec<Event> {
         gradient_rms: vec![0.5, 0.5, 0.5],
         weight_rms: vec![1.0; 3],
         update_ratio: vec![1e-3; 3],
+        dead_share: vec![0.0; 3],
     })));
     events.push(event(Body::Sample {
         step: 4,

@@ -4,6 +4,7 @@ use super::run::{Engine, now};
 use crate::link::{Body, Command, Event, Memory, Started, Urgency};
 use crate::records::live::Attempt;
 use crate::run_folder::RunError;
+use crate::watch::NONFINITE;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -75,7 +76,11 @@ impl Engine {
     /// Writes an event to the run's folder, then hands it to whoever listens. A full disk pauses the run: nothing is lost,
     /// and training does not go on unrecorded.
     pub(super) fn emit(&mut self, body: Body) {
-        let event = Event { body, time: now() };
+        self.emit_event(Event { body, time: now() });
+    }
+
+    /// The same of an event that has its time.
+    pub(super) fn emit_event(&mut self, event: Event) {
         let mut told = false;
         while let Err(error) = self.events.append(&event) {
             if !matches!(error, RunError::DiskFull { .. })
@@ -106,10 +111,12 @@ impl Engine {
         }
         self.note_for_people(&event);
         let edited = matches!(event.body, Body::ConfigApplied { .. });
+        let alarms = self.watch_event(&event.body);
         self.link.emit(event);
         if edited {
             self.follow_live();
         }
+        self.raise_all(alarms);
     }
 
     /// A line in `engine.log`.
@@ -134,6 +141,12 @@ impl Engine {
                     &format!("{prompt}{text}\n\n"),
                 );
             }
+            // Its own event says it.
+            Body::Alert(alert) if alert.rule == NONFINITE => {}
+            Body::Alert(alert) => log(&format!(
+                "alert {}: {}: {}",
+                alert.rule, alert.message, alert.action
+            )),
             Body::Warning { message, .. } => log(&format!("warning: {message}")),
             Body::Failed { message, .. } => log(&format!("failed: {message}")),
             Body::ConfigRejected { message, .. } => {

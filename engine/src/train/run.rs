@@ -3,9 +3,10 @@
 //! It prepares nothing (that is [`crate::setup`]) and draws nothing: it trains, obeys commands and signals at boundaries,
 //! evaluates, writes samples and checkpoints, and writes every event to the run's folder before anybody else sees it.
 
+use super::alerts::{ROLLBACKS, Wishes};
 use super::saving::Saver;
 use super::stats;
-use super::step::Trainer;
+use super::step::{Gradients, Trainer};
 use super::telemetry::Telemetry;
 use super::touch::TouchFiles;
 use crate::config::{Config, OnNonfinite};
@@ -15,11 +16,16 @@ use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
 use crate::records::live::Live;
 use crate::run_folder::{EventWriter, RunError, RunFolder};
 use crate::setup::Setup;
+use crate::watch::Watch;
+use crate::watch::hooks::Hooks;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+/// How long the end of a run waits for programs that are told of its last alert.
+const HOOKS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a run ended: what the process's exit code is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +102,9 @@ pub struct Engine {
     /// Byte of the record at which this attempt begins.
     pub(super) record_start: u64,
     pub(super) live: Live,
+    pub(super) watch: Watch,
+    pub(super) wishes: Wishes,
+    pub(super) hooks: Hooks,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -166,6 +175,9 @@ impl Engine {
             touch: TouchFiles::default(),
             record_start,
             live: Live::default(),
+            watch: Watch::default(),
+            wishes: Wishes::default(),
+            hooks: Hooks::default(),
         })
     }
 
@@ -201,6 +213,7 @@ impl Engine {
         // They read to the end.
         self.live = Live::default();
         self.link.flush();
+        self.hooks.finish(HOOKS_PATIENCE);
         ending
     }
 
@@ -257,7 +270,6 @@ impl Engine {
         let start = Instant::now();
         let data = self.next_data();
         let waited = start.elapsed().as_secs_f64();
-        let train = &self.setup.config.train;
         let statistics = due(self.setup.config.telemetry.layer_interval, step);
         let interrupt = self.interrupt.clone();
         let stop = move || interrupt.urgency() != Urgency::None;
@@ -269,16 +281,18 @@ impl Engine {
         };
         self.last_loss = gradients.loss;
         if !(gradients.loss.is_finite() && gradients.norm.is_finite()) {
-            return Ok(self.nonfinite(step, gradients.loss));
+            return Ok(self.nonfinite(&gradients, &data));
+        }
+        if let Some(end) = self.watch_loss(step, gradients.loss, &data) {
+            return Ok(end);
         }
         let config = &self.setup.config;
         let lr = config
             .schedule
-            .lr(step, config.optimizer.lr, train.max_steps);
+            .lr(step, config.optimizer.lr, config.train.max_steps);
+        let clip_norm = config.train.clip_norm;
         let own_step = step - self.optimizer_start;
-        let (update, clipped) = self
-            .trainer
-            .update(&gradients, lr, own_step, train.clip_norm);
+        let (update, clipped) = self.trainer.update(&gradients, lr, own_step, clip_norm);
         let seconds = start.elapsed().as_secs_f64();
         let tokens = (config.train.batch_size * config.data.sequence_length) as u64;
         self.step = step;
@@ -303,15 +317,17 @@ impl Engine {
             let layers = stats::layers(
                 step,
                 &names,
-                &trainer.activation_rms,
+                &trainer.statistics,
                 &trainer.params,
                 &*trainer.optimizer,
                 &update,
             );
             self.emit(Body::Layers(layers));
         }
-        self.after_step()?;
-        Ok(StepEnd::Done)
+        if !self.rollback_is_due() {
+            self.after_step()?;
+        }
+        Ok(self.settle())
     }
 
     /// Evaluation, samples and checkpoints that are due; all of them at the last step.
@@ -336,6 +352,9 @@ impl Engine {
             return Ok(());
         }
         self.owing = false;
+        if self.rollback_is_due() && !last {
+            return Ok(());
+        }
         if checkpoint {
             self.checkpoint(if last { "finished" } else { "interval" }, None)?;
         }
@@ -355,16 +374,17 @@ impl Engine {
     }
 
     /// What to do about a loss or gradient that is not finite; no weight has been touched.
-    fn nonfinite(&mut self, step: u64, loss: f64) -> StepEnd {
-        let place = if loss.is_finite() {
-            "grad_norm"
+    fn nonfinite(&mut self, gradients: &Gradients, data: &StepData) -> StepEnd {
+        let step = data.step;
+        let (place, value) = if gradients.loss.is_finite() {
+            ("grad_norm", gradients.norm)
         } else {
-            "loss"
+            ("loss", gradients.loss)
         };
         let (action, end) = match self.config().train.on_nonfinite {
             OnNonfinite::Pause => ("pause", StepEnd::Skipped),
             OnNonfinite::Skip => ("skip", StepEnd::Skipped),
-            OnNonfinite::Rollback if self.rollbacks < 3 => ("rollback", StepEnd::Rollback),
+            OnNonfinite::Rollback if self.rollbacks < ROLLBACKS => ("rollback", StepEnd::Rollback),
             OnNonfinite::Stop | OnNonfinite::Rollback => ("stop", StepEnd::Diverged),
         };
         self.emit(Body::Nonfinite {
@@ -372,6 +392,7 @@ impl Engine {
             r#where: place.to_owned(),
             action: action.to_owned(),
         });
+        self.alert_nonfinite(place, value, action, data);
         if action == "pause" {
             self.paused = true;
             self.emit(Body::Paused {
@@ -385,7 +406,7 @@ impl Engine {
 }
 
 /// How a step ended.
-enum StepEnd {
+pub(super) enum StepEnd {
     Done,
     /// A signal came between two micro-batches: nothing has changed.
     Interrupted,

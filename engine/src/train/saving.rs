@@ -11,6 +11,7 @@ use crate::link::Body;
 use crate::model::store::{Export, OptimizerSink, OptimizerSource, load_weights, source};
 use crate::run_folder::RunFolder;
 use crate::setup::Setup;
+use crate::watch::Watch;
 use std::path::PathBuf;
 
 /// What every checkpoint of a run has in common.
@@ -188,12 +189,15 @@ impl Engine {
             seed: config.run.seed,
             best_loss: self.best.map(|(loss, _)| loss),
             best_step: self.best.map_or(0, |(_, step)| step),
-            counters: vec![
+            counters: [
                 (DATA.to_owned(), fingerprint(train)),
                 (LOSS.to_owned(), self.last_loss),
                 (OWING.to_owned(), f64::from(u8::from(self.owing))),
                 (OPTIMIZER_START.to_owned(), self.optimizer_start as f64),
-            ],
+            ]
+            .into_iter()
+            .chain(self.watch.save())
+            .collect(),
             ..TrainerState::default()
         };
         let contents = Contents {
@@ -232,6 +236,7 @@ impl Engine {
         self.last_loss = counter(&state, LOSS).unwrap_or(f64::NAN);
         self.owing = counter(&state, OWING) == Some(1.0);
         self.optimizer_start = counter(&state, OPTIMIZER_START).unwrap_or(0.0) as u64;
+        self.watch = Watch::load(&state.counters);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .and_then(|_| self.correct_best())
             .map_err(|error| failed(&error))?;

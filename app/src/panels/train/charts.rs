@@ -181,6 +181,7 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
             Mark::Checkpoint => "checkpoint",
             Mark::Edit => "live edit",
             Mark::Resume => "resumed",
+            Mark::Alert => "alert",
             Mark::Nonfinite => "not finite",
         };
         notes.push(vec![
@@ -196,7 +197,7 @@ fn style_of(mark: Mark, scene: &Scene<'_>) -> Style {
     match mark {
         Mark::Eval => theme.point,
         Mark::Checkpoint => theme.good,
-        Mark::Edit | Mark::Resume => theme.warn,
+        Mark::Edit | Mark::Resume | Mark::Alert => theme.warn,
         Mark::Nonfinite => theme.bad,
     }
 }

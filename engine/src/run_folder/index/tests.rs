@@ -160,6 +160,7 @@ fn history() -> Vec<Event> {
                     gradient_rms: vec![1.0],
                     weight_rms: vec![1.0],
                     update_ratio: vec![1.0],
+                    dead_share: vec![0.0],
                 })));
             }
         }
