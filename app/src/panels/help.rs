@@ -32,7 +32,7 @@ impl Default for Help {
 const KEY_WIDTH: usize = 19;
 
 /// What the signs of charts mean.
-const SIGNS: [(&str, Text); 6] = [
+const SIGNS: [(&str, Text); 7] = [
     (
         "C E",
         Text::new("checkpoint written, evaluated", "保存检查点, 评估"),
@@ -44,6 +44,7 @@ const SIGNS: [(&str, Text); 6] = [
             "在线修改配置, 从检查点恢复",
         ),
     ),
+    ("!", Text::new("alert of a watcher", "监视规则的警报")),
     (
         "N",
         Text::new("loss or gradient was not finite", "损失或梯度非有限"),

@@ -51,7 +51,7 @@ impl Panel for Log {
             },
             PanelKey {
                 keys: &["enter"],
-                label: Text::new("to the step", "到该步"),
+                label: Text::new("to step", "到该步"),
                 help: Text::new(
                     "show the charts with the data cursor at the step of the line",
                     "在图表上把光标移到该行的步",
