@@ -7,6 +7,7 @@ use crate::checkpoint::{CheckpointError, read_trainer};
 use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
 use crate::data::Cache;
 use crate::estimate;
+use crate::infer::chat::Desk;
 use crate::link::{Body, Client, Event, Interrupt, link};
 use crate::registry::Class;
 use crate::run_folder::{
@@ -57,6 +58,8 @@ pub struct Launched {
     pub folder: PathBuf,
     /// The configuration in force at the start.
     pub config: Config,
+    /// Where a chat in this process orders a copy of the weights.
+    pub desk: Desk,
 }
 
 /// The device that `[device]` names: the CPU, the only one that this build computes on.
@@ -444,6 +447,7 @@ impl Ready {
         warnings: Vec<String>,
     ) -> Result<Launched, LaunchError> {
         let (engine, memory) = (self.engine, self.memory);
+        let desk = engine.desk();
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || guarded(engine, memory, resumed, &warnings))
@@ -455,6 +459,7 @@ impl Ready {
             thread,
             folder: self.folder,
             config: self.config,
+            desk,
         })
     }
 }

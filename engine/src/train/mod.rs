@@ -3,6 +3,7 @@
 mod boundary;
 mod edit;
 mod evaluate;
+mod look;
 mod record;
 mod rest;
 mod rewind;

@@ -9,6 +9,7 @@ use super::step::Trainer;
 use super::telemetry::Telemetry;
 use crate::config::{Config, OnNonfinite};
 use crate::data::{Loader, StepData};
+use crate::infer::chat::Desk;
 use crate::infer::session::Session;
 use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
 use crate::run_folder::{EventWriter, RunError, RunFolder};
@@ -81,6 +82,8 @@ pub struct Engine {
     /// Requests that came in while the disk was full.
     pub(super) kept_requests: VecDeque<Request>,
     pub(super) session: Option<Session>,
+    /// Where chats in this process order copies of the weights.
+    pub(super) desk: Desk,
     pub(super) telemetry: Telemetry,
     /// The next steps' data; none where the loader must begin anew.
     pub(super) loader: Option<Loader>,
@@ -149,6 +152,7 @@ impl Engine {
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
+            desk: Desk::default(),
             telemetry: Telemetry::default(),
             loader: None,
             released: false,
