@@ -18,7 +18,7 @@ use ratatui::crossterm::event::{self, Event as Input};
 use crate::chart::glyph::GlyphSet;
 use crate::keymap;
 use crate::lang::Lang;
-use crate::state::{Level, Status};
+use crate::state::{Level, Reach, Status};
 use crate::terminal::{self, Screen};
 use crate::theme::{Palette, Theme};
 use crate::view::View;
@@ -51,6 +51,8 @@ pub struct Options {
     pub signals: Signals,
     /// Events of the run's earlier attempts, oldest first, so that a resumed run shows its whole course.
     pub history: Vec<Event>,
+    /// What of the run this process reaches besides its events.
+    pub reach: Reach,
 }
 
 impl Options {
@@ -78,6 +80,7 @@ impl Options {
             },
             signals: Signals::default(),
             history: Vec::new(),
+            reach: Reach::default(),
         }
     }
 }
@@ -125,6 +128,7 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
     let mut bench = Workbench::new(view);
     bench.state.replay(&options.history);
+    bench.state.reach.clone_from(&options.reach);
     let signals = &options.signals;
     let begin = Instant::now();
     let mut drawn: Option<Instant> = None;
@@ -167,6 +171,7 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
             dirty |= heard.is_none_or(|num| num > 0);
             connected = heard.is_some();
         }
+        dirty |= bench.poll();
         for panic in terminal::take_panics() {
             bench.state.note(Level::Bad, &panic);
             dirty = true;

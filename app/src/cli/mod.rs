@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cache;
+pub mod chat;
 pub mod compare;
 pub mod doctor;
 pub mod estimate;
@@ -9,6 +10,7 @@ pub mod generate;
 pub mod metric;
 mod model;
 pub mod runs;
+mod sampling;
 pub mod score;
 pub mod show;
 pub mod tokenizer;
@@ -46,6 +48,7 @@ pub enum Command {
     /// Say what a run will need: parameters, memory, time; nothing is trained
     Estimate(estimate::Arguments),
     Generate(generate::Arguments),
+    Chat(chat::Arguments),
     Score(score::Arguments),
     Tokenizer(tokenizer::Arguments),
     Runs(runs::Arguments),
@@ -67,6 +70,7 @@ impl Command {
             Self::Train(arguments) => train::run(&arguments),
             Self::Estimate(arguments) => estimate::run(&arguments),
             Self::Generate(arguments) => generate::run(&arguments),
+            Self::Chat(arguments) => chat::run(&arguments),
             Self::Score(arguments) => score::run(&arguments),
             Self::Tokenizer(arguments) => tokenizer::run(&arguments),
             Self::Runs(arguments) => runs::run(&arguments),

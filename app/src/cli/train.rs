@@ -2,6 +2,7 @@
 
 use super::{ConfigFlags, Failure, RunsFlag};
 use crate::signals;
+use crate::state::Reach;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
 use clap::{Args, ValueEnum};
@@ -120,8 +121,13 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         client,
         thread,
         folder,
+        desk,
         ..
     } = launched?;
+    options.reach = Reach {
+        folder: Some(folder.clone()),
+        desk: Some(desk),
+    };
     if arguments.resume && ui == Ui::Tui {
         options.history = history(&folder);
     }

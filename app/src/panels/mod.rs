@@ -11,6 +11,8 @@ use crate::lang::Text;
 use crate::state::State;
 use crate::view::{Scene, View};
 
+mod attention;
+mod chat;
 mod checkpoints;
 mod config;
 mod field;
@@ -51,6 +53,12 @@ pub trait Panel {
         asked: &mut Vec<Command>,
     ) -> bool;
 
+    /// Does what waits for no key: takes what other threads have told, asks what could not be asked before. Returns whether
+    /// there is something new to draw.
+    fn poll(&mut self, _state: &State, _asked: &mut Vec<Command>) -> bool {
+        false
+    }
+
     /// Takes text that was pasted, where it has a field open.
     fn paste(&mut self, _text: &str) {}
 
@@ -69,6 +77,8 @@ pub fn all() -> Vec<Box<dyn Panel>> {
         Box::new(config::Config::default()),
         Box::new(log::Log::default()),
         Box::new(memory::Memory::default()),
+        Box::new(attention::Attention::default()),
+        Box::new(chat::Chat::default()),
         Box::new(help::Help::default()),
     ]
 }

@@ -46,7 +46,7 @@ fn screens_look_as_they_should() {
         ("6", "config"),
         ("7", "log"),
         ("8", "memory"),
-        ("9", "help"),
+        ("?", "help"),
     ] {
         bench.press(key);
         insta::assert_snapshot!(format!("screen-{name}"), text(&bench, 80, 24));

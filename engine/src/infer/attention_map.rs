@@ -182,7 +182,10 @@ mod tests {
         for sets in [
             &[][..],
             &["model.mixer.kind=\"mqa\"", "model.mixer.qk_norm=true"],
-            &["model.mixer.kind=\"mha\"", "model.position.kind=\"learned\""],
+            &[
+                "model.mixer.kind=\"mha\"",
+                "model.position.kind=\"learned\"",
+            ],
         ] {
             let (model, cpu) = (model(sets), Cpu::new(1));
             let mut params = model.init(5, Precision::F32, false);
@@ -202,7 +205,8 @@ mod tests {
                         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
                         for c in 0..d {
                             let values = row.iter().enumerate();
-                            let want: f64 = values.map(|(j, p)| p * qkv[j * cols + column + c]).sum();
+                            let want: f64 =
+                                values.map(|(j, p)| p * qkv[j * cols + column + c]).sum();
                             let got = out[(i * op.heads + head) * d + c];
                             assert!((want - got).abs() < 1e-5, "{sets:?} {layer} {head} {i}");
                         }
@@ -210,7 +214,12 @@ mod tests {
                 }
             }
             let entropies = maps.entropies();
-            assert!(entropies.iter().flatten().all(|h| *h > 0.0 && *h < 8f64.ln()));
+            assert!(
+                entropies
+                    .iter()
+                    .flatten()
+                    .all(|h| *h > 0.0 && *h < 8f64.ln())
+            );
         }
     }
 

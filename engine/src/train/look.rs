@@ -77,7 +77,11 @@ impl Engine {
             layer,
             head,
             rows: rows.map(|row| thousandths(&row[skipped..])).collect(),
-            entropies: maps.entropies().iter().map(|row| thousandths(row)).collect(),
+            entropies: maps
+                .entropies()
+                .iter()
+                .map(|row| thousandths(row))
+                .collect(),
         };
         let numbers = map.rows.iter().chain(&map.entropies).flatten();
         if numbers.into_iter().all(|x| x.is_finite()) {
@@ -110,7 +114,7 @@ impl Engine {
         let need = Need::of(&model, precision, order.context, &cpu);
         need.check().map_err(|error: NoRoom| error.to_string())?;
         let mut params = Params::new(model.specs().clone(), precision, false);
-        params.copy_from(&trainer.params);
+        params.values_mut().copy_from_slice(trainer.params.values());
         let loaded = Loaded {
             model,
             params,

@@ -143,9 +143,9 @@ impl Drop for Partner {
 
 /// Lowers the priority of this thread, and of those that it starts.
 fn be_modest() {
-    // Elsewhere the call would mean the whole process, training included.
+    // Elsewhere the call would mean the whole process, training included. A system that refuses leaves the thread as it is.
     #[cfg(target_os = "linux")]
-    drop(rustix::process::setpriority_process(None, NICENESS));
+    let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
 fn open(source: Source, context: usize) -> Result<(Chat, Ready), String> {
