@@ -3,6 +3,8 @@
 
 #[path = "commands/bench.rs"]
 mod bench;
+#[path = "commands/chat.rs"]
+mod chat;
 #[path = "commands/model.rs"]
 mod model;
 #[path = "commands/refusals.rs"]

@@ -5,7 +5,7 @@ mod running;
 use engine::infer::chat::{CONTEXT, Order, Partner, Source, Told};
 use engine::infer::generate::Writing;
 use engine::infer::sample::SamplerConfig;
-use engine::link::{Attention, Body, Command};
+use engine::link::{Attention, Body, Command, Urgency};
 use running::{Running, losses, start};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -116,6 +116,8 @@ fn maps_copies_and_chats_leave_training_the_same_bits() {
     let path = written.message.trim_end_matches(" is written");
     let checkpoint = run.folder.join(path);
     assert!(checkpoint.is_dir(), "{}", written.message);
+    // Statistics are taken between two steps too.
+    run.set("telemetry.layer_interval", "7");
     run.obeys(Command::Resume);
     run.wait_for_step(30);
     // While it trains on: the chat still has the weights of its own step, which are those of the checkpoint.
@@ -129,7 +131,7 @@ fn maps_copies_and_chats_leave_training_the_same_bits() {
     run.wait_for_step(60);
     let (later, _) = chat(&mut run);
     assert!(later > step);
-    run.obeys(Command::Stop { checkpoint: false });
+    run.interrupt.raise(Urgency::Stop);
     let folder = run.folder.clone();
     run.end();
     let mut looked = losses(&folder);

@@ -152,7 +152,7 @@ mod tests {
     fn model(sets: &[&str]) -> Model {
         let text = "data = { source = \"storybook\", sequence_length = 16 }\noptimizer.lr = 1.0\n\
             train = { batch_size = 1, max_steps = 1 }\n\
-            model = { layers = 2, dim = 24, heads = 4, kv_heads = 2, ffn = { hidden = 16 } }\n";
+            model = { layers = 2, dim = 24, heads = 4, ffn = { hidden = 16 } }\n";
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         let config = Config::parse(None, text, &sets).expect("a valid configuration");
         Model::new(&config.model, 11)
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn probabilities_times_values_are_the_output_of_attention() {
         for sets in [
-            &[][..],
+            &["model.kv_heads=2"][..],
             &["model.mixer.kind=\"mqa\"", "model.mixer.qk_norm=true"],
             &[
                 "model.mixer.kind=\"mha\"",

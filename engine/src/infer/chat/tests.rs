@@ -182,7 +182,8 @@ fn what_outgrows_the_context_is_cut_from_the_left_and_told() {
 #[test]
 fn what_does_not_fit_is_refused_before_it_is_taken() {
     let cpu = Cpu::new(1);
-    let huge = loaded(&["model.max_positions=1099511627776"], &[END]);
+    let mut huge = loaded(&[], &[END]);
+    huge.model.config.max_positions = 1 << 40;
     let need = Need::of(&huge.model, Precision::F32, 1 << 40, &cpu);
     assert!(
         need.caches > 1 << 46 && need.total() > need.caches,
