@@ -3,6 +3,8 @@
 
 #[path = "commands/bench.rs"]
 mod bench;
+#[path = "commands/chat.rs"]
+mod chat;
 #[path = "commands/export.rs"]
 mod export;
 #[path = "commands/model.rs"]

@@ -124,6 +124,8 @@ pub fn pending(word: &str) -> Text {
         "rollback" => Text::new("going back...", "正在回退..."),
         "stop" => Text::new("stopping...", "正在停止..."),
         "set" => Text::new("changing a key...", "正在修改配置..."),
+        "attention" => Text::new("looking...", "正在查看..."),
+        "weights" => Text::new("copying the weights...", "正在复制权重..."),
         "profile" => Text::new("timing steps...", "正在测量..."),
         "reload" => Text::new("reading the file again...", "正在重读配置..."),
         _ => Text::new("asking...", "正在请求..."),

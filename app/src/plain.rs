@@ -125,7 +125,11 @@ impl Plain {
                     text::duration(*seconds)
                 )
             }
-            Body::Layers(_) | Body::System(_) | Body::Profile(_) | Body::Plan(_) => return None,
+            Body::Layers(_)
+            | Body::System(_)
+            | Body::Attention(_)
+            | Body::Profile(_)
+            | Body::Plan(_) => return None,
         };
         Some(text::escape(&line))
     }

@@ -5,8 +5,10 @@
 //! same fold serves a live run, an attached one and the replay of an old one.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
-use engine::link::{Command, ConfigValue, Eval, Planned, Profiled, Started, System};
+use engine::infer::chat::Desk;
+use engine::link::{Attention, Command, ConfigValue, Eval, Planned, Profiled, Started, System};
 
 use crate::chart::ema::Ema;
 use crate::chart::series::{Series, Track};
@@ -219,6 +221,15 @@ pub struct Parent {
     pub loss: Series,
 }
 
+/// What of the run this process reaches besides its events: told once, when the screen opens.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// The run's folder, where its checkpoints can be read.
+    pub folder: Option<PathBuf>,
+    /// Where copies of the weights are ordered, where the engine is in this process.
+    pub desk: Option<Desk>,
+}
+
 /// The run; see the module's page.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -252,6 +263,10 @@ pub struct State {
     pub samples: VecDeque<Sample>,
     /// How the machine was doing, the last looks in order.
     pub system: VecDeque<System>,
+    /// Where the tokens of a prompt looked, when that was last asked.
+    pub attention: Option<Box<Attention>>,
+    /// What of the run this process reaches besides its events.
+    pub reach: Reach,
     /// Where the time of a step went, when it was last taken.
     pub profile: Option<Box<Profiled>>,
     /// What the memory of a step is alive for.
@@ -299,6 +314,8 @@ impl State {
             layers: LayerHistory::default(),
             samples: VecDeque::new(),
             system: VecDeque::new(),
+            attention: None,
+            reach: Reach::default(),
             profile: None,
             plan: None,
             checkpoints: Vec::new(),

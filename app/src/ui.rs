@@ -22,7 +22,7 @@ use crate::errand::Errands;
 use crate::keymap;
 use crate::lang::Lang;
 use crate::seat::Seat;
-use crate::state::{History, Level, Parent, Status};
+use crate::state::{History, Level, Parent, Reach, Status};
 use crate::terminal::{self, Screen};
 use crate::theme::{Palette, Theme};
 use crate::view::View;
@@ -63,6 +63,8 @@ pub struct Options {
     pub seat: Seat,
     /// Number of its first request: the engine tells requests apart by it, wherever they come from.
     pub first_id: u64,
+    /// What of the run this process reaches besides its events.
+    pub reach: Reach,
 }
 
 impl Options {
@@ -94,6 +96,7 @@ impl Options {
             parent: None,
             seat: Seat::Own,
             first_id: 1,
+            reach: Reach::default(),
         }
     }
 }
@@ -148,6 +151,7 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     } else {
         bench.state.catch_up(&options.history);
     }
+    bench.state.reach.clone_from(&options.reach);
     let signals = &options.signals;
     let begin = Instant::now();
     let mut drawn: Option<Instant> = None;
@@ -196,6 +200,7 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
             bench.deliver(&news);
             dirty = true;
         }
+        dirty |= bench.poll();
         for panic in terminal::take_panics() {
             bench.state.note(Level::Bad, &panic);
             dirty = true;

@@ -162,6 +162,19 @@ impl Workbench {
         }
     }
 
+    /// Lets every screen do what waits for no key. Returns whether there is something new to draw.
+    pub fn poll(&mut self) -> bool {
+        let mut asked = Vec::new();
+        let mut news = false;
+        for panel in &mut self.panels {
+            news |= panel.poll(&self.state, &mut asked);
+        }
+        for command in asked {
+            self.ask(command);
+        }
+        news
+    }
+
     fn choose(&mut self, choice: Choice) {
         match choice {
             Choice::Stop => self.stop(true),

@@ -8,6 +8,7 @@ use crate::checkpoint::{CheckpointError, read_trainer};
 use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
 use crate::data::Cache;
 use crate::estimate;
+use crate::infer::chat::Desk;
 #[cfg(unix)]
 use crate::link::socket::Server;
 use crate::link::{Body, Client, Event, Interrupt, link};
@@ -63,6 +64,8 @@ pub struct Launched {
     pub folder: PathBuf,
     /// The configuration in force at the start.
     pub config: Config,
+    /// Where a chat in this process orders a copy of the weights.
+    pub desk: Desk,
 }
 
 /// The device that `[device]` names: the CPU, the only one that this build computes on.
@@ -453,6 +456,7 @@ impl Ready {
         mut warnings: Vec<String>,
     ) -> Result<Launched, LaunchError> {
         let (engine, memory) = (self.engine, self.memory);
+        let desk = engine.desk();
         #[cfg(unix)]
         let server = Server::start(&self.folder, self.client.requests.clone())
             .inspect_err(|error| {
@@ -479,6 +483,7 @@ impl Ready {
             thread,
             folder: self.folder,
             config: self.config,
+            desk,
         })
     }
 }

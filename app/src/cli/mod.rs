@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod bench;
 pub mod cache;
+pub mod chat;
 pub mod compare;
 #[cfg(unix)]
 pub mod ctl;
@@ -17,6 +18,7 @@ pub mod generate;
 pub mod metric;
 mod model;
 pub mod runs;
+mod sampling;
 pub mod score;
 mod screen;
 pub mod show;
@@ -61,6 +63,7 @@ pub enum Command {
     /// Say what a run will need: parameters, memory, time; nothing is trained
     Estimate(estimate::Arguments),
     Generate(generate::Arguments),
+    Chat(chat::Arguments),
     Score(score::Arguments),
     Tokenizer(tokenizer::Arguments),
     Fork(fork::Arguments),
@@ -89,6 +92,7 @@ impl Command {
             Self::Ctl(arguments) => ctl::run(&arguments),
             Self::Estimate(arguments) => estimate::run(&arguments),
             Self::Generate(arguments) => generate::run(&arguments),
+            Self::Chat(arguments) => chat::run(&arguments),
             Self::Score(arguments) => score::run(&arguments),
             Self::Tokenizer(arguments) => tokenizer::run(&arguments),
             Self::Fork(arguments) => fork::run(&arguments),

@@ -103,6 +103,7 @@ pub fn follow(
             let history = &options.history;
             let tail = Tail::open_at(folder, history.end, history.is_over())?;
             let last = history.index.as_ref().and_then(|index| index.last_step());
+            options.reach.folder = Some(folder.to_owned());
             (options.seat, options.first_id) = (seat, first_id);
             let client = remote::client(tail, last.unwrap_or(0), ask)
                 .map_err(|error| failed("threads", error))?;

@@ -6,7 +6,7 @@ use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
 use crate::ancestry;
 use crate::signals;
-use crate::state::History;
+use crate::state::{History, Reach};
 use crate::ui::{self, Outcome};
 use crate::watch_file;
 use clap::Args;
@@ -115,8 +115,13 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         client,
         thread,
         folder,
+        desk,
         ..
     } = launched?;
+    options.reach = Reach {
+        folder: Some(folder.clone()),
+        desk: Some(desk),
+    };
     if ui == Ui::Tui {
         if arguments.resume {
             // A record that cannot be read is shown as none.

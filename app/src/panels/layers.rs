@@ -261,7 +261,8 @@ fn heat(value: f32, range: Option<(f32, f32)>, view: &View) -> (char, Style) {
     shade(f64::from(place), view)
 }
 
-fn shade(place: f64, view: &View) -> (char, Style) {
+/// How a place between 0 and 1 looks.
+pub(super) fn shade(place: f64, view: &View) -> (char, Style) {
     let theme = &view.theme;
     let of = |num: usize| ((place * num as f64) as usize).min(num.saturating_sub(1));
     if theme.heat.is_empty() || view.glyphs == crate::chart::glyph::GlyphSet::Ascii {
@@ -275,7 +276,8 @@ fn shade(place: f64, view: &View) -> (char, Style) {
     }
 }
 
-fn legend(view: &View) -> Vec<(String, Style)> {
+/// All looks from low to high.
+pub(super) fn legend(view: &View) -> Vec<(String, Style)> {
     let cells = (0..12).map(|i| shade((f64::from(i) + 0.5) / 12.0, view));
     cells
         .map(|(symbol, style)| (symbol.to_string(), style))

@@ -14,6 +14,8 @@ use crate::lang::{self, Text};
 use crate::state::State;
 use crate::view::{Scene, View};
 
+mod attention;
+mod chat;
 mod checkpoints;
 mod config;
 mod field;
@@ -54,6 +56,12 @@ pub trait Panel {
         view: &mut View,
         asked: &mut Vec<Command>,
     ) -> bool;
+
+    /// Does what waits for no key: takes what other threads have told, asks what could not be asked before. Returns whether
+    /// there is something new to draw.
+    fn poll(&mut self, _state: &State, _asked: &mut Vec<Command>) -> bool {
+        false
+    }
 
     /// Takes text that was pasted, where it has a field open.
     fn paste(&mut self, _text: &str) {}
@@ -105,6 +113,8 @@ pub fn all() -> Vec<Box<dyn Panel>> {
         Box::new(log::Log::default()),
         Box::new(runs::Runs::default()),
         Box::new(memory::Memory::default()),
+        Box::new(attention::Attention::default()),
+        Box::new(chat::Chat::default()),
         Box::new(help::Help::default()),
     ]
 }

@@ -23,6 +23,10 @@ impl State {
                 }
                 self.system.push_back((**system).clone());
             }
+            Body::Attention(attention) => {
+                self.answered("attention");
+                self.attention = Some(attention.clone());
+            }
             Body::Profile(profile) => {
                 self.answered("profile");
                 self.profile = Some(profile.clone());
@@ -168,7 +172,9 @@ impl State {
                         | ("eval", Some("eval"))
                         | ("set" | "reload", Some("config"))
                 );
-                if !said {
+                // A map that is on show needs no line.
+                let shown = command == "attention" && !refused;
+                if !said && !shown {
                     let (level, tag) = match refused {
                         true => (Level::Warn, "refused"),
                         false => (Level::Info, "reply"),

@@ -1,6 +1,6 @@
 //! Events: what happened in a run, as lines of JSON.
 
-use super::{Planned, Profiled, System, number, numbers};
+use super::{Attention, Planned, Profiled, System, number, numbers};
 use serde::{Deserialize, Serialize};
 
 /// Version of the event schema, in every `started` event.
@@ -46,6 +46,8 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         readable: Option<f64>,
     },
+    /// Where the tokens of a prompt look.
+    Attention(Box<Attention>),
     /// A checkpoint is on the disk, complete and verified.
     Checkpoint {
         /// After this step.
@@ -202,6 +204,9 @@ pub struct Started {
     pub layers: Vec<String>,
     /// Memory by kind.
     pub memory: Memory,
+    /// Bytes that a chat with this model would add ([`crate::infer::chat::Need`]).
+    #[serde(default)]
+    pub chat_bytes: u64,
     /// Every configuration key with its value in force and its class, for screens.
     #[serde(default)]
     pub config: Vec<ConfigValue>,

@@ -353,6 +353,7 @@ impl EventReader {
             Body::Step(step) => step.step,
             Body::Layers(layers) => layers.step,
             Body::Eval(eval) => eval.step,
+            Body::Attention(attention) => attention.step,
             Body::Sample { step, .. } | Body::Checkpoint { step, .. } => *step,
             _ => return false,
         };

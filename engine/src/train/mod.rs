@@ -4,6 +4,7 @@ mod alerts;
 mod boundary;
 mod edit;
 mod evaluate;
+mod look;
 mod record;
 mod rest;
 mod rewind;

@@ -40,6 +40,7 @@ impl Engine {
             bytes_per_token,
             layers: self.trainer.model.layer_names(),
             memory,
+            chat_bytes: crate::estimate::chat(&self.trainer.model, self.trainer.precision()),
             config: config.effective(),
         };
         self.emit(Body::Started(Box::new(started)));

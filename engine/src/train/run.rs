@@ -11,6 +11,7 @@ use super::telemetry::Telemetry;
 use super::touch::TouchFiles;
 use crate::config::{Config, OnNonfinite};
 use crate::data::{Loader, StepData};
+use crate::infer::chat::Desk;
 use crate::infer::session::Session;
 use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
 use crate::records::live::Live;
@@ -91,6 +92,8 @@ pub struct Engine {
     /// Requests that came in while the disk was full.
     pub(super) kept_requests: VecDeque<Request>,
     pub(super) session: Option<Session>,
+    /// Where chats in this process order copies of the weights.
+    pub(super) desk: Desk,
     pub(super) telemetry: Telemetry,
     /// The next steps' data; none where the loader must begin anew.
     pub(super) loader: Option<Loader>,
@@ -168,6 +171,7 @@ impl Engine {
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
+            desk: Desk::default(),
             telemetry: Telemetry::default(),
             loader: None,
             released: false,
