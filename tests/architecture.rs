@@ -177,7 +177,6 @@ fn may_be_unsafe(path: &str) -> bool {
         "kernels/src/cpu/",
         "kernels/src/gpu/",
         "kernels/src/arena/",
-        "kernels/examples/",
         "kernels/tests/",
     ]) || ["kernels/src/file_map.rs", "engine/src/tape/run.rs"].contains(&path)
         || in_kernel("ops/")

@@ -67,6 +67,14 @@ fn ctl_asks_for_every_word_and_says_what_came_of_it() {
     let path = written.strip_suffix(" is written").expect("a path");
     let tag = fs::read_to_string(place.run_path("r", path).join("tag")).expect("a tag");
     assert_eq!(tag.trim(), "mine");
+    ctl(0, &["rollback", "--lr-scale", "0.5"]);
+    let back = place.wait_for(&mut process, "r", "resumed", |_| true);
+    assert_eq!(back["path"].as_str(), Some(path));
+    assert_eq!(ctl(0, &["profile"]), "the next steps are timed\n");
+    place.wait_for(&mut process, "r", "profile", |event| {
+        event["step"].as_u64() > back["step"].as_u64()
+    });
+    ctl(0, &["set", "schedule.lr_scale=1.0"]);
     assert_eq!(ctl(0, &["eval"]), "evaluated\n");
     assert_eq!(ctl(0, &["sample"]), "sampled\n");
     assert_eq!((count(&place, "eval"), count(&place, "sample")), (1, 1));
@@ -89,7 +97,7 @@ fn ctl_asks_for_every_word_and_says_what_came_of_it() {
         .filter(|event| event["event"] == "reply")
         .map(|event| event["id"].as_u64().expect("a number"))
         .collect();
-    assert_eq!(ids.len(), 13);
+    assert_eq!(ids.len(), 16);
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
 
     let refusal = place.expect(2, &["ctl", "r", "pause"]);

@@ -3,6 +3,10 @@
 
 #[path = "commands/bench.rs"]
 mod bench;
+#[path = "commands/chat.rs"]
+mod chat;
+#[path = "commands/export.rs"]
+mod export;
 #[path = "commands/model.rs"]
 mod model;
 #[path = "commands/refusals.rs"]
@@ -134,7 +138,7 @@ fn fixture(name: &str) -> PathBuf {
 #[test]
 fn every_command_teaches_with_an_example() {
     let place = Place::new();
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 23] = [
         &["train"],
         &["estimate"],
         &["generate"],
@@ -148,6 +152,7 @@ fn every_command_teaches_with_an_example() {
         &["show"],
         &["metric"],
         &["compare"],
+        &["export"],
         &["doctor"],
         &["bench"],
         &["bench", "machine"],

@@ -383,7 +383,7 @@ fn a_finished_run_is_finished_once() {
     place.expect(0, &["train", "--run", "r", "--resume", "--ui", "none"]);
     let after = place.events("r");
     let new: Vec<_> = after[before.len()..].iter().map(|e| &e["event"]).collect();
-    assert_eq!(new, ["started", "resumed", "finished"]);
+    assert_eq!(new, ["started", "resumed", "plan", "finished"]);
     let (first, second) = (before.last(), after.last());
     let loss = |event: Option<&serde_json::Value>| event.expect("finished")["loss"].clone();
     assert_eq!(loss(first), loss(second));

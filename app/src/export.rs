@@ -12,7 +12,7 @@ const HEAD: &str = "step,tokens,loss,lr,grad_norm,tokens_per_second,step_seconds
 
 fn row(state: &State, row: usize, out: &mut String) {
     let track = &state.track;
-    let _ = write!(out, "{},{}", track.steps()[row], track.tokens()[row]);
+    let _ = write!(out, "{},{}", track.step(row), track.tokens(row));
     for metric in [
         &state.loss,
         &state.lr,
@@ -20,7 +20,7 @@ fn row(state: &State, row: usize, out: &mut String) {
         &state.speed,
         &state.step_seconds,
     ] {
-        match metric.series.values().get(row) {
+        match metric.series.at(row) {
             Some(value) => {
                 let _ = write!(out, ",{value}");
             }
@@ -51,17 +51,15 @@ pub fn at_cursor(scene: &Scene<'_>) -> Result<String, String> {
 /// If there are none, or more than a terminal takes.
 pub fn visible(scene: &Scene<'_>) -> Result<String, String> {
     let (state, view) = (scene.state, scene.view);
-    let (lo, hi) = view.window(&state.track);
-    let rows = (0..state.track.len()).filter(|&row| {
-        let x = state.track.x(row, view.unit);
-        (lo..=hi).contains(&x)
-    });
-    let rows: Vec<usize> = rows.collect();
+    let track = &state.track;
+    let (lo, hi) = view.window(track);
+    let end = (track.rows_before(hi, view.unit) + 1).min(track.len());
+    let rows = track.rows_before(lo, view.unit)..end;
     if rows.is_empty() {
         return Err("there is nothing to copy yet".to_owned());
     }
     let mut out = HEAD.to_owned();
-    for &at in &rows {
+    for at in rows.clone() {
         row(state, at, &mut out);
         if out.len() > MOST {
             return Err(format!(

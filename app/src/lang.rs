@@ -102,6 +102,10 @@ pub const NO_CHECKPOINTS: Text = Text::new(
 );
 /// In place of an empty configuration.
 pub const NO_CONFIG: Text = Text::new("waiting for the engine", "等待引擎");
+/// Before the step that a screen of the past shows.
+pub const AT_STEP: Text = Text::new("at step", "位于步");
+/// How to leave it.
+pub const BACK_TO_NOW: Text = Text::new("Esc goes back to now", "Esc 回到现在");
 /// In place of an empty log.
 pub const NO_LOG: Text = Text::new("nothing has happened yet", "尚无事件");
 /// In place of the machine's figures.
@@ -131,6 +135,8 @@ pub fn pending(word: &str) -> Text {
         "rollback" => Text::new("going back...", "正在回退..."),
         "stop" => Text::new("stopping...", "正在停止..."),
         "set" => Text::new("changing a key...", "正在修改配置..."),
+        "attention" => Text::new("looking...", "正在查看..."),
+        "weights" => Text::new("copying the weights...", "正在复制权重..."),
         "profile" => Text::new("timing steps...", "正在测量..."),
         "reload" => Text::new("reading the file again...", "正在重读配置..."),
         _ => Text::new("asking...", "正在请求..."),

@@ -4,12 +4,15 @@
 //! of [`engine::link`].
 
 mod actions;
+mod ancestry;
 mod bars;
+mod book;
 mod chart;
 mod cli;
 mod command_line;
 mod config_file;
 mod edit;
+mod errand;
 mod export;
 mod keymap;
 mod lang;

@@ -82,9 +82,8 @@ impl Workbench {
             return;
         }
         if key.is_empty() {
-            let place = self.panels[self.current].place();
             // A row that was chosen already is opened.
-            if place.and_then(|place| place.click(mouse.at)) == Some(true) {
+            if self.panels[self.current].click(mouse.at, state, &self.view) == Some(true) {
                 self.offer("enter");
             }
         } else {

@@ -2,6 +2,7 @@
 
 use crate::text;
 use engine::link::{Body, Event};
+use engine::watch::NONFINITE;
 
 /// Turns events into lines.
 #[derive(Debug, Default)]
@@ -106,6 +107,11 @@ impl Plain {
                 r#where: what,
                 action,
             } => format!("{what} of step {step} is not finite: {action}"),
+            // The event of its own has said it.
+            Body::Alert(alert) if alert.rule == NONFINITE => return None,
+            Body::Alert(alert) => {
+                format!("alert {}: {}: {}", alert.rule, alert.message, alert.action)
+            }
             Body::Warning { message, .. } => format!("warning: {message}"),
             Body::Failed { message, .. } => format!("failed: {message}"),
             Body::Finished {
@@ -119,7 +125,11 @@ impl Plain {
                     text::duration(*seconds)
                 )
             }
-            Body::Layers(_) | Body::System(_) | Body::Profile(_) | Body::Plan(_) => return None,
+            Body::Layers(_)
+            | Body::System(_)
+            | Body::Attention(_)
+            | Body::Profile(_)
+            | Body::Plan(_) => return None,
         };
         Some(text::escape(&line))
     }

@@ -18,30 +18,21 @@ const REQUESTS: usize = 64;
 /// How long the follower waits at a time.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// The events that are written so far, whatever attempt they are of. Lines that are no event (of a newer program, or
-/// damaged) are passed over.
-pub fn history(tail: &mut Tail) -> Vec<Event> {
-    std::iter::from_fn(|| tail.poll())
-        .filter_map(|line| serde_json::from_str(&line).ok())
-        .collect()
-}
-
-/// Follows a record, of which `history` has been read, and hands requests to `ask`, each in a thread. The events end with
+/// Follows a record, of which all up to `last_step` has been read, and hands requests to `ask`, each in a thread. The events end with
 /// the run; a request that `ask` does not take is answered with a refusal that says why.
 ///
 /// # Errors
 /// If the system gives no thread.
 pub fn client(
     mut tail: Tail,
-    history: &[Event],
+    last_step: u64,
     mut ask: impl FnMut(Request) -> Result<(), String> + Send + 'static,
 ) -> io::Result<Client> {
     let (requests, asked) = sync_channel::<Request>(REQUESTS);
     let (sender, events) = sync_channel(EVENTS);
     // The channel ends with the record: whoever refuses holds no end of it for longer than a moment.
     let open: Arc<Mutex<Option<SyncSender<Event>>>> = Arc::new(Mutex::new(Some(sender.clone())));
-    let known = history.iter().rev().find_map(step);
-    let last_step = Arc::new(AtomicU64::new(known.unwrap_or(0)));
+    let last_step = Arc::new(AtomicU64::new(last_step));
     let (to, at) = (Arc::clone(&open), Arc::clone(&last_step));
     std::thread::Builder::new()
         .name("record".to_owned())
@@ -118,15 +109,15 @@ mod tests {
             time: now(),
         };
         writer.append(&event(1)).unwrap();
-        let mut tail = Tail::open(&path).unwrap();
-        let before = history(&mut tail);
-        assert_eq!(before.len(), 1);
-        assert_eq!(before[0].body, event(1).body);
+        let before = crate::state::History::read(&path).unwrap();
+        assert_eq!(before.events.len(), 1);
+        assert_eq!(before.events[0].body, event(1).body);
+        let tail = Tail::open_at(&path, before.end, before.is_over()).unwrap();
         let ask = |request: Request| match request.command {
             Command::Eval => Ok(()),
             _ => Err("not today".to_owned()),
         };
-        let Client { requests, events } = client(tail, &before, ask).unwrap();
+        let Client { requests, events } = client(tail, 1, ask).unwrap();
         let patience = Duration::from_secs(20);
         writer.append(&event(2)).unwrap();
         let heard = events.recv_timeout(patience).unwrap();

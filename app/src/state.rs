@@ -5,17 +5,24 @@
 //! same fold serves a live run, an attached one and the replay of an old one.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
-use engine::link::{Change, Command, ConfigValue, Eval, Planned, Profiled, Started, System};
+use engine::infer::chat::Desk;
+use engine::link::{
+    Attention, Change, Command, ConfigValue, Eval, Planned, Profiled, Started, System,
+};
 
 use crate::chart::ema::Ema;
 use crate::chart::series::{Series, Track};
 
 mod fold;
+mod history;
 mod layers;
+pub mod past;
 #[cfg(test)]
 mod tests;
 
+pub use history::History;
 pub use layers::{LayerHistory, Quantity};
 
 /// Lines that the log keeps; the run's folder has them all.
@@ -80,7 +87,7 @@ impl Metric {
     }
 
     fn smooth(&mut self, beta: f64) {
-        self.ema = Ema::over(beta, self.series.values());
+        self.ema = Ema::over(beta, &self.series);
     }
 }
 
@@ -95,17 +102,20 @@ pub enum Mark {
     Edit,
     /// The run went on from a checkpoint.
     Resume,
+    /// A watcher found something wrong.
+    Alert,
     /// A loss or gradient was not finite.
     Nonfinite,
 }
 
 impl Mark {
     /// All marks, the weightier later: where several share a column the last shows.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Eval,
         Self::Checkpoint,
         Self::Edit,
         Self::Resume,
+        Self::Alert,
         Self::Nonfinite,
     ];
 
@@ -116,6 +126,7 @@ impl Mark {
             Self::Checkpoint => 'C',
             Self::Edit => 'L',
             Self::Resume => 'R',
+            Self::Alert => '!',
             Self::Nonfinite => 'N',
         }
     }
@@ -212,6 +223,28 @@ pub struct Version {
     pub changes: Vec<Change>,
 }
 
+/// The run that a fork comes from, as far as its screen shows it.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// Its name.
+    pub name: String,
+    /// The step that the fork went on from.
+    pub step: u64,
+    /// Coordinates of its rows, those behind the fork included.
+    pub track: Track,
+    /// Its training loss.
+    pub loss: Series,
+}
+
+/// What of the run this process reaches besides its events: told once, when the screen opens.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// The run's folder, where its checkpoints can be read.
+    pub folder: Option<PathBuf>,
+    /// Where copies of the weights are ordered, where the engine is in this process.
+    pub desk: Option<Desk>,
+}
+
 /// The run; see the module's page.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -245,6 +278,10 @@ pub struct State {
     pub samples: VecDeque<Sample>,
     /// How the machine was doing, the last looks in order.
     pub system: VecDeque<System>,
+    /// Where the tokens of a prompt looked, when that was last asked.
+    pub attention: Option<Box<Attention>>,
+    /// What of the run this process reaches besides its events.
+    pub reach: Reach,
     /// Where the time of a step went, when it was last taken.
     pub profile: Option<Box<Profiled>>,
     /// What the memory of a step is alive for.
@@ -257,6 +294,10 @@ pub struct State {
     pub config_version: u32,
     /// The live edits so far, in order.
     pub versions: Vec<Version>,
+    /// The configurations that came into force one after the other.
+    pub configs: past::Configs,
+    /// The parent, of a fork.
+    pub parent: Option<Parent>,
     /// The last edit, where it was refused.
     pub rejected: Option<Rejected>,
     /// Events to mark below the charts, by step.
@@ -290,12 +331,16 @@ impl State {
             layers: LayerHistory::default(),
             samples: VecDeque::new(),
             system: VecDeque::new(),
+            attention: None,
+            reach: Reach::default(),
             profile: None,
             plan: None,
             checkpoints: Vec::new(),
             config: Vec::new(),
             config_version: 0,
             versions: Vec::new(),
+            configs: past::Configs::default(),
+            parent: None,
             rejected: None,
             marks: Vec::new(),
             log: VecDeque::new(),
@@ -315,12 +360,14 @@ impl State {
     /// Last step done.
     pub fn step(&self) -> u64 {
         let head = self.started.as_ref().map_or(0, |s| s.step);
-        self.track.steps().last().map_or(head, |s| *s.max(&head))
+        self.track.last_step().map_or(head, |s| s.max(head))
     }
 
     /// Tokens trained on so far.
     pub fn tokens(&self) -> u64 {
-        self.track.tokens().last().copied().unwrap_or(0)
+        self.track
+            .last_row()
+            .map_or(0, |row| self.track.tokens(row))
     }
 
     /// Where training ends, if it is known.

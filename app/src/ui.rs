@@ -7,24 +7,26 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::link::{Client, Event, Interrupt, Urgency};
+use engine::link::{Client, Interrupt, Urgency};
 use ratatui::crossterm::event::{self, Event as Input};
 
 use crate::actions::Refused;
 use crate::chart::glyph::GlyphSet;
 use crate::config_file;
+use crate::errand::Errands;
 use crate::export;
 use crate::keymap::{self, Keymap};
 use crate::lang::Lang;
 use crate::mouse;
 use crate::seat::Seat;
-use crate::state::{Level, Status};
+use crate::state::{History, Level, Parent, Reach, Status};
 use crate::terminal::{self, Screen};
 use crate::theme::{Palette, Theme};
 use crate::view::View;
@@ -61,12 +63,18 @@ pub struct Options {
     pub file: Option<config_file::File>,
     /// Flags that signal handlers set.
     pub signals: Signals,
-    /// Events of the run so far, oldest first: its earlier attempts where the screen is the engine's own, else its record.
-    pub history: Vec<Event>,
+    /// What is recorded of the run so far: by its earlier attempts where the screen is the engine's own, else by all.
+    pub history: History,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Of a fork, the course of its parent.
+    pub parent: Option<Parent>,
     /// What the screen is to the run.
     pub seat: Seat,
     /// Number of its first request: the engine tells requests apart by it, wherever they come from.
     pub first_id: u64,
+    /// What of the run this process reaches besides its events.
+    pub reach: Reach,
 }
 
 impl Options {
@@ -96,9 +104,12 @@ impl Options {
             mouse: true,
             file: None,
             signals: Signals::default(),
-            history: Vec::new(),
+            history: History::default(),
+            folder: PathBuf::new(),
+            parent: None,
             seat: Seat::Own,
             first_id: 1,
+            reach: Reach::default(),
         }
     }
 }
@@ -149,11 +160,14 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     (bench.seat, bench.next_id) = (options.seat, options.first_id);
     bench.mouse = options.mouse;
     bench.file = options.file.as_ref().map(|file| file.path().to_owned());
+    bench.state.parent.clone_from(&options.parent);
+    let errands = Errands::start(&options.folder)?;
     if options.seat == Seat::Own {
-        bench.state.replay(&options.history);
+        bench.state.recall(&options.history);
     } else {
-        options.history.iter().for_each(|event| bench.hear(event));
+        bench.state.catch_up(&options.history);
     }
+    bench.state.reach.clone_from(&options.reach);
     let signals = &options.signals;
     let begin = Instant::now();
     let mut drawn: Option<Instant> = None;
@@ -203,6 +217,13 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
             dirty |= heard.is_none_or(|num| num > 0);
             connected = heard.is_some();
         }
+        bench.tick();
+        errands.send(bench.errands.drain(..));
+        for news in errands.news() {
+            bench.deliver(&news);
+            dirty = true;
+        }
+        dirty |= bench.poll();
         for panic in terminal::take_panics() {
             bench.state.note(Level::Bad, &panic);
             dirty = true;

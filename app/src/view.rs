@@ -43,6 +43,8 @@ pub struct View {
     pub keys: Arc<Keymap>,
     /// A line that a panel asks for with the key that it takes.
     pub wish: Option<String>,
+    /// Whether a panel asks for the first screen, where the cursor is seen.
+    pub to_charts: bool,
 }
 
 impl View {
@@ -60,6 +62,7 @@ impl View {
             pinned: None,
             keys: Arc::default(),
             wish: None,
+            to_charts: false,
         }
     }
 
@@ -98,22 +101,23 @@ impl View {
         self.pinned = None;
     }
 
-    /// Puts the data cursor on the step at `share` of the window's width; the window stays.
-    pub fn point_at(&mut self, share: f64, track: &Track) {
+    /// The step at `share` of the window's width.
+    fn step_at(&self, share: f64, track: &Track) -> Option<u64> {
         let (lo, hi) = self.window(track);
         let row = track.rows_before(lo + share * (hi - lo), self.unit);
-        let last = track.len().saturating_sub(1);
-        let step = track.steps().get(row.min(last)).copied();
-        self.pinned = step.map(|step| (step, share));
-        self.cursor = step;
+        let last = track.last_row()?;
+        Some(track.step(row.min(last)))
+    }
+
+    /// Puts the data cursor on the step at `share` of the window's width; the window stays.
+    pub fn point_at(&mut self, share: f64, track: &Track) {
+        self.cursor = self.step_at(share, track);
+        self.pinned = self.cursor.map(|step| (step, share));
     }
 
     /// Zooms as [`Self::zoom_by`] does; the step at `share` of the window's width stays there.
     pub fn zoom_at(&mut self, share: f64, inward: bool, track: &Track) {
-        let (lo, hi) = self.window(track);
-        let row = track.rows_before(lo + share * (hi - lo), self.unit);
-        let last = track.len().saturating_sub(1);
-        self.pinned = track.steps().get(row.min(last)).map(|&s| (s, share));
+        self.pinned = self.step_at(share, track).map(|step| (step, share));
         self.zoom_by(inward, track);
     }
 
@@ -145,7 +149,7 @@ impl View {
                 usize::try_from(moved).unwrap_or(0).min(last)
             }
         };
-        self.look_at(Some(track.steps()[row]));
+        self.look_at(Some(track.step(row)));
     }
 }
 

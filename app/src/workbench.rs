@@ -14,6 +14,7 @@ use ratatui::layout::Rect;
 
 use crate::actions::{Ran, Refused};
 use crate::bars;
+use crate::errand::{Errand, News};
 use crate::leave::{Choice, Leave};
 use crate::panels::{self, Panel};
 use crate::prompt::{Prompt, Said};
@@ -24,6 +25,8 @@ use crate::view::{Scene, View};
 mod figures;
 #[cfg(test)]
 pub mod fixture;
+#[cfg(all(test, unix))]
+mod frames;
 #[cfg(test)]
 mod hands;
 mod lines;
@@ -93,6 +96,8 @@ pub struct Workbench {
     drawn: Cell<Rect>,
     /// Requests to be sent.
     pub outbox: Vec<Request>,
+    /// What shall be done in the folder of runs.
+    pub errands: Vec<Errand>,
     /// What the terminal shall do.
     pub wants: Option<Wants>,
     /// Set once the screen shall close.
@@ -135,6 +140,7 @@ impl Workbench {
             figures: Figures::default(),
             drawn: Cell::default(),
             outbox: Vec::new(),
+            errands: Vec::new(),
             wants: None,
             exit: None,
             leaving: false,
@@ -211,6 +217,10 @@ impl Workbench {
         for command in asked {
             self.ask(command);
         }
+        self.collect();
+        if std::mem::take(&mut self.view.to_charts) {
+            self.show(0);
+        }
         if let Some(line) = self.view.wish.take() {
             self.start(&line);
         }
@@ -226,6 +236,19 @@ impl Workbench {
             Some(prompt) => prompt.paste(text),
             None => self.panels[self.current].paste(text),
         }
+    }
+
+    /// Lets every screen do what waits for no key. Returns whether there is something new to draw.
+    pub fn poll(&mut self) -> bool {
+        let mut asked = Vec::new();
+        let mut news = false;
+        for panel in &mut self.panels {
+            news |= panel.poll(&self.state, &mut asked);
+        }
+        for command in asked {
+            self.ask(command);
+        }
+        news
     }
 
     fn choose(&mut self, choice: Choice) {
@@ -254,6 +277,24 @@ impl Workbench {
             return Err(Refused::Because(format!("{word}: the run is over")));
         }
         Ok(())
+    }
+
+    /// Lets the screen on show ask for what it needs from time to time.
+    pub fn tick(&mut self) {
+        self.panels[self.current].tick(self.now);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        let current = &mut self.panels[self.current];
+        self.errands.append(&mut current.errands());
+    }
+
+    /// Hands what came of an errand to the screens.
+    pub fn deliver(&mut self, news: &News) {
+        for panel in &mut self.panels {
+            panel.hear(news);
+        }
     }
 
     /// Asks the engine for something.

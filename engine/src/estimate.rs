@@ -1,6 +1,7 @@
 //! What a run will need, before it starts: memory from its plan, and whether that fits this machine.
 
 use crate::config::Config;
+use crate::infer::chat::{CONTEXT, Need};
 use crate::link::Memory;
 use crate::model::Model;
 use crate::optim;
@@ -55,6 +56,12 @@ pub fn memory(config: &Config, model: &Model, cpu: &Cpu) -> Memory {
         + memory.data
         + memory.runtime;
     memory
+}
+
+/// Bytes that a chat with `model` takes while a run trains it: its own copy of the weights, caches, and what lies between
+/// operations.
+pub fn chat(model: &Model, precision: Precision) -> u64 {
+    Need::of(model, precision, CONTEXT, &Cpu::new(1)).total()
 }
 
 /// Bytes of all weights of products, packed for the forward and for the backward.

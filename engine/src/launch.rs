@@ -2,11 +2,13 @@
 
 mod attended;
 mod error;
+mod fork;
 
 use crate::checkpoint::{CheckpointError, read_trainer};
 use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
 use crate::data::Cache;
 use crate::estimate;
+use crate::infer::chat::Desk;
 #[cfg(unix)]
 use crate::link::socket::Server;
 use crate::link::{Body, Client, Event, Interrupt, link};
@@ -21,6 +23,7 @@ use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
 use attended::attended;
 pub use error::LaunchError;
+pub use fork::{Fork, ForkPlan, plan as plan_fork};
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -42,6 +45,8 @@ pub struct Request {
     pub name: Option<String>,
     /// Whether to go on with a run.
     pub resume: bool,
+    /// The run and step that a new run begins with, in place of a configuration file.
+    pub fork: Option<Fork>,
     /// The command line.
     pub command: Vec<String>,
     /// Commit that the program was built from.
@@ -59,6 +64,8 @@ pub struct Launched {
     pub folder: PathBuf,
     /// The configuration in force at the start.
     pub config: Config,
+    /// Where a chat in this process orders a copy of the weights.
+    pub desk: Desk,
 }
 
 /// The device that `[device]` names: the CPU, the only one that this build computes on.
@@ -90,7 +97,9 @@ pub fn launch(
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Launched, LaunchError> {
-    if request.resume {
+    if let Some(fork) = &request.fork {
+        fork::start(request, fork, interrupt, progress)
+    } else if request.resume {
         go_on(request, interrupt, progress)
     } else {
         begin(request, interrupt, progress)
@@ -443,11 +452,11 @@ impl Ready {
     fn start(
         self,
         resumed: Option<String>,
-        warnings: Vec<String>,
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "only a socket adds to them"))]
+        mut warnings: Vec<String>,
     ) -> Result<Launched, LaunchError> {
         let (engine, memory) = (self.engine, self.memory);
-        #[cfg_attr(not(unix), expect(unused_mut, reason = "only a socket adds to them"))]
-        let mut warnings = warnings;
+        let desk = engine.desk();
         #[cfg(unix)]
         let server = Server::start(&self.folder, self.client.requests.clone())
             .inspect_err(|error| {
@@ -474,6 +483,7 @@ impl Ready {
             thread,
             folder: self.folder,
             config: self.config,
+            desk,
         })
     }
 }

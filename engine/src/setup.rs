@@ -77,7 +77,7 @@ impl Setup {
     }
 
     /// As [`Setup::new`], and given up soon after `interrupt` is raised. `own` is the checkpoint that the run goes on from:
-    /// it has the tokenizer, should the folder of `model.init_from` have gone.
+    /// it has the tokenizer that was trained, and that of `model.init_from` should its folder have gone.
     ///
     /// # Errors
     /// As [`Setup::new`]; given up, an error of the step that it was at.
@@ -156,6 +156,10 @@ pub fn tokenizer(
             Ok(None)
         }
         None | Some("bytes") => Ok(Some(Tokenizer::bytes(&wanted.special)?)),
+        // It was trained on the data that the run began with; a fork's may be others.
+        Some("bpe") if own.is_some_and(|own| own.join("tokenizer.json").exists()) => {
+            Ok(own.map(Tokenizer::load).transpose()?)
+        }
         Some("bpe") => train_tokenizer(config, cache, interrupt, progress).map(Some),
         Some(other) => Err(SetupError::Algorithm(format!(
             "{other} is not known; bytes and bpe are"

@@ -1,6 +1,7 @@
 //! A hard pause gives the machine back: the process holds almost no memory until training goes on, and it goes on to the
 //! bit. One test, as it measures the memory of the process that it runs in.
 
+#[expect(dead_code, reason = "only chats order copies of the weights")]
 mod running;
 
 use engine::link::{Body, Command, Urgency};

@@ -1,7 +1,7 @@
 //! A run that is told to go back to a checkpoint trains on like one that was stopped and resumed there: the same losses to
 //! the bit, as another attempt, paused or not.
 
-#[expect(dead_code, reason = "no signal comes here")]
+#[expect(dead_code, reason = "only chats order copies of the weights")]
 mod running;
 
 use engine::link::{Body, Command};

@@ -32,6 +32,7 @@ fn is_machine(machine: &Value) {
         let text = machine[name].as_str();
         assert!(text.is_some_and(|text| !text.is_empty()), "{name}");
     }
+    assert!(machine["disturbed"].is_boolean());
     for name in ["threads", "cores", "memory_bytes"] {
         assert!(machine[name].is_u64(), "{name}");
     }
@@ -44,6 +45,8 @@ fn is_machine(machine: &Value) {
 fn is_sampled(told: &Value, medians: &[&str]) {
     let (samples, dropped) = (number(&told["samples"]), number(&told["dropped"]));
     assert!(samples > dropped && dropped >= 0.0, "{told}");
+    let disturbed = number(&told["disturbed"]);
+    assert!(disturbed + dropped <= samples && disturbed >= 0.0, "{told}");
     for name in medians {
         let quartiles = &told[format!("{name}_quartiles")];
         let (low, high) = (number(&quartiles[0]), number(&quartiles[1]));

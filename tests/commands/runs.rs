@@ -198,3 +198,94 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
     drop(out);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
+
+#[test]
+fn runs_are_searched_sorted_and_tagged() {
+    let place = resumed_twice();
+    place.file("runs/short/events.jsonl", step(1, 1, &json!(0.5)));
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let mut all = vec!["runs", "--json"];
+        all.extend(arguments);
+        let told = place.run(&all).json();
+        let runs = told["runs"].as_array().expect("runs").iter();
+        runs.map(|run| run["name"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    assert_eq!(names(&["--sort", "step"]), ["short", "again"]);
+    assert_eq!(names(&["--sort", "-step"]), ["again", "short"]);
+    assert_eq!(
+        names(&["--where", "step>5 or name~ort", "--sort", "name"]),
+        ["again", "short"]
+    );
+    assert_eq!(names(&["--where", "not (loss < 1)"]), ["again"]);
+    place.run(&["runs", "tag", "short", "good", "quick"]).good();
+    place.run(&["runs", "note", "short", "a note"]).good();
+    assert_eq!(
+        names(&["--where", "tag==\"good\" and note~NOTE"]),
+        ["short"]
+    );
+    place.run(&["runs", "untag", "short", "good"]).good();
+    assert!(names(&["--where", "tag==good"]).is_empty());
+    assert!(place.run(&["runs"]).good().contains("quick"));
+    for (arguments, part) in [
+        (
+            &["runs", "--where", "val_los<2"][..],
+            "did you mean val_loss?",
+        ),
+        (&["runs", "--where", "step<"], "expected a number"),
+        (&["runs", "--sort", "stpe"], "did you mean step?"),
+        (&["runs", "untag", "short", "good"], "no tag good"),
+        (&["runs", "tag", "nobody", "x"], "no run nobody"),
+    ] {
+        let told = place.run(arguments);
+        assert_eq!(told.code, 2, "{arguments:?}");
+        assert!(told.err.contains(part), "{arguments:?}: {}", told.err);
+    }
+}
+
+#[test]
+fn seeds_of_one_configuration_are_told_together() {
+    let place = Place::new();
+    place.file("tiny.toml", super::TINY);
+    for (name, lr, seed) in [
+        ("a0", "1e-2", "0"),
+        ("a1", "1e-2", "1"),
+        ("b0", "1e-3", "0"),
+        ("b1", "1e-3", "1"),
+    ] {
+        let (lr, seed) = (format!("optimizer.lr={lr}"), format!("run.seed={seed}"));
+        let train = [
+            "train",
+            "tiny.toml",
+            "--run",
+            name,
+            "--set",
+            &lr,
+            "--set",
+            &seed,
+            "--ui",
+            "none",
+        ];
+        place.run(&train).good();
+    }
+    let told = place
+        .run(&["compare", "a0", "b0", "a1", "b1", "--json"])
+        .json();
+    assert_eq!(told["groups"][0]["runs"], json!(["a0", "a1"]));
+    assert_eq!(told["groups"][1]["seeds"], json!(["0", "1"]));
+    let loss = |index: usize| number(&told["runs"][index]["loss"]);
+    let mean = number(&told["groups"][0]["last_loss"]["mean"]);
+    assert!((mean - f64::midpoint(loss(0), loss(2))).abs() < 1e-12);
+    let pair = &told["pairs"][0];
+    assert_eq!(
+        (&pair["first"], &pair["n"]),
+        (&json!(["a0", "a1"]), &json!(2))
+    );
+    let difference = (loss(1) - loss(0) + loss(3) - loss(2)) / 2.0;
+    assert!((number(&pair["mean_difference"]) - difference).abs() < 1e-12);
+    let text = place.run(&["compare", "a0", "b0", "a1", "b1"]).good();
+    assert!(
+        text.contains("a0, a1 differ only in the seed (0, 1)"),
+        "{text}"
+    );
+}

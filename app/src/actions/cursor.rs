@@ -20,12 +20,13 @@ pub const ACTION: Action = Action::new(
 
 fn run(argument: &str, bench: &mut Workbench) -> Ran {
     let (view, state) = bench.looked_at();
-    let steps = state.track.steps();
+    let track = &state.track;
+    let last = track.last_row();
     match argument {
-        "left" => view.move_cursor(-1, &state.track),
-        "right" => view.move_cursor(1, &state.track),
-        "first" => view.look_at(steps.first().copied()),
-        "last" => view.look_at(steps.last().copied()),
+        "left" => view.move_cursor(-1, track),
+        "right" => view.move_cursor(1, track),
+        "first" => view.look_at(last.map(|_| track.step(0))),
+        "last" => view.look_at(last.map(|row| track.step(row))),
         other => return Err(expected(&WORDS, other)),
     }
     Ok(())

@@ -31,12 +31,11 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
                 .parse()
                 .ok()
                 .ok_or_else(|| Refused::because(format!("expected a step, found {word:?}")))?;
-            let steps = state.track.steps();
-            let row = state.track.rows_before_step(step);
-            match steps.get(row).or(steps.last()) {
-                Some(&near) => Some(near),
-                None => return Err(Refused::because("there are no steps yet")),
-            }
+            let Some(last) = state.track.last_row() else {
+                return Err(Refused::because("there are no steps yet"));
+            };
+            let row = state.track.rows_before_step(step).min(last);
+            Some(state.track.step(row))
         }
     };
     view.look_at(step);

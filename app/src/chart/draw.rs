@@ -37,6 +37,17 @@ pub struct Curve<'a> {
     pub line_style: Style,
 }
 
+/// The line of another run in a chart: the mean of each column's rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Other<'a> {
+    /// Its horizontal coordinates.
+    pub track: &'a Track,
+    /// Its rows.
+    pub series: &'a Series,
+    /// Its colour.
+    pub style: Style,
+}
+
 /// The colours of everything but the curves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChartStyle {
@@ -141,6 +152,11 @@ const ASCII: Rules = Rules {
 impl Chart<'_> {
     /// Draws the chart into `area`. Returns where the plot within its axes lies.
     pub fn render(&self, area: Rect, buf: &mut Buffer) -> Rect {
+        self.render_over(&[], area, buf)
+    }
+
+    /// Draws the chart over the lines of other runs.
+    pub fn render_over(&self, others: &[Other<'_>], area: Rect, buf: &mut Buffer) -> Rect {
         let area = area.intersection(buf.area);
         if area.is_empty() {
             return area;
@@ -150,7 +166,7 @@ impl Chart<'_> {
         } else {
             &UNICODE
         };
-        let Some(axis) = self.vertical_axis(usize::from(area.width)) else {
+        let Some(axis) = self.vertical_axis(others, usize::from(area.width)) else {
             let parts = parts(area, 0);
             self.axes(&parts, None, rules, buf);
             return parts.plot;
@@ -167,13 +183,16 @@ impl Chart<'_> {
         self.axes(&parts, Some((&axis, &ticks)), rules, buf);
         self.floor_line(&parts, &axis, rules, buf);
         self.cursor_line(&parts, rules, buf);
+        for other in others {
+            self.other(other, &parts, &axis, buf);
+        }
         self.curves(&parts, &axis, rules, buf);
         self.validation(&parts, &axis, rules, buf);
         parts.plot
     }
 
     /// The vertical window: all that is visible, and the floor where that leaves the curve at least half the height.
-    fn vertical_axis(&self, columns: usize) -> Option<Axis> {
+    fn vertical_axis(&self, others: &[Other<'_>], columns: usize) -> Option<Axis> {
         let (first, last) = (
             self.track.rows_before(self.window.0, self.unit),
             self.track
@@ -186,10 +205,18 @@ impl Chart<'_> {
         if let Some((min, max)) = bin.extremes() {
             values.extend([f64::from(min), f64::from(max)]);
         }
-        if let Line::Ema(ema) = self.curve.line {
-            let row = ema.values().get(first..last.min(ema.values().len()));
-            if let Some([edge, ..]) = row {
-                values.push(f64::from(*edge));
+        if let Line::Ema(ema) = self.curve.line
+            && first < last
+            && let Some(edge) = ema.at(first)
+        {
+            values.push(f64::from(edge));
+        }
+        for other in others {
+            let visible = other.track.columns(self.unit, self.window, columns.max(1));
+            // What is drawn is the columns' means.
+            for rows in visible {
+                let rows = rows.start..rows.end.min(other.series.len());
+                values.extend(other.series.query(rows).mean());
             }
         }
         let (lo, hi) = self.window;
@@ -348,25 +375,26 @@ impl Chart<'_> {
         let (dots_x, dots_y) = band.size();
         let columns = self.track.columns(self.unit, self.window, dots_x);
         let place = |value: f32| dot_of(axis, f64::from(value), dots_y);
-        let values = self.curve.series.values();
+        let series = self.curve.series;
+        let place_of = |row: usize| series.at(row).and_then(place);
         // The last dot of each line, to be joined with the next one; none after a row that is not finite.
         let (mut open, mut open_line) = (None, None);
         for (x, rows) in columns.iter().enumerate() {
-            let rows = rows.start..rows.end.min(values.len());
+            let rows = rows.start..rows.end.min(series.len());
             if rows.is_empty() {
                 continue;
             }
-            let bin = self.curve.series.query(rows.clone());
+            let bin = series.query(rows.clone());
             if let Some((min, max)) = bin.extremes() {
                 // On a logarithmic axis the part below zero ends at the bottom.
                 if let Some(top) = place(max) {
                     band.vertical(x, top, place(min).unwrap_or(dots_y.saturating_sub(1)));
                 }
-                if let (Some(from), Some(to)) = (open, place(values[rows.start])) {
+                if let (Some(from), Some(to)) = (open, place_of(rows.start)) {
                     band.line(from, (x, to));
                 }
             }
-            open = place(values[rows.end - 1]).map(|y| (x, y));
+            open = place_of(rows.end - 1).map(|y| (x, y));
             if bin.num_nonfinite > 0 {
                 let column = x / self.glyphs.dots().0;
                 put(
@@ -378,7 +406,7 @@ impl Chart<'_> {
                 );
             }
             let smooth = match self.curve.line {
-                Line::Ema(ema) => ema.values().get(rows.end - 1).copied(),
+                Line::Ema(ema) => ema.at(rows.end - 1),
                 Line::Mean => bin.mean().map(|mean| mean as f32),
                 Line::None => None,
             };
@@ -391,6 +419,33 @@ impl Chart<'_> {
         }
         paint(&band, plot, self.curve.band_style, false, buf);
         paint(&line, plot, self.curve.line_style, true, buf);
+    }
+
+    fn other(&self, other: &Other<'_>, parts: &Parts, axis: &Axis, buf: &mut Buffer) {
+        let plot = parts.plot;
+        let mut grid = Grid::new(
+            self.glyphs,
+            usize::from(plot.width),
+            usize::from(plot.height),
+        );
+        let (dots_x, dots_y) = grid.size();
+        let mut open = None;
+        let columns = other.track.columns(self.unit, self.window, dots_x);
+        for (x, rows) in columns.into_iter().enumerate() {
+            let rows = rows.start..rows.end.min(other.series.len());
+            if rows.is_empty() {
+                continue;
+            }
+            let mean = other.series.query(rows).mean();
+            let here = mean
+                .and_then(|mean| dot_of(axis, mean, dots_y))
+                .map(|y| (x, y));
+            if let Some(to) = here {
+                grid.line(open.unwrap_or(to), to);
+            }
+            open = here;
+        }
+        paint(&grid, plot, other.style, true, buf);
     }
 
     fn validation(&self, parts: &Parts, axis: &Axis, rules: &Rules, buf: &mut Buffer) {

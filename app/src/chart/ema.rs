@@ -4,9 +4,12 @@
 //! (see [`super::series`] for the raw rows). Bias-corrected as Adam's moments are (Kingma and Ba, 2015, section 3): the
 //! first value is the first row itself, not a tenth of it.
 
+use super::series::{Recorded, Series};
+
 /// `ema_t = beta ema_(t-1) + (1 - beta) x_t`, divided by `1 - beta^t`; rows that are not finite change nothing.
 #[derive(Clone, Debug)]
 pub struct Ema {
+    recorded: Option<Recorded>,
     beta: f64,
     average: f64,
     weight: f64,
@@ -17,6 +20,7 @@ impl Ema {
     /// An average with decay `beta` in `[0, 1)`; 0 repeats the rows as they are.
     pub fn new(beta: f64) -> Self {
         Self {
+            recorded: None,
             beta: beta.clamp(0.0, 0.999_999),
             average: 0.0,
             weight: 0.0,
@@ -25,9 +29,13 @@ impl Ema {
     }
 
     /// An average over rows that are already there.
-    pub fn over(beta: f64, rows: &[f32]) -> Self {
+    pub fn over(beta: f64, series: &Series) -> Self {
         let mut ema = Self::new(beta);
-        for &row in rows {
+        if let Some(recorded) = series.recorded() {
+            [ema.average, ema.weight] = recorded.average(beta);
+            ema.recorded = Some(recorded.clone());
+        }
+        for &row in series.values() {
             ema.push(row);
         }
         ema
@@ -51,13 +59,19 @@ impl Ema {
         });
     }
 
-    /// The average after each row; NaN as long as no row was finite.
-    pub fn values(&self) -> &[f32] {
-        &self.values
+    /// The average after a row, if there is one; NaN as long as no row was finite.
+    pub fn at(&self, row: usize) -> Option<f32> {
+        let num_recorded = self.recorded.as_ref().map_or(0, Recorded::len);
+        match row.checked_sub(num_recorded) {
+            Some(row) => self.values.get(row).copied(),
+            None => self.recorded.as_ref().map(|r| r.smoothed(self.beta, row)),
+        }
     }
 
     /// The average after the last row, if any row was finite.
     pub fn last(&self) -> Option<f32> {
-        self.values.last().copied().filter(|v| v.is_finite())
+        let num_recorded = self.recorded.as_ref().map_or(0, Recorded::len);
+        let last = (num_recorded + self.values.len()).checked_sub(1)?;
+        self.at(last).filter(|v| v.is_finite())
     }
 }

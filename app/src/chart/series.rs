@@ -3,8 +3,13 @@
 //! A [`Track`] holds the horizontal coordinates (step, tokens, seconds) that several [`Series`] share by row number.
 //! Level k of a pyramid summarises 4^(k+1) rows a bin; a query merges at most a few bins a level, so a chart of a
 //! million rows costs the same as one of a thousand. Smoothed values live in [`super::ema`].
+//!
+//! Rows that were recorded before the screen opened need not be read: they stay in the run's index ([`Recorded`]), which
+//! has such a pyramid of its own, and the rows of this session follow them.
 
+use engine::run_folder::Index;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Rows that one bin of a level takes from the level below.
 const FAN_OUT: usize = 4;
@@ -69,28 +74,107 @@ impl Bin {
     }
 }
 
+/// The first rows of a metric, as they stand in the run's index.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    index: Arc<Index>,
+    name: &'static str,
+    len: usize,
+}
+
+impl Recorded {
+    /// All rows of a column of steps. None if there is no such column, or no row.
+    pub fn new(index: &Arc<Index>, name: &'static str) -> Option<Self> {
+        let len = index.column(name)?.len();
+        let index = Arc::clone(index);
+        (len > 0).then_some(Self { index, name, len })
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn column(&self) -> engine::run_folder::index::Column<'_> {
+        self.index.column(self.name).expect("it had the column")
+    }
+
+    fn at(&self, row: usize) -> f32 {
+        narrow(self.column().get(row))
+    }
+
+    fn query(&self, rows: Range<usize>) -> Bin {
+        let bucket = self.column().query(rows.start..rows.end.min(self.len));
+        Bin {
+            min: narrow(bucket.min),
+            max: narrow(bucket.max),
+            sum: bucket.sum(),
+            num_finite: bucket.finite,
+            num_nonfinite: bucket.nonfinite,
+        }
+    }
+
+    /// The moving average after a row.
+    pub fn smoothed(&self, beta: f64, row: usize) -> f32 {
+        let smoothed = self.column().smoothed(beta, row);
+        smoothed.map_or(f32::NAN, narrow)
+    }
+
+    /// Average and weight of the moving average after the last row, to go on with.
+    pub fn average(&self, beta: f64) -> [f64; 2] {
+        let state = self.column().average(beta, self.len - 1);
+        state.unwrap_or_default()
+    }
+}
+
 /// One metric, one value a row, with its pyramid. Values are kept in f32 (7 digits); a finite value beyond f32's range
 /// is kept as f32's greatest, so that only what the run itself called non-finite counts as such.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
+    recorded: Option<Recorded>,
     values: Vec<f32>,
     levels: Vec<Vec<Bin>>,
 }
 
 impl Series {
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.values.len()
+    /// A series that begins with rows of the run's index.
+    pub fn behind(recorded: Option<Recorded>) -> Self {
+        Self {
+            recorded,
+            ..Self::default()
+        }
     }
 
-    /// All rows in order.
+    /// The rows that stand in the run's index.
+    pub fn recorded(&self) -> Option<&Recorded> {
+        self.recorded.as_ref()
+    }
+
+    fn num_recorded(&self) -> usize {
+        self.recorded.as_ref().map_or(0, Recorded::len)
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.num_recorded() + self.values.len()
+    }
+
+    /// The rows behind those of the index, in order.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
+    /// The value of a row, if there is one.
+    pub fn at(&self, row: usize) -> Option<f32> {
+        match row.checked_sub(self.num_recorded()) {
+            Some(row) => self.values.get(row).copied(),
+            None => self.recorded.as_ref().map(|recorded| recorded.at(row)),
+        }
+    }
+
     /// The last row's value, finite or not.
     pub fn last(&self) -> Option<f32> {
-        self.values.last().copied()
+        self.at(self.len().checked_sub(1)?)
     }
 
     /// Appends one row.
@@ -117,6 +201,14 @@ impl Series {
 
     /// Forgets all rows from number `len` on, as when a run is resumed from an earlier step.
     pub fn truncate(&mut self, len: usize) {
+        let num_recorded = self.num_recorded();
+        if let Some(recorded) = &mut self.recorded {
+            recorded.len = recorded.len.min(len);
+            if len == 0 {
+                self.recorded = None;
+            }
+        }
+        let len = len.saturating_sub(num_recorded);
         if len >= self.values.len() {
             return;
         }
@@ -153,6 +245,19 @@ impl Series {
 
     /// The summary of a range of rows; rows beyond the end are left out.
     pub fn query(&self, rows: Range<usize>) -> Bin {
+        let num_recorded = self.num_recorded();
+        let mut bin = Bin::EMPTY;
+        if let Some(recorded) = self.recorded.as_ref().filter(|_| rows.start < num_recorded) {
+            bin = recorded.query(rows.clone());
+        }
+        if rows.end > num_recorded {
+            let start = rows.start.saturating_sub(num_recorded);
+            bin.merge(&self.query_values(start..rows.end - num_recorded));
+        }
+        bin
+    }
+
+    fn query_values(&self, rows: Range<usize>) -> Bin {
         let end = rows.end.min(self.values.len());
         let mut bin = Bin::EMPTY;
         let mut row = rows.start;
@@ -210,30 +315,69 @@ impl XUnit {
 /// The horizontal coordinates of each row. All three never decrease from row to row.
 #[derive(Clone, Debug, Default)]
 pub struct Track {
+    /// The rows before those below.
+    recorded: Option<(Arc<Index>, usize)>,
     steps: Vec<u64>,
     tokens: Vec<u64>,
     seconds: Vec<f64>,
 }
 
 impl Track {
+    /// A track that begins with the rows of the run's index.
+    pub fn behind(index: &Arc<Index>) -> Self {
+        let len = index.len(engine::run_folder::index::Table::Steps);
+        Self {
+            recorded: (len > 0).then(|| (Arc::clone(index), len)),
+            ..Self::default()
+        }
+    }
+
+    fn num_recorded(&self) -> usize {
+        self.recorded.as_ref().map_or(0, |recorded| recorded.1)
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.steps.len()
+        self.num_recorded() + self.steps.len()
     }
 
     /// True before the first row.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.len() == 0
     }
 
-    /// The step of each row.
-    pub fn steps(&self) -> &[u64] {
-        &self.steps
+    /// A cell of the index's column, if the row stands there.
+    fn cell(&self, name: &str, row: usize) -> Option<u64> {
+        let (index, len) = self.recorded.as_ref()?;
+        (row < *len).then(|| index.column(name).map(|column| column.count(row)))?
     }
 
-    /// The tokens seen up to each row.
-    pub fn tokens(&self) -> &[u64] {
-        &self.tokens
+    /// The step of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn step(&self, row: usize) -> u64 {
+        let recorded = self.cell("step", row);
+        recorded.unwrap_or_else(|| self.steps[row - self.num_recorded()])
+    }
+
+    /// The tokens seen up to a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn tokens(&self, row: usize) -> u64 {
+        let recorded = self.cell("tokens", row);
+        recorded.unwrap_or_else(|| self.tokens[row - self.num_recorded()])
+    }
+
+    /// The last row, if there is one.
+    pub fn last_row(&self) -> Option<usize> {
+        self.len().checked_sub(1)
+    }
+
+    /// The step of the last row.
+    pub fn last_step(&self) -> Option<u64> {
+        self.last_row().map(|row| self.step(row))
     }
 
     /// Appends one row: its step, the tokens seen so far and the training seconds so far.
@@ -245,14 +389,39 @@ impl Track {
 
     /// Number of rows whose step is less than `step`.
     pub fn rows_before_step(&self, step: u64) -> usize {
-        self.steps.partition_point(|&s| s < step)
+        self.before(
+            "step",
+            |found| found < step,
+            || self.steps.partition_point(|&s| s < step),
+        )
+    }
+
+    /// Rows of the index that meet a condition, and where all do, those behind them that do.
+    fn before(
+        &self,
+        name: &str,
+        meets: impl Fn(u64) -> bool,
+        behind: impl FnOnce() -> usize,
+    ) -> usize {
+        let Some((index, len)) = &self.recorded else {
+            return behind();
+        };
+        let rows = index
+            .column(name)
+            .map_or(0, |column| column.partition(meets));
+        if rows < *len { rows } else { len + behind() }
     }
 
     /// Forgets all rows from number `len` on.
     pub fn truncate(&mut self, len: usize) {
-        self.steps.truncate(len);
-        self.tokens.truncate(len);
-        self.seconds.truncate(len);
+        let behind = len.saturating_sub(self.num_recorded());
+        self.recorded = self.recorded.take().filter(|_| len > 0);
+        if let Some((_, rows)) = &mut self.recorded {
+            *rows = len.min(*rows);
+        }
+        self.steps.truncate(behind);
+        self.tokens.truncate(behind);
+        self.seconds.truncate(behind);
     }
 
     /// The horizontal coordinate of a row.
@@ -261,18 +430,33 @@ impl Track {
     /// If there is no such row.
     pub fn x(&self, row: usize, unit: XUnit) -> f64 {
         match unit {
-            XUnit::Step => self.steps[row] as f64,
-            XUnit::Tokens => self.tokens[row] as f64,
-            XUnit::Time => self.seconds[row],
+            XUnit::Step => self.step(row) as f64,
+            XUnit::Tokens => self.tokens(row) as f64,
+            XUnit::Time => {
+                let recorded = self.cell("seconds", row).map(f64::from_bits);
+                recorded.unwrap_or_else(|| self.seconds[row - self.num_recorded()])
+            }
         }
     }
 
     /// Number of rows left of `x`.
     pub fn rows_before(&self, x: f64, unit: XUnit) -> usize {
         match unit {
-            XUnit::Step => self.steps.partition_point(|&v| (v as f64) < x),
-            XUnit::Tokens => self.tokens.partition_point(|&v| (v as f64) < x),
-            XUnit::Time => self.seconds.partition_point(|&v| v < x),
+            XUnit::Step => self.before(
+                "step",
+                |v| (v as f64) < x,
+                || self.steps.partition_point(|&v| (v as f64) < x),
+            ),
+            XUnit::Tokens => self.before(
+                "tokens",
+                |v| (v as f64) < x,
+                || self.tokens.partition_point(|&v| (v as f64) < x),
+            ),
+            XUnit::Time => self.before(
+                "seconds",
+                |v| f64::from_bits(v) < x,
+                || self.seconds.partition_point(|&v| v < x),
+            ),
         }
     }
 

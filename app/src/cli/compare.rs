@@ -1,12 +1,15 @@
 //! `zerollm compare`: runs beside each other; and what the commands about runs read from a folder.
 
 use super::{Failure, RunsFlag, number};
+use crate::book::stats::{self, Group};
+use crate::book::{Entry, Figures, differences};
 use crate::out::{self, Table};
 use crate::plain::Plain;
 use crate::text;
 use clap::Args;
-use engine::link::{Body, ConfigValue, Eval, Started, Step};
-use engine::run_folder::{EventReader, Summary, find, summary};
+use engine::link::{Body, ConfigValue, Eval, Started};
+use engine::run_folder::index::LineKind;
+use engine::run_folder::{Index, Meta, Summary, find, summary};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -18,7 +21,10 @@ use std::path::Path;
         they differ.",
     after_help = "Example:\n  zerollm compare demo demo-2\n  zerollm compare a b c --json\n\n\
         JSON: runs (name, step, loss, best_validation_loss, best_validation_step, tokens, tokens_per_second, parameters), \
-        differences (key to the value of each run in order, as TOML; null where a run has no such key)."
+        differences (key to the value of each run in order, as TOML; null where a run has no such key), groups (runs that \
+        differ only in the seed: runs, seeds, last_loss and best_validation_loss with mean, standard_deviation, n), pairs \
+        (two groups by the seeds that they share: first, second, metric, mean_difference of second minus first, its 95 % \
+        interval, n)."
 )]
 pub struct Arguments {
     /// Names of runs, or their folders
@@ -37,8 +43,8 @@ pub struct Record {
     pub summary: Summary,
     /// The head of its last attempt.
     pub started: Option<Box<Started>>,
-    /// Its steps.
-    pub steps: Vec<Step>,
+    /// Its steps, as columns.
+    pub index: Index,
     /// Its evaluations.
     pub evaluations: Vec<Eval>,
     /// Its checkpoint events.
@@ -57,25 +63,26 @@ impl Record {
     /// # Errors
     /// If its events cannot be opened.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
+        let index = Index::open(folder)?;
+        let mut lines = index.lines();
+        lines.retain(|line| !matches!(line.kind, LineKind::Eval | LineKind::Layers));
+        let events = index.events(&lines)?;
         let mut record = Self {
             summary: summary(folder),
             started: None,
-            steps: Vec::new(),
-            evaluations: Vec::new(),
+            evaluations: index.evals().collect(),
+            index,
             checkpoints: Vec::new(),
             samples: Vec::new(),
             messages: Vec::new(),
             config: Vec::new(),
         };
         let mut plain = Plain::default();
-        for event in EventReader::open(folder)? {
+        for event in events {
             match &event.body {
-                Body::Step(_)
-                | Body::Eval(_)
-                | Body::Started(_)
+                Body::Started(_)
                 | Body::Sample { .. }
                 | Body::Checkpoint { .. }
-                | Body::Layers(_)
                 | Body::Reply { .. } => {}
                 _ => record.messages.extend(plain.line(&event)),
             }
@@ -90,8 +97,6 @@ impl Record {
                 self.config.clone_from(&started.config);
                 self.started = Some(started);
             }
-            Body::Step(step) => self.steps.push(step),
-            Body::Eval(eval) => self.evaluations.push(eval),
             Body::ConfigApplied { changes, .. } => {
                 for change in changes {
                     let known = self.config.iter_mut().find(|value| value.key == change.key);
@@ -115,18 +120,36 @@ impl Record {
 
     /// Tokens a second, the median of all steps: the first steps are slow, and pauses do not count.
     fn speed(&self) -> Option<f64> {
-        let mut all: Vec<f64> = self
-            .steps
-            .iter()
-            .map(|step| step.tokens_per_second)
-            .collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
+        let column = self.index.column("tokens_per_second")?;
+        let mut all: Vec<f64> = column.values(0..column.len()).collect();
+        let middle = all.len() / 2;
+        if all.is_empty() {
+            return None;
+        }
+        Some(*all.select_nth_unstable_by(middle, f64::total_cmp).1)
     }
 
-    fn value(&self, key: &str) -> Option<&str> {
-        let found = self.config.iter().find(|value| value.key == key)?;
-        Some(&found.value)
+    /// Loss of the last step.
+    fn last_loss(&self) -> Option<f64> {
+        let column = self.index.column("loss")?;
+        column.len().checked_sub(1).map(|row| column.get(row))
+    }
+
+    /// What groups of runs are made from.
+    fn entry(&self) -> Entry {
+        let best = self.best();
+        Entry {
+            summary: self.summary.clone(),
+            meta: Meta::default(),
+            figures: Figures {
+                config: self.config.clone(),
+                best: best.map(|eval| (eval.loss, eval.step)),
+                bits_per_byte: best.and_then(|eval| eval.bits_per_byte),
+                seconds: 0.0,
+                is_paused: false,
+            },
+            age: None,
+        }
     }
 }
 
@@ -142,14 +165,20 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         .map(|name| Record::read(&find(&folder, name)?))
         .collect();
     let records = records?;
-    let differences = differences(&records);
+    let configs: Vec<&[ConfigValue]> = records.iter().map(|record| &*record.config).collect();
+    let differences = differences(&configs);
+    let entries: Vec<Entry> = records.iter().map(Record::entry).collect();
+    let entries: Vec<&Entry> = entries.iter().collect();
     if arguments.json {
         let runs: Vec<Value> = records.iter().map(figures).collect();
         let differences: Map<String, Value> = differences
             .into_iter()
             .map(|(key, values)| (key.to_owned(), json!(values)))
             .collect();
-        out::json(&json!({ "runs": runs, "differences": differences }))?;
+        let (groups, pairs) = together(&entries);
+        out::json(&json!({
+            "runs": runs, "differences": differences, "groups": groups, "pairs": pairs,
+        }))?;
         return Ok(0);
     }
     let mut head = vec![""];
@@ -170,7 +199,50 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         table.row(&row);
     }
     out::text(&table.lines())?;
+    let told = stats::lines(&entries);
+    if !told.is_empty() {
+        out::line("")?;
+    }
+    for line in told {
+        out::line(&text::escape(&line))?;
+    }
     Ok(0)
+}
+
+/// Groups that differ only in the seed, and pairs of groups that share seeds.
+fn together(runs: &[&Entry]) -> (Vec<Value>, Vec<Value>) {
+    let groups = stats::groups(runs);
+    let names = |group: &Group| -> Vec<&str> {
+        let members = group.members.iter();
+        members
+            .map(|member| runs[*member].summary.name.as_str())
+            .collect()
+    };
+    let mut pairs = Vec::new();
+    for (place, a) in groups.iter().enumerate() {
+        for b in &groups[place + 1..] {
+            for (metric, figure) in stats::METRICS {
+                if let Some(of) = stats::paired(&stats::pairs(runs, (a, b), figure)) {
+                    pairs.push(json!({
+                        "first": names(a), "second": names(b), "metric": metric, "mean_difference": of.mean,
+                        "interval": [of.interval.0, of.interval.1], "n": of.count,
+                    }));
+                }
+            }
+        }
+    }
+    let groups = groups.iter().map(|group| {
+        let mut object = json!({ "runs": names(group), "seeds": group.seeds });
+        for (metric, figure) in stats::METRICS {
+            let of = stats::values(runs, group, figure);
+            let of = of.as_deref().and_then(stats::spread).map(
+                |of| json!({ "mean": of.mean, "standard_deviation": of.deviation, "n": of.count }),
+            );
+            object[metric.replace(' ', "_")] = json!(of);
+        }
+        object
+    });
+    (groups.collect(), pairs)
 }
 
 /// A line of the table: its name, and its figure for a run.
@@ -182,7 +254,7 @@ const FIGURES: &[Figure] = &[
     }),
     ("step", |record| Some(record.summary.step.to_string())),
     ("last loss", |record| {
-        Some(text::value(record.steps.last()?.loss, 4))
+        Some(text::value(record.last_loss()?, 4))
     }),
     ("best validation loss", |record| {
         Some(text::value(record.best()?.loss, 4))
@@ -204,31 +276,11 @@ fn figures(record: &Record) -> Value {
     json!({
         "name": record.summary.name,
         "step": record.summary.step,
-        "loss": record.steps.last().map(|step| number(step.loss)),
+        "loss": record.last_loss().map(number),
         "best_validation_loss": record.best().map(|eval| number(eval.loss)),
         "best_validation_step": record.best().map(|eval| eval.step),
         "tokens": record.summary.tokens,
         "tokens_per_second": record.speed().map(number),
         "parameters": record.started.as_ref().map(|started| started.parameters),
     })
-}
-
-/// The keys in which the runs differ, in the order of the configuration, with the value of each run.
-fn differences(records: &[Record]) -> Vec<(&str, Vec<Option<&str>>)> {
-    let mut keys: Vec<&str> = Vec::new();
-    for value in records.iter().flat_map(|record| &record.config) {
-        if !keys.contains(&value.key.as_str()) {
-            keys.push(&value.key);
-        }
-    }
-    keys.into_iter()
-        .filter(|key| *key != "run.name")
-        .map(|key| {
-            (
-                key,
-                records.iter().map(|record| record.value(key)).collect(),
-            )
-        })
-        .filter(|(_, values): &(&str, Vec<_>)| values.iter().any(|value| *value != values[0]))
-        .collect()
 }

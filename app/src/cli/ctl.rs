@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 /// Flags of `zerollm ctl`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    about = "Ask a run that is on for something: pause, resume, checkpoint, eval, sample, stop, set, reload, note",
+    about = "Ask a run that is on for something: pause, resume, checkpoint, eval, sample, stop, set, reload, rollback, \
+        profile, note",
     long_about = "Ask a run that another process trains for something, and wait for its answer. The engine obeys between \
         two steps. Exit code 0: done; 1: refused, or no answer in time; 2: no such run, or it is not on.",
     after_help = "Example:\n  zerollm ctl demo pause\n  zerollm ctl demo set optimizer.lr=3e-4\n  \
@@ -41,7 +42,7 @@ pub struct Arguments {
 enum What {
     /// Stand still after the current step
     Pause {
-        /// Write a checkpoint first
+        /// Write a checkpoint first, and give the memory back
         #[arg(long)]
         hard: bool,
     },
@@ -71,6 +72,17 @@ enum What {
     },
     /// Read the configuration file again
     Reload,
+    /// Go back to a checkpoint of the run
+    Rollback {
+        /// Its step [default: the newest]
+        #[arg(long)]
+        step: Option<u64>,
+        /// A new schedule.lr_scale from there on
+        #[arg(long)]
+        lr_scale: Option<f64>,
+    },
+    /// Take the time of every operation of the next steps
+    Profile,
     /// Put a line into the run's record
     Note {
         /// The line
@@ -94,6 +106,8 @@ impl What {
                 change: (key, value),
             } => Command::Set { key, value },
             Self::Reload => Command::Reload,
+            Self::Rollback { step, lr_scale } => Command::Rollback { step, lr_scale },
+            Self::Profile => Command::Profile,
             Self::Note { text } => Command::Note {
                 text: text.join(" "),
             },

@@ -8,7 +8,7 @@ use engine::data::{Batch, Cache};
 use engine::estimate::{available_bytes, memory};
 use engine::launch::cpu;
 use engine::setup::Setup;
-use engine::train::step::Trainer;
+use engine::train::step::{Trainer, precision};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let setup = Setup::new(config, Cache::of_user().as_ref(), &mut |_| {})?;
     let memory = memory(&setup.config, &setup.model, &cpu);
     let parameters = setup.model.specs().count();
+    let chat = engine::estimate::chat(&setup.model, precision(&setup.config));
     let fits = available_bytes().is_none_or(|free| memory.total - memory.runtime <= free);
     let step_seconds = fits.then(|| probe(setup, cpu));
     let steps = |config: &Config| config.train.max_steps as f64;
@@ -55,6 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         out::json(&json!({
             "parameters": parameters,
             "memory": memory,
+            "chat_bytes": chat,
             "step_seconds": step_seconds,
             "seconds_to_finish": to_finish,
             "fits": fits,
@@ -75,6 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         ] {
             out::line(&format!("  {name:<11}{}", mib(bytes)))?;
         }
+        out::line(&format!("  {:<11}{}", "a chat adds", mib(chat)))?;
         match step_seconds.zip(to_finish) {
             Some((step, finish)) => {
                 out::line(&format!(

@@ -2,11 +2,10 @@
 
 use super::Failure;
 use super::model::{ModelFlags, check_ids, need_tokenizer, parse_ids};
+use super::sampling::Sampling;
 use crate::out;
 use clap::Args;
-use engine::infer::generate::Writing;
 use engine::infer::load::Loaded;
-use engine::infer::sample::SamplerConfig;
 use serde_json::json;
 use tokenizer::SpecialMode;
 
@@ -30,21 +29,8 @@ pub struct Arguments {
     pub model: ModelFlags,
     #[command(flatten)]
     pub prompt: Prompt,
-    /// Most tokens to write
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub max_tokens: usize,
-    /// What logits are divided by; 0 takes the most likely token
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true, value_parser = temperature)]
-    pub temperature: f64,
-    /// Only the K most likely tokens; 0: all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: usize,
-    /// Only the most likely tokens whose probabilities sum to P; 1: all
-    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, value_parser = share)]
-    pub top_p: f64,
-    /// Seed of the draws
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    pub seed: u64,
+    #[command(flatten)]
+    pub sampling: Sampling,
     /// Go on behind the end of the text
     #[arg(long)]
     pub ignore_eos: bool,
@@ -65,20 +51,6 @@ pub struct Prompt {
     pub tokens: Option<String>,
 }
 
-fn temperature(text: &str) -> Result<f64, String> {
-    let value = text.parse().ok();
-    value
-        .filter(|value: &f64| *value >= 0.0 && value.is_finite())
-        .ok_or_else(|| "expected a number of 0 or more".to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let value = text.parse().ok();
-    value
-        .filter(|value: &f64| *value > 0.0 && *value <= 1.0)
-        .ok_or_else(|| "expected a number above 0 and at most 1".to_owned())
-}
-
 /// Runs it.
 ///
 /// # Errors
@@ -92,16 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         (None, text) => encode(text.as_deref().unwrap_or_default(), &loaded)?,
     };
     check_ids(&prompt, &loaded)?;
-    let writing = Writing {
-        sampler: SamplerConfig {
-            temperature: arguments.temperature,
-            top_k: arguments.top_k,
-            top_p: arguments.top_p,
-            seed: arguments.seed,
-        },
-        max_tokens: arguments.max_tokens,
-        ignore_end: arguments.ignore_eos,
-    };
+    let writing = arguments.sampling.writing(arguments.ignore_eos);
     if let Some(error) = &loaded.tokenizer_error {
         eprintln!("zerollm: {error}; ids take the place of text");
     }

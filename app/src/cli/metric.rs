@@ -4,7 +4,8 @@ use super::{Failure, RunsFlag, number};
 use crate::out;
 use clap::Args;
 use engine::link::{Body, Layers};
-use engine::run_folder::{EventReader, find};
+use engine::run_folder::index::{Column, LineKind};
+use engine::run_folder::{Index, find};
 use serde_json::{Value, json};
 
 /// Flags of `zerollm metric`.
@@ -85,31 +86,41 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             ),
         ));
     }
-    let near = |step: u64| {
-        arguments
-            .around
-            .is_none_or(|around| step.abs_diff(around) <= arguments.window)
+    let (from, to) = match arguments.around {
+        Some(around) => (
+            around.saturating_sub(arguments.window),
+            around.saturating_add(arguments.window),
+        ),
+        None => (0, u64::MAX),
     };
+    let index = Index::open(&folder)?;
     let mut layers: Vec<String> = Vec::new();
     let (mut steps, mut values) = (Vec::new(), Vec::new());
-    for event in EventReader::open(&folder)? {
-        let found = match &event.body {
-            Body::Layers(of) if layer.is_some() => {
-                layers.clone_from(&of.names);
-                of_layer(of, name).map(|value| (of.step, value))
+    if let Some(column) = index.column(name).filter(|_| layer.is_none()) {
+        let table = column.table();
+        let rows = index.rows_of_steps(table, from, to);
+        let step = index.column(table.step()).expect("every table has steps");
+        for (row, step) in rows.clone().zip(step.counts(rows)) {
+            if column.is_present(row) {
+                steps.push(step);
+                values.push(cell(column, row));
             }
-            Body::Step(step) if layer.is_none() && near(step.step) => {
-                field(&json!(step), name).map(|value| (step.step, value))
+        }
+    } else {
+        let mut lines = index.lines();
+        lines.retain(|line| line.kind == LineKind::Layers);
+        // The last one too, as it knows the names.
+        let last = lines.last().copied();
+        lines.retain(|line| (from..=to).contains(&line.step) || Some(*line) == last);
+        for event in index.events(&lines)? {
+            let Body::Layers(of) = event.body else {
+                continue;
+            };
+            if let Some(value) = of_layer(&of, name).filter(|_| (from..=to).contains(&of.step)) {
+                steps.push(of.step);
+                values.push(value);
             }
-            Body::Eval(eval) => name
-                .strip_prefix("validation_")
-                .and_then(|name| field(&json!(eval), name))
-                .map(|value| (eval.step, value)),
-            _ => None,
-        };
-        if let Some((step, value)) = found.filter(|(step, _)| near(*step)) {
-            steps.push(step);
-            values.push(value);
+            layers = of.names;
         }
     }
     if let Some(layer) = layer
@@ -149,12 +160,12 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// A number of an event; true is 1.
-fn field(event: &Value, name: &str) -> Option<Value> {
-    match event.get(name)? {
-        Value::Bool(yes) => Some(json!(u8::from(*yes))),
-        Value::Null => None,
-        other => Some(other.clone()),
+/// A cell as the event had it; true is 1.
+fn cell(column: Column<'_>, row: usize) -> Value {
+    match column.name() {
+        _ if column.is_count() => column.count(row).into(),
+        "clipped" => json!(column.get(row) as u8),
+        _ => number(column.get(row)),
     }
 }
 

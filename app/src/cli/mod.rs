@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod bench;
 pub mod cache;
+pub mod chat;
 pub mod compare;
 #[cfg(unix)]
 pub mod ctl;
@@ -11,10 +12,13 @@ pub mod ctl;
 mod detach;
 pub mod doctor;
 pub mod estimate;
+pub mod export;
+pub mod fork;
 pub mod generate;
 pub mod metric;
 mod model;
 pub mod runs;
+mod sampling;
 pub mod score;
 mod screen;
 pub mod show;
@@ -59,12 +63,15 @@ pub enum Command {
     /// Say what a run will need: parameters, memory, time; nothing is trained
     Estimate(estimate::Arguments),
     Generate(generate::Arguments),
+    Chat(chat::Arguments),
     Score(score::Arguments),
     Tokenizer(tokenizer::Arguments),
+    Fork(fork::Arguments),
     Runs(runs::Arguments),
     Show(show::Arguments),
     Metric(metric::Arguments),
     Compare(compare::Arguments),
+    Export(export::Arguments),
     Doctor(doctor::Arguments),
     Bench(bench::Arguments),
     Cache(cache::Arguments),
@@ -85,12 +92,15 @@ impl Command {
             Self::Ctl(arguments) => ctl::run(&arguments),
             Self::Estimate(arguments) => estimate::run(&arguments),
             Self::Generate(arguments) => generate::run(&arguments),
+            Self::Chat(arguments) => chat::run(&arguments),
             Self::Score(arguments) => score::run(&arguments),
             Self::Tokenizer(arguments) => tokenizer::run(&arguments),
+            Self::Fork(arguments) => fork::run(&arguments),
             Self::Runs(arguments) => runs::run(&arguments),
             Self::Show(arguments) => show::run(&arguments),
             Self::Metric(arguments) => metric::run(&arguments),
             Self::Compare(arguments) => compare::run(&arguments),
+            Self::Export(arguments) => export::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments),
             Self::Bench(arguments) => bench::run(&arguments),
             Self::Cache(arguments) => cache::run(&arguments),

@@ -1,6 +1,7 @@
 //! How a run is followed: the flags that `train`, `attach` and `watch` share, and following a run of another process.
 
 use super::Failure;
+use crate::ancestry;
 use crate::chart::glyph::GlyphSet;
 use crate::keymap;
 use crate::lang::Lang;
@@ -10,6 +11,7 @@ use crate::remote;
 use crate::seat::Seat;
 use crate::settings::{self, Settings};
 use crate::signals;
+use crate::state::History;
 use crate::theme::Palette;
 use crate::ui::{self, Outcome};
 use clap::{Args, ValueEnum};
@@ -123,22 +125,26 @@ pub fn follow(
     ask: impl FnMut(Request) -> Result<(), String> + Send + 'static,
 ) -> Result<u8, Failure> {
     let mut options = flags.options()?;
-    let mut tail = Tail::open(folder)?;
     match flags.ui.choose() {
         Ui::Tui => {
             let failed = |what: &str, error| Failure::new(1, format!("{what}: {error}"));
             options.signals = signals::install().map_err(|error| failed("signals", error))?;
-            options.history = remote::history(&mut tail);
+            options.history = History::read(folder)?;
+            let history = &options.history;
+            let tail = Tail::open_at(folder, history.end, history.is_over())?;
+            let last = history.index.as_ref().and_then(|index| index.last_step());
+            options.reach.folder = Some(folder.to_owned());
             (options.seat, options.first_id) = (seat, first_id);
-            let client = remote::client(tail, &options.history, ask)
+            let client = remote::client(tail, last.unwrap_or(0), ask)
                 .map_err(|error| failed("threads", error))?;
+            ancestry::tell(&mut options, folder);
             let (outcome, _) = ui::run(client, &options);
             left(outcome, folder)
         }
-        Ui::Json => every_line(&mut tail, out::line),
+        Ui::Json => every_line(folder, out::line),
         Ui::Plain | Ui::Auto => {
             let mut plain = Plain::default();
-            every_line(&mut tail, |line| {
+            every_line(folder, |line| {
                 let event = serde_json::from_str(line).ok();
                 match event.and_then(|event| plain.line(&event)) {
                     Some(line) => out::line(&line),
@@ -146,7 +152,7 @@ pub fn follow(
                 }
             })
         }
-        Ui::None => every_line(&mut tail, |_| Ok(())),
+        Ui::None => every_line(folder, |_| Ok(())),
     }
 }
 
@@ -166,9 +172,10 @@ fn left(outcome: Outcome, folder: &Path) -> Result<u8, Failure> {
 
 /// Hands on every line until the run ends.
 fn every_line(
-    tail: &mut Tail,
+    folder: &Path,
     mut tell: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
+    let mut tail = Tail::open(folder)?;
     loop {
         match tail.wait(Duration::from_mins(1)) {
             Next::Line(line) => tell(&line)?,

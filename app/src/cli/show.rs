@@ -1,12 +1,14 @@
 //! `zerollm show`: one run from its folder, in full.
 
+mod alert;
+
 use super::compare::Record;
 use super::{Failure, RunsFlag, number};
 use crate::out::{self, Table};
 use crate::text;
 use clap::Args;
 use engine::link::Body;
-use engine::run_folder::find;
+use engine::run_folder::{Index, find};
 use serde_json::{Value, json};
 
 /// Flags of `zerollm show`.
@@ -15,16 +17,19 @@ use serde_json::{Value, json};
     about = "Show a run in full",
     long_about = "Show a run: how it stands, its losses, evaluations, checkpoints and last samples, what went wrong, and its \
         configuration. Of a step that was trained twice, what the last attempt measured.",
-    after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show runs/demo | head\n\n\
+    after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show demo --alert 1200\n\n\
         JSON: the fields of `zerollm runs`, and steps (at most 20, evenly spaced: step, loss, lr, grad_norm, \
         tokens_per_second), evaluations (step, loss, perplexity, bits_per_byte), checkpoint_events, samples, messages, \
-        config (key, value, source)."
+        config (key, value, source). With --alert: schema, step, rule, message, rows (row, data_row, loss, ids, text)."
 )]
 pub struct Arguments {
     /// Name of the run, or its folder
     run: String,
     #[command(flatten)]
     runs: RunsFlag,
+    /// Print the rows of the step that an alert kept
+    #[arg(long, value_name = "STEP")]
+    alert: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -39,6 +44,10 @@ const STEPS: usize = 20;
 /// If there is no such run.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let folder = find(&arguments.runs.dir(), &arguments.run)?;
+    if let Some(step) = arguments.alert {
+        alert::print(&folder, step, arguments.json)?;
+        return Ok(0);
+    }
     let record = Record::read(&folder)?;
     if arguments.json {
         out::json(&as_json(&record))?;
@@ -51,11 +60,33 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Evenly spaced, the last one included.
+/// Rows of at most [`STEPS`], evenly spaced, the last one included.
+fn rows(all: usize) -> impl Iterator<Item = usize> {
+    let count = all.min(STEPS);
+    (1..=count).map(move |i| i * all / count - 1)
+}
+
 fn thin<T>(all: &[T]) -> Vec<&T> {
-    let count = all.len().min(STEPS);
-    (1..=count)
-        .map(|i| &all[i * all.len() / count - 1])
+    rows(all.len()).map(|row| &all[row]).collect()
+}
+
+/// Figures of a step that are shown.
+const SHOWN: [&str; 4] = ["loss", "lr", "grad_norm", "tokens_per_second"];
+
+/// A step that is shown.
+struct Shown {
+    step: u64,
+    /// In the order of [`SHOWN`].
+    figures: [f64; 4],
+}
+
+fn steps(index: &Index) -> Vec<Shown> {
+    let column = |name| index.column(name).expect("a column of steps");
+    rows(column("step").len())
+        .map(|row| Shown {
+            step: column("step").count(row),
+            figures: SHOWN.map(|name| column(name).get(row)),
+        })
         .collect()
 }
 
@@ -95,16 +126,17 @@ fn head(record: &Record) -> Result<(), Failure> {
 
 fn figures(record: &Record) -> Result<(), Failure> {
     let mut table = Table::new(&["step", "loss", "lr", "grad_norm", "tokens/s"]);
-    for step in thin(&record.steps) {
+    let steps = steps(&record.index);
+    for step in &steps {
         table.row(&[
             step.step.to_string(),
-            text::value(step.loss, 4),
-            text::value(step.lr, 6),
-            text::value(step.grad_norm, 3),
-            format!("{:.0}", step.tokens_per_second),
+            text::value(step.figures[0], 4),
+            text::value(step.figures[1], 6),
+            text::value(step.figures[2], 3),
+            format!("{:.0}", step.figures[3]),
         ]);
     }
-    if !record.steps.is_empty() {
+    if !steps.is_empty() {
         out::text(&format!("\n{}", table.lines()))?;
     }
     let mut table = Table::new(&["evaluation", "loss", "perplexity", "bits per byte"]);
@@ -175,14 +207,12 @@ fn configuration(record: &Record) -> Result<(), Failure> {
 
 fn as_json(record: &Record) -> Value {
     let mut object = json!(record.summary);
-    let steps = thin(&record.steps).into_iter().map(|step| {
-        json!({
-            "step": step.step,
-            "loss": number(step.loss),
-            "lr": number(step.lr),
-            "grad_norm": number(step.grad_norm),
-            "tokens_per_second": number(step.tokens_per_second),
-        })
+    let steps = steps(&record.index).into_iter().map(|step| {
+        let mut row = json!({ "step": step.step });
+        for (name, figure) in SHOWN.iter().zip(step.figures) {
+            row[*name] = number(figure);
+        }
+        row
     });
     object["steps"] = steps.collect();
     let evaluations = record.evaluations.iter().map(|eval| {

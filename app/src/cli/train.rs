@@ -4,14 +4,15 @@
 use super::detach;
 use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
+use crate::ancestry;
 use crate::config_file;
 use crate::signals;
+use crate::state::{History, Reach};
 use crate::ui::{self, Outcome};
 use crate::watch_file;
 use clap::Args;
-use engine::launch::{Launched, Request, launch};
+use engine::launch::{Fork, Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
-use engine::run_folder::EventReader;
 use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ pub struct Arguments {
     pub flags: ConfigFlags,
     #[command(flatten)]
     pub runs: RunsFlag,
+    /// What `zerollm fork` starts from.
+    #[arg(skip)]
+    pub fork: Option<Fork>,
 }
 
 /// Runs it.
@@ -91,6 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         runs: arguments.runs.dir(),
         name: arguments.run.clone(),
         resume: arguments.resume,
+        fork: arguments.fork.clone(),
         command: command_line(),
         commit: crate::COMMIT.to_owned(),
     };
@@ -113,10 +118,19 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         client,
         thread,
         folder,
+        desk,
         ..
     } = launched?;
-    if arguments.resume && ui == Ui::Tui {
-        options.history = history(&folder);
+    options.reach = Reach {
+        folder: Some(folder.clone()),
+        desk: Some(desk),
+    };
+    if ui == Ui::Tui {
+        if arguments.resume {
+            // A record that cannot be read is shown as none.
+            options.history = History::read(&folder).unwrap_or_default();
+        }
+        ancestry::tell(&mut options, &folder);
     }
     options.file = arguments
         .config
@@ -167,13 +181,6 @@ fn command_line() -> Vec<String> {
     return all.filter(|word| word != detach::FLAG).collect();
     #[cfg(not(unix))]
     return all.collect();
-}
-
-/// What earlier attempts recorded, so that the screen shows the whole course. A record that cannot be read is shown as none.
-fn history(folder: &Path) -> Vec<Event> {
-    EventReader::open(folder)
-        .map(Iterator::collect)
-        .unwrap_or_default()
 }
 
 /// What preparation is busy with, on one line of stderr that goes away.

@@ -7,12 +7,12 @@
 use engine::config;
 use engine::link::{Command, ConfigValue};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
 use super::filter::{self, Filter};
-use super::list::{self, Place};
-use super::{Panel, PanelKey};
+use super::list::{self, Place, Shown};
+use super::{Panel, PanelKey, past_mark, past_note};
 use crate::edit::when;
 use crate::lang::{self, Text};
 use crate::paint;
@@ -25,6 +25,7 @@ mod history;
 /// The screen; see the module's page.
 pub struct Config {
     place: Place,
+    shown: Shown,
     filter: Filter,
     /// The live edits, while they are shown.
     history: Option<Place>,
@@ -34,6 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             place: Place::top(),
+            shown: Shown::default(),
             filter: Filter::default(),
             history: None,
         }
@@ -41,13 +43,15 @@ impl Default for Config {
 }
 
 impl Config {
-    fn rows<'a>(&self, state: &'a State) -> Vec<&'a ConfigValue> {
+    /// The keys on show: those in force at the data cursor's step, where there is one.
+    fn rows<'a>(&self, state: &'a State, view: &View) -> Vec<&'a ConfigValue> {
         let passes = |v: &&ConfigValue| self.filter.passes(&[&v.key, &v.source, &v.class]);
-        state.config.iter().filter(passes).collect()
+        let (_, config) = state.config_at(view.cursor);
+        config.iter().filter(passes).collect()
     }
 
-    fn chosen<'a>(&self, state: &'a State) -> Option<&'a ConfigValue> {
-        let rows = self.rows(state);
+    fn chosen<'a>(&self, state: &'a State, view: &View) -> Option<&'a ConfigValue> {
+        let rows = self.rows(state, view);
         rows.get(self.place.row(rows.len())).copied()
     }
 }
@@ -129,14 +133,16 @@ impl Panel for Config {
             }
             return true;
         }
-        let len = self.rows(state).len();
+        let len = self.rows(state, view).len();
         if self.filter.handle(key, &mut self.place, len) {
             return true;
         }
         match key {
+            // What was in force then cannot be changed any more.
+            "enter" | "w" if view.cursor.is_some() => {}
             // What only a new run can change is not offered: its line says so.
-            "enter" => view.wish = self.chosen(state).map(|v| format!("set {}", v.key)),
-            "w" => view.wish = self.chosen(state).map(|v| format!("write {}", v.key)),
+            "enter" => view.wish = self.chosen(state, view).map(|v| format!("set {}", v.key)),
+            "w" => view.wish = self.chosen(state, view).map(|v| format!("write {}", v.key)),
             key => return self.place.handle(key, len),
         }
         true
@@ -147,36 +153,42 @@ impl Panel for Config {
     }
 
     fn copied(&self, scene: &Scene<'_>) -> Option<String> {
-        let chosen = self.chosen(scene.state)?;
+        let chosen = self.chosen(scene.state, scene.view)?;
         Some(format!("{} = {}\n", chosen.key, chosen.value))
     }
 
-    fn place(&mut self) -> Option<&mut Place> {
-        self.history.as_mut().or(Some(&mut self.place))
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        let place = self.history.as_mut().unwrap_or(&mut self.place);
+        self.shown.click(place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
         if let Some(place) = &self.history {
-            history::render(place, scene, area, buf);
+            history::render((*place, &self.shown), scene, area, buf);
             return;
         }
-        let version = format!("v{}", state.config_version);
+        let version = format!("v{}", state.config_at(view.cursor).0);
+        let mark = past_mark(view);
         let filter = self.filter.title();
         let title = [
             ("config ", theme.title),
             (&*version, theme.strong),
+            (&*mark, theme.warn),
             (&*filter, theme.warn),
         ];
         const NOTES: Text = Text::new(
             "live: next step  boundary: next pause or checkpoint  restart: new run",
             "live: 下一步生效  boundary: 下次暂停/存档  restart: 需新建",
         );
-        let notes = [(NOTES.get(view.lang), theme.dim)];
+        let notes = [match view.cursor {
+            Some(_) => (past_note(view), theme.dim),
+            None => (NOTES.get(view.lang), theme.dim),
+        }];
         let mut inner = paint::frame(buf, area, view, &title, &notes);
         self.filter.render(view, &mut inner, buf);
-        let rows = self.rows(state);
+        let rows = self.rows(state, view);
         if rows.is_empty() && self.filter.is_empty() {
             paint::centred(buf, inner, lang::NO_CONFIG.get(view.lang), theme.dim);
             return;
@@ -205,7 +217,7 @@ impl Panel for Config {
             ..inner
         };
         self.render_rows(&rows, view, list, buf);
-        if let (Some(value), 1..) = (self.chosen(state), foot) {
+        if let (Some(value), 1..) = (self.chosen(state, view), foot) {
             let below = Rect {
                 y: list.bottom(),
                 height: foot,
@@ -241,7 +253,7 @@ impl Config {
         // What remains beside key, source and class.
         let value_width = usize::from(area.width).saturating_sub(key_width + 25);
         let selected = self.place.row(rows.len());
-        for (row, index) in self.place.visible_in(rows.len(), area).enumerate() {
+        for (row, index) in self.shown.rows(self.place, rows.len(), area).enumerate() {
             let value = rows[index];
             let chosen = index == selected;
             let changed = value.source != "default";

@@ -2,11 +2,11 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
 use super::filter::{self, Filter};
-use super::list::{self, Place};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::actions::ALL;
 use crate::lang::Text;
@@ -19,6 +19,7 @@ use crate::view::{Scene, View};
 /// The screen; see the module's page.
 pub struct Help {
     place: Place,
+    shown: Shown,
     filter: Filter,
 }
 
@@ -26,6 +27,7 @@ impl Default for Help {
     fn default() -> Self {
         Self {
             place: Place::top(),
+            shown: Shown::default(),
             filter: Filter::default(),
         }
     }
@@ -35,7 +37,7 @@ impl Default for Help {
 const KEY_WIDTH: usize = 19;
 
 /// What the signs of charts mean.
-const SIGNS: [(&str, Text); 6] = [
+const SIGNS: [(&str, Text); 7] = [
     (
         "C E",
         Text::new("checkpoint written, evaluated", "保存检查点, 评估"),
@@ -47,6 +49,7 @@ const SIGNS: [(&str, Text); 6] = [
             "在线修改配置, 从检查点恢复",
         ),
     ),
+    ("!", Text::new("alert of a watcher", "监视规则的警报")),
     (
         "N",
         Text::new("loss or gradient was not finite", "损失或梯度非有限"),
@@ -180,7 +183,7 @@ impl Panel for Help {
     }
 
     fn handle(&mut self, key: &str, _: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
-        let len = lines(view, &self.filter, self.place.width()).len();
+        let len = lines(view, &self.filter, self.shown.width()).len();
         self.filter.handle(key, &mut self.place, len) || self.place.handle(key, len)
     }
 
@@ -189,13 +192,13 @@ impl Panel for Help {
     }
 
     fn copied(&self, scene: &Scene<'_>) -> Option<String> {
-        let lines = lines(scene.view, &self.filter, self.place.width());
+        let lines = lines(scene.view, &self.filter, self.shown.width());
         let line = lines.get(self.place.row(lines.len()))?;
         Some(format!("{}  {}\n", line.key, line.help))
     }
 
-    fn place(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -211,7 +214,7 @@ impl Panel for Help {
         self.filter.render(view, &mut inner, buf);
         let lines = lines(view, &self.filter, inner.width);
         let chosen = self.place.row(lines.len());
-        for (row, index) in self.place.visible_in(lines.len(), inner).enumerate() {
+        for (row, index) in self.shown.rows(self.place, lines.len(), inner).enumerate() {
             draw(&lines[index], theme, inner, row as u16, buf);
             if index == chosen && !self.filter.is_empty() {
                 paint::highlight(buf, inner, row as u16, theme.selected);

@@ -5,12 +5,12 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
 use super::filter::{self, Filter};
-use super::list::{self, Place};
-use super::{Panel, PanelKey};
+use super::list::{self, Place, Shown};
+use super::{Panel, PanelKey, past_mark};
 use crate::bars::{Group, fitting};
 use crate::lang::{self, Text};
 use crate::paint;
@@ -27,6 +27,7 @@ const MEDIAN_OF: usize = 64;
 pub struct Layers {
     quantity: usize,
     place: Place,
+    shown: Shown,
     filter: Filter,
 }
 
@@ -35,6 +36,7 @@ impl Default for Layers {
         Self {
             quantity: 0,
             place: Place::top(),
+            shown: Shown::default(),
             filter: Filter::default(),
         }
     }
@@ -77,8 +79,8 @@ impl Panel for Layers {
         self.filter.paste(text);
     }
 
-    fn place(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -95,7 +97,7 @@ impl Panel for Layers {
             ..area
         };
         self.filter.render(scene.view, &mut upper, buf);
-        let list = (rows.as_slice(), Some(&self.place));
+        let list = (rows.as_slice(), Some((self.place, &self.shown)));
         draw_map(scene, quantity, list, &self.filter.title(), upper, buf);
         if let Some(&layer) = rows.get(self.place.row(rows.len())) {
             draw_course(scene, layer, lower, buf);
@@ -121,7 +123,7 @@ pub fn map(scene: &Scene<'_>, quantity: Quantity, area: Rect, buf: &mut Buffer) 
 fn draw_map(
     scene: &Scene<'_>,
     quantity: Quantity,
-    (rows, place): (&[usize], Option<&Place>),
+    (rows, place): (&[usize], Option<(Place, &Shown)>),
     filter: &str,
     area: Rect,
     buf: &mut Buffer,
@@ -137,7 +139,12 @@ fn draw_map(
         (quantity.name(), theme.strong),
         ("  ", theme.text),
     ]];
-    title.push(vec![(&*when, theme.dim), (filter, theme.warn)]);
+    let mark = past_mark(view);
+    title.push(vec![
+        (&*when, theme.dim),
+        (filter, theme.warn),
+        (&*mark, theme.warn),
+    ]);
     let room = area.width.saturating_sub(4);
     let range = layers.range(quantity);
     let bounds = range.map(|(lo, hi)| {
@@ -176,9 +183,11 @@ fn draw_map(
         paint::centred(buf, inner, lang::NO_LAYERS.get(view.lang), theme.dim);
         return;
     };
-    let top = Place::top();
-    let visible = place.unwrap_or(&top).visible_in(rows.len(), inner);
-    let selected = place.and_then(|place| rows.get(place.row(rows.len())));
+    let visible = match place {
+        Some((place, shown)) => shown.rows(place, rows.len(), inner),
+        None => Place::top().visible(rows.len(), usize::from(inner.height)),
+    };
+    let selected = place.and_then(|(place, _)| rows.get(place.row(rows.len())));
     let longest = layers
         .names()
         .iter()
@@ -221,12 +230,13 @@ fn draw_map(
     }
 }
 
-/// The snapshot that figures are taken from: the cursor's, else the last.
+/// The snapshot that figures are taken from: the newest at the cursor's step, else the last.
 fn snapshot(scene: &Scene<'_>) -> Option<usize> {
     let steps = scene.state.layers.steps();
     let last = steps.len().checked_sub(1)?;
     let cursor = scene.view.cursor;
-    Some(cursor.map_or(last, |step| steps.partition_point(|&s| s < step).min(last)))
+    let at = |step| steps.partition_point(|&s| s <= step).saturating_sub(1);
+    Some(cursor.map_or(last, at))
 }
 
 /// The snapshots of each column. Fewer snapshots than columns are stretched.
@@ -288,7 +298,8 @@ fn heat(value: f32, range: Option<(f32, f32)>, view: &View) -> (char, Style) {
     shade(f64::from(place), view)
 }
 
-fn shade(place: f64, view: &View) -> (char, Style) {
+/// How a place between 0 and 1 looks.
+pub(super) fn shade(place: f64, view: &View) -> (char, Style) {
     let theme = &view.theme;
     let of = |num: usize| ((place * num as f64) as usize).min(num.saturating_sub(1));
     if theme.heat.is_empty() || view.glyphs == crate::chart::glyph::GlyphSet::Ascii {
@@ -302,7 +313,8 @@ fn shade(place: f64, view: &View) -> (char, Style) {
     }
 }
 
-fn legend(view: &View) -> Vec<(String, Style)> {
+/// All looks from low to high.
+pub(super) fn legend(view: &View) -> Vec<(String, Style)> {
     let cells = (0..12).map(|i| shade((f64::from(i) + 0.5) / 12.0, view));
     cells
         .map(|(symbol, style)| (symbol.to_string(), style))

@@ -24,20 +24,56 @@ pub const KEYS: PanelKey = PanelKey {
 const PAGE: usize = 10;
 
 /// A chosen row. As long as nothing was chosen it is the last one and follows what is appended.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
     row: Option<usize>,
-    /// Where the rows were drawn last, the first one of them, and how many there are.
+}
+
+/// Where the rows of a list were drawn last: what the mouse points at.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The rows' area, the first one of them, and how many the list has.
     drawn: Cell<(Rect, usize, usize)>,
+}
+
+impl Shown {
+    /// The rows of a list of `len` rows that show in `area`, which is remembered.
+    pub fn rows(&self, place: Place, len: usize, area: Rect) -> std::ops::Range<usize> {
+        let rows = place.visible(len, usize::from(area.height));
+        self.drawn.set((area, rows.start, len));
+        rows
+    }
+
+    /// The row under a position, and how many the list has; none if there is no row.
+    pub fn at(&self, at: Position) -> Option<(usize, usize)> {
+        let (area, first, len) = self.drawn.get();
+        let row = first + usize::from(at.y.checked_sub(area.y)?);
+        (area.contains(at) && row < len).then_some((row, len))
+    }
+
+    /// Goes to the row under a position. None if there is no row; whether it was chosen before.
+    pub fn click(&self, place: &mut Place, at: Position) -> Option<bool> {
+        let (row, len) = self.at(at)?;
+        let before = place.row(len);
+        place.choose(row, len);
+        Some(before == row)
+    }
+
+    /// Width of the rows; 0 before they were drawn.
+    pub fn width(&self) -> u16 {
+        self.drawn.get().0.width
+    }
 }
 
 impl Place {
     /// The place at the first row.
     pub fn top() -> Self {
-        Self {
-            row: Some(0),
-            ..Self::default()
-        }
+        Self { row: Some(0) }
+    }
+
+    /// The place at a row, which stays chosen.
+    pub fn at(row: usize) -> Self {
+        Self { row: Some(row) }
     }
 
     /// The chosen row of a list of `len` rows.
@@ -68,34 +104,44 @@ impl Place {
         self.row = (row + 1 < len).then_some(row);
     }
 
-    /// Width of the rows, as they were drawn last; 0 before.
-    pub fn width(&self) -> u16 {
-        self.drawn.get().0.width
-    }
-
-    /// Goes to the row under a position, as it was drawn last. None if there is no row; whether it was chosen before.
-    pub fn click(&mut self, at: Position) -> Option<bool> {
-        let (area, first, len) = self.drawn.get();
-        let row = first + usize::from(at.y.checked_sub(area.y)?);
-        if !area.contains(at) || row >= len {
-            return None;
-        }
-        let before = self.row(len);
-        self.choose(row, len);
-        Some(before == row)
-    }
-
-    /// As [`Self::visible`], in all of `area`, which is remembered for the mouse.
-    pub fn visible_in(&self, len: usize, area: Rect) -> std::ops::Range<usize> {
-        let rows = self.visible(len, usize::from(area.height));
-        self.drawn.set((area, rows.start, len));
-        rows
-    }
-
     /// The rows of a list of `len` rows that `height` rows show.
     pub fn visible(&self, len: usize, height: usize) -> std::ops::Range<usize> {
         let first = paint::scroll(len, self.row(len), height);
         first..len.min(first + height)
+    }
+}
+
+/// A chosen row that holds for the place of the data cursor at which it was chosen. Elsewhere it is the row of that step,
+/// and without a cursor the last one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dated {
+    place: Place,
+    cursor: Option<u64>,
+}
+
+impl Dated {
+    /// The place while the cursor stands at `cursor`, which is at row `row`.
+    pub fn at(&self, cursor: Option<u64>, row: usize) -> Place {
+        match cursor {
+            _ if self.cursor == cursor => self.place,
+            Some(_) => Place::at(row),
+            None => Place::default(),
+        }
+    }
+
+    /// Puts it at a place while the cursor stands at `cursor`.
+    pub fn put(&mut self, place: Place, cursor: Option<u64>) {
+        (self.place, self.cursor) = (place, cursor);
+    }
+
+    /// Moves it, if the key is one of [`KEYS`].
+    pub fn handle(&mut self, key: &str, len: usize, cursor: Option<u64>, row: usize) -> bool {
+        let mut place = self.at(cursor, row);
+        let taken = place.handle(key, len);
+        if taken {
+            self.put(place, cursor);
+        }
+        taken
     }
 }
 
@@ -114,16 +160,27 @@ mod tests {
         assert_eq!(place.row(30), 29);
         assert!(!place.handle("x", 9));
         assert_eq!(Place::default().row(0), 0);
-        assert_eq!(place.visible_in(30, Rect::new(2, 5, 10, 4)), 26..30);
-        assert_eq!(place.click((3, 6).into()), Some(false));
+        let shown = Shown::default();
+        assert_eq!(shown.rows(place, 30, Rect::new(2, 5, 10, 4)), 26..30);
+        assert_eq!(shown.click(&mut place, (3, 6).into()), Some(false));
         assert_eq!(place.row(30), 27);
-        assert_eq!(place.click((3, 6).into()), Some(true));
+        assert_eq!(shown.click(&mut place, (3, 6).into()), Some(true));
         for outside in [(3, 4), (1, 6), (3, 9)] {
-            assert_eq!(place.click(outside.into()), None);
+            assert_eq!(shown.click(&mut place, outside.into()), None);
         }
-        assert_eq!(place.click((3, 8).into()), Some(false));
+        assert_eq!(shown.click(&mut place, (3, 8).into()), Some(false));
         assert_eq!(place.row(40), 39, "the last one is followed");
-        assert_eq!(Place::default().visible(0, 5), 0..0);
+    }
+
+    #[test]
+    fn a_choice_holds_where_the_cursor_stood() {
+        let mut place = Dated::default();
+        assert_eq!(place.at(None, 0).row(9), 8);
+        assert_eq!(place.at(Some(70), 4).row(9), 4);
+        assert!(place.handle("k", 9, Some(70), 4));
+        assert_eq!(place.at(Some(70), 4).row(9), 3);
+        assert_eq!(place.at(Some(80), 5).row(9), 5);
+        assert_eq!(place.at(None, 0).row(9), 8);
     }
 
     #[test]

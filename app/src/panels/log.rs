@@ -2,13 +2,14 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
 use super::filter::{self, Filter};
-use super::list::{self, Place};
-use super::{Panel, PanelKey};
+use super::list::{self, Dated, Shown};
+use super::{Panel, PanelKey, past_mark, past_note};
 use crate::lang::{self, Text};
 use crate::paint;
+use crate::state::past::log_row;
 use crate::state::{Level, LogLine, State};
 use crate::text;
 use crate::view::{Scene, View};
@@ -16,7 +17,8 @@ use crate::view::{Scene, View};
 /// The screen; see the module's page.
 #[derive(Default)]
 pub struct Log {
-    place: Place,
+    place: Dated,
+    shown: Shown,
     filter: Filter,
 }
 
@@ -24,6 +26,11 @@ impl Log {
     fn rows<'a>(&self, state: &'a State) -> Vec<&'a LogLine> {
         let passes = |l: &&LogLine| self.filter.passes(&[&l.text, l.tag]);
         state.log.iter().filter(passes).collect()
+    }
+
+    /// The row of the data cursor's step.
+    fn row_at(rows: &[&LogLine], view: &View) -> usize {
+        view.cursor.map_or(0, |step| log_row(rows, step))
     }
 }
 
@@ -33,13 +40,41 @@ impl Panel for Log {
     }
 
     fn keys(&self) -> &'static [PanelKey] {
-        const KEYS: &[PanelKey] = &[filter::KEYS, list::KEYS];
+        const KEYS: &[PanelKey] = &[
+            filter::KEYS,
+            PanelKey {
+                keys: &["enter"],
+                label: Text::new("to step", "到该步"),
+                help: Text::new(
+                    "show the charts with the data cursor at the step of the line",
+                    "在图表上把光标移到该行的步",
+                ),
+            },
+            list::KEYS,
+        ];
         KEYS
     }
 
-    fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
-        let len = self.rows(state).len();
-        self.filter.handle(key, &mut self.place, len) || self.place.handle(key, len)
+    fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
+        let rows = self.rows(state);
+        let (len, here) = (rows.len(), Self::row_at(&rows, view));
+        let mut place = self.place.at(view.cursor, here);
+        let before = place.row(len);
+        let step = rows.get(before).map(|line| line.step);
+        if self.filter.handle(key, &mut place, len) {
+            if place.row(len) != before {
+                self.place.put(place, view.cursor);
+            }
+            return true;
+        }
+        if key != "enter" {
+            return self.place.handle(key, len, view.cursor, here);
+        }
+        if let Some(step) = step.filter(|step| *step > 0) {
+            view.look_at(Some(step));
+            view.to_charts = true;
+        }
+        true
     }
 
     fn paste(&mut self, text: &str) {
@@ -48,15 +83,22 @@ impl Panel for Log {
 
     fn copied(&self, scene: &Scene<'_>) -> Option<String> {
         let rows = self.rows(scene.state);
-        let line = rows.get(self.place.row(rows.len()))?;
+        let place = self
+            .place
+            .at(scene.view.cursor, Self::row_at(&rows, scene.view));
+        let line = rows.get(place.row(rows.len()))?;
         Some(format!(
             "{} {} {} {}\n",
             line.clock, line.step, line.tag, line.text
         ))
     }
 
-    fn place(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
+    fn click(&mut self, at: Position, state: &State, view: &View) -> Option<bool> {
+        let here = Self::row_at(&self.rows(state), view);
+        let mut place = self.place.at(view.cursor, here);
+        let clicked = self.shown.click(&mut place, at);
+        self.place.put(place, view.cursor);
+        clicked
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -65,18 +107,22 @@ impl Panel for Log {
         let rows = self.rows(state);
         let count = text::count(rows.len() as u64);
         let filter = self.filter.title();
+        let mark = past_mark(view);
         let title = [
             ("log ", theme.title),
             (&*count, theme.dim),
             (&*filter, theme.warn),
+            (&*mark, theme.warn),
         ];
-        let mut inner = paint::frame(buf, area, view, &title, &[("UTC", theme.dim)]);
+        let notes = [("UTC  ", theme.dim), (past_note(view), theme.dim)];
+        let mut inner = paint::frame(buf, area, view, &title, &notes);
         self.filter.render(view, &mut inner, buf);
+        let place = self.place.at(view.cursor, Self::row_at(&rows, view));
         if rows.is_empty() && self.filter.is_empty() {
             paint::centred(buf, inner, lang::NO_LOG.get(view.lang), theme.dim);
             return;
         }
-        let selected = self.place.row(rows.len());
+        let selected = place.row(rows.len());
         // The chosen line stands below in full where the list has to cut it.
         let whole = rows.get(selected).map_or_else(Vec::new, |l| {
             text::wrap(&l.text, usize::from(inner.width.saturating_sub(2)))
@@ -91,7 +137,7 @@ impl Panel for Log {
             height: inner.height.saturating_sub(detail),
             ..inner
         };
-        for (row, index) in self.place.visible_in(rows.len(), list).enumerate() {
+        for (row, index) in self.shown.rows(place, rows.len(), list).enumerate() {
             let text = [text::truncate(&rows[index].text, room)];
             draw(rows[index], &text, view, list, row as u16, buf);
             if index == selected {

@@ -2,10 +2,10 @@
 
 use engine::link::{Command, Planned, PlannedBuffer};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use super::list::{self, Place};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::chart::glyph::GlyphSet;
 use crate::lang::{self, Text};
@@ -23,12 +23,14 @@ const FIGURES: u16 = 52;
 /// The screen; see the module's page.
 pub struct Memory {
     place: Place,
+    shown: Shown,
 }
 
 impl Default for Memory {
     fn default() -> Self {
         Self {
             place: Place::top(),
+            shown: Shown::default(),
         }
     }
 }
@@ -48,8 +50,8 @@ impl Panel for Memory {
         self.place.handle(key, rows)
     }
 
-    fn place(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -174,7 +176,7 @@ impl Memory {
             ..inner
         };
         let selected = self.place.row(plan.buffers.len());
-        let visible = self.place.visible_in(plan.buffers.len(), list);
+        let visible = self.shown.rows(self.place, plan.buffers.len(), list);
         for (row, index) in visible.enumerate() {
             let buffer = &plan.buffers[index];
             let figures = format!(

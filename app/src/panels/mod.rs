@@ -3,15 +3,20 @@
 //! A panel draws the run and keeps its own place (scroll, choice, field); it asks the engine by leaving commands. The
 //! last panel is the help. See [`crate::workbench`] for how keys arrive here.
 
+use std::time::Duration;
+
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
-use crate::lang::Text;
+use crate::errand::{Errand, News};
+use crate::lang::{self, Text};
 use crate::mouse::Mouse;
 use crate::state::State;
 use crate::view::{Scene, View};
 
+mod attention;
+mod chat;
 mod checkpoints;
 mod config;
 pub mod field;
@@ -21,6 +26,7 @@ mod layers;
 pub mod list;
 mod log;
 mod memory;
+mod runs;
 mod samples;
 mod system;
 mod train;
@@ -53,6 +59,12 @@ pub trait Panel {
         asked: &mut Vec<Command>,
     ) -> bool;
 
+    /// Does what waits for no key: takes what other threads have told, asks what could not be asked before. Returns whether
+    /// there is something new to draw.
+    fn poll(&mut self, _state: &State, _asked: &mut Vec<Command>) -> bool {
+        false
+    }
+
     /// Takes text that was pasted, where it has a field open.
     fn paste(&mut self, _text: &str) {}
 
@@ -61,8 +73,9 @@ pub trait Panel {
         None
     }
 
-    /// The place in its list, where it is one: the mouse chooses rows there.
-    fn place(&mut self) -> Option<&mut list::Place> {
+    /// Goes to the row of its list under a position, where it is a list: whether that row was chosen before, none if there
+    /// is no row.
+    fn click(&mut self, _at: Position, _state: &State, _view: &View) -> Option<bool> {
         None
     }
 
@@ -71,8 +84,39 @@ pub trait Panel {
         false
     }
 
+    /// Called while it is on show, several times a second; `now` is the time since the start of the screen.
+    fn tick(&mut self, _now: Duration) {}
+
+    /// What it wants done in the folder of runs since it was last asked.
+    fn errands(&mut self) -> Vec<Errand> {
+        Vec::new()
+    }
+
+    /// Takes what came of an errand, its own or another screen's.
+    fn hear(&mut self, _news: &News) {}
+
     /// Draws it. Any size must do.
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer);
+}
+
+/// The mark of a screen that shows the run as it was at the data cursor; empty where it shows the present.
+fn past_mark(view: &View) -> String {
+    match view.cursor {
+        Some(step) => format!(
+            "  {} {}  ",
+            lang::AT_STEP.get(view.lang),
+            crate::text::count(step)
+        ),
+        None => String::new(),
+    }
+}
+
+/// How to go back to the present, for the lower edge of such a screen.
+fn past_note(view: &View) -> &'static str {
+    match view.cursor {
+        Some(_) => lang::BACK_TO_NOW.get(view.lang),
+        None => "",
+    }
 }
 
 /// The screens in the order of their numbers.
@@ -85,7 +129,10 @@ pub fn all() -> Vec<Box<dyn Panel>> {
         Box::new(checkpoints::Checkpoints::default()),
         Box::new(config::Config::default()),
         Box::new(log::Log::default()),
+        Box::new(runs::Runs::default()),
         Box::new(memory::Memory::default()),
+        Box::new(attention::Attention::default()),
+        Box::new(chat::Chat::default()),
         Box::new(help::Help::default()),
     ]
 }

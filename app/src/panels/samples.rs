@@ -4,11 +4,11 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use super::list::{self, Place};
-use super::{Panel, PanelKey};
+use super::list::{self, Dated, Place, Shown};
+use super::{Panel, PanelKey, past_mark, past_note};
 use crate::lang::{self, Text};
 use crate::paint;
 use crate::state::{Sample, State};
@@ -18,7 +18,8 @@ use crate::view::{Scene, View};
 /// The screen; see the module's page.
 #[derive(Default)]
 pub struct Samples {
-    place: Place,
+    place: Dated,
+    shown: Shown,
 }
 
 impl Panel for Samples {
@@ -31,19 +32,36 @@ impl Panel for Samples {
         KEYS
     }
 
-    fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
-        self.place.handle(key, state.samples.len())
+    fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
+        let len = state.samples_until(view.cursor);
+        let last = len.saturating_sub(1);
+        self.place.handle(key, len, view.cursor, last)
     }
 
-    fn place(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
+    fn copied(&self, scene: &Scene<'_>) -> Option<String> {
+        let len = scene.state.samples_until(scene.view.cursor);
+        let place = self.place.at(scene.view.cursor, len.saturating_sub(1));
+        let sample = scene.state.samples.get(place.row(len))?;
+        let lines = text::escape_lines(&format!("{}{}", sample.prompt, sample.text));
+        Some(lines.join("\n") + "\n")
+    }
+
+    fn click(&mut self, at: Position, _: &State, view: &View) -> Option<bool> {
+        let (_, len) = self.shown.at(at)?;
+        let mut place = self.place.at(view.cursor, len.saturating_sub(1));
+        let clicked = self.shown.click(&mut place, at);
+        self.place.put(place, view.cursor);
+        clicked
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
-        let len = state.samples.len();
+        let len = state.samples_until(view.cursor);
+        let place = self.place.at(view.cursor, len.saturating_sub(1));
         if len == 0 {
-            let inner = paint::frame(buf, area, view, &[("samples", view.theme.title)], &[]);
+            let mark = past_mark(view);
+            let title = [("samples", view.theme.title), (&*mark, view.theme.warn)];
+            let inner = paint::frame(buf, area, view, &title, &[]);
             paint::centred(
                 buf,
                 inner,
@@ -52,7 +70,7 @@ impl Panel for Samples {
             );
             return;
         }
-        let selected = self.place.row(len);
+        let selected = place.row(len);
         let list_width = if area.width >= 70 {
             (area.width / 3).min(44)
         } else {
@@ -68,7 +86,7 @@ impl Panel for Samples {
             ..area
         };
         if list_width > 0 {
-            self.render_list(scene, list, buf);
+            render_list(scene, (place, &self.shown), len, list, buf);
         }
         let sample = &state.samples[selected];
         let earlier: Vec<&Sample> = state
@@ -81,31 +99,41 @@ impl Panel for Samples {
     }
 }
 
-impl Samples {
-    fn render_list(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
-        let (samples, view) = (&scene.state.samples, scene.view);
-        let theme = &view.theme;
-        let count = text::count(samples.len() as u64);
-        let title = [("samples ", theme.title), (&*count, theme.dim)];
-        let inner = paint::frame(buf, area, view, &title, &[]);
-        let rows = self.place.visible_in(samples.len(), inner);
-        for (row, index) in rows.enumerate() {
-            let sample = &samples[index];
-            let chosen = index == self.place.row(samples.len());
-            let step = text::fit_right(&text::count(sample.step), 9);
-            let share = share(sample);
-            let prompt = text::escape(&sample.prompt);
-            let pieces = [
-                (if chosen { ">" } else { " " }, theme.key),
-                (&*step, if chosen { theme.strong } else { theme.text }),
-                ("  ", theme.text),
-                (&*share, theme.good),
-                (&*prompt, theme.dim),
-            ];
-            paint::line(buf, inner, row as u16, &pieces);
-            if chosen {
-                paint::highlight(buf, inner, row as u16, theme.selected);
-            }
+fn render_list(
+    scene: &Scene<'_>,
+    (place, shown): (Place, &Shown),
+    len: usize,
+    area: Rect,
+    buf: &mut Buffer,
+) {
+    let (samples, view) = (&scene.state.samples, scene.view);
+    let theme = &view.theme;
+    let count = text::count(len as u64);
+    let mark = past_mark(view);
+    let title = [
+        ("samples ", theme.title),
+        (&*count, theme.dim),
+        (&*mark, theme.warn),
+    ];
+    let notes = [(past_note(view), theme.dim)];
+    let inner = paint::frame(buf, area, view, &title, &notes);
+    let rows = shown.rows(place, len, inner);
+    for (row, index) in rows.enumerate() {
+        let sample = &samples[index];
+        let chosen = index == place.row(len);
+        let step = text::fit_right(&text::count(sample.step), 9);
+        let share = share(sample);
+        let prompt = text::escape(&sample.prompt);
+        let pieces = [
+            (if chosen { ">" } else { " " }, theme.key),
+            (&*step, if chosen { theme.strong } else { theme.text }),
+            ("  ", theme.text),
+            (&*share, theme.good),
+            (&*prompt, theme.dim),
+        ];
+        paint::line(buf, inner, row as u16, &pieces);
+        if chosen {
+            paint::highlight(buf, inner, row as u16, theme.selected);
         }
     }
 }
@@ -116,10 +144,10 @@ fn share(sample: &Sample) -> String {
         .map_or_else(String::new, |r| format!("{:>4.0}% ", r * 100.0))
 }
 
-/// The newest sample in a frame, for other screens.
+/// The newest sample, at the data cursor's step where there is one, in a frame, for other screens.
 pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let view = scene.view;
-    if let Some(sample) = scene.state.samples.back() {
+    if let Some(sample) = scene.state.sample_at(view.cursor) {
         draw(sample, &[], view, area, buf);
         return;
     }
@@ -136,6 +164,7 @@ pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
 fn draw(sample: &Sample, earlier: &[&Sample], view: &View, area: Rect, buf: &mut Buffer) {
     let theme = &view.theme;
     let step = format!("@{}", text::count(sample.step));
+    let mark = past_mark(view);
     let readable = sample
         .readable
         .map_or_else(String::new, |r| format!("  readable {:.0}%", r * 100.0));
@@ -143,6 +172,7 @@ fn draw(sample: &Sample, earlier: &[&Sample], view: &View, area: Rect, buf: &mut
         ("sample ", theme.title),
         (&*step, theme.strong),
         (&*readable, theme.good),
+        (&*mark, theme.warn),
     ];
     let inner = paint::frame(buf, area, view, &title, &[]);
     let inner = Rect {

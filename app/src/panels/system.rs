@@ -2,9 +2,9 @@
 
 use engine::link::{Command, Gpu, Profiled, System};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
-use super::list::{self, Place};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::lang::{self, Text};
 use crate::paint;
@@ -21,12 +21,14 @@ const FIGURES: u16 = 24;
 /// The screen; see the module's page.
 pub struct SystemPanel {
     place: Place,
+    shown: Shown,
 }
 
 impl Default for SystemPanel {
     fn default() -> Self {
         Self {
             place: Place::top(),
+            shown: Shown::default(),
         }
     }
 }
@@ -60,8 +62,8 @@ impl Panel for SystemPanel {
         self.place.handle(key, rows)
     }
 
-    fn place(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -299,7 +301,7 @@ impl SystemPanel {
             ..inner
         };
         let selected = self.place.row(profile.lines.len());
-        let visible = self.place.visible_in(profile.lines.len(), list);
+        let visible = self.shown.rows(self.place, profile.lines.len(), list);
         let rows = visible.len() as u16;
         for (row, index) in visible.enumerate() {
             let chosen = index == selected;

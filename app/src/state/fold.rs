@@ -3,6 +3,7 @@
 use engine::config::classify;
 use engine::link::{Body, Change, Command, ConfigValue, Eval, Event, Started, Step};
 use engine::registry::Class;
+use engine::watch::NONFINITE;
 
 use super::{
     Checkpoint, LOG_LINES, LOOKS, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status,
@@ -11,16 +12,6 @@ use super::{
 use crate::text;
 
 impl State {
-    /// Folds in what earlier attempts of this run have said, before this engine says anything.
-    pub fn replay(&mut self, history: &[Event]) {
-        for event in history {
-            self.apply(event);
-        }
-        // Those engines are gone; the alerts were theirs.
-        self.status = Status::Waiting;
-        self.num_alerts = 0;
-    }
-
     /// Folds one event in.
     pub fn apply(&mut self, event: &Event) {
         let time = &event.time;
@@ -34,6 +25,10 @@ impl State {
                     self.system.pop_front();
                 }
                 self.system.push_back((**system).clone());
+            }
+            Body::Attention(attention) => {
+                self.answered("attention");
+                self.attention = Some(attention.clone());
             }
             Body::Profile(profile) => {
                 self.answered("profile");
@@ -93,6 +88,8 @@ impl State {
                 attempt,
             } => {
                 self.rewind(*step);
+                // Later ones are set aside on the disk.
+                self.checkpoints.retain(|c| c.step <= *step);
                 self.mark(*step, Mark::Resume);
                 self.status = Status::Running;
                 let line = format!("attempt {attempt} goes on from {path}");
@@ -138,6 +135,7 @@ impl State {
                     clock: clock(time),
                     changes: changes.clone(),
                 });
+                self.configs.note(*step, *version, &self.config);
                 self.mark(*step, Mark::Edit);
                 let changes: Vec<String> = changes
                     .iter()
@@ -183,7 +181,9 @@ impl State {
                         | ("eval", Some("eval"))
                         | ("set" | "reload", Some("config"))
                 );
-                if !said {
+                // A map that is on show needs no line.
+                let shown = command == "attention" && !refused;
+                if !said && !shown {
                     let (level, tag) = match refused {
                         true => (Level::Warn, "refused"),
                         false => (Level::Info, "reply"),
@@ -200,6 +200,21 @@ impl State {
                 self.mark(*step, Mark::Nonfinite);
                 let line = format!("{place} is not finite at step {step}: {action}");
                 self.log(time, *step, Level::Bad, "nonfin", &line);
+            }
+            // The event of its own has said it.
+            Body::Alert(alert) if alert.rule == NONFINITE => {}
+            Body::Alert(alert) => {
+                self.mark(alert.step, Mark::Alert);
+                let done = match alert.action.as_str() {
+                    "warn" => String::new(),
+                    action => format!(": {action}"),
+                };
+                let level = match alert.level.as_str() {
+                    "error" => Level::Bad,
+                    _ => Level::Warn,
+                };
+                let line = format!("{}: {}{done}", alert.rule, alert.message);
+                self.log(time, alert.step, level, "alert", &line);
             }
             Body::Warning { step, message } => self.log(time, *step, Level::Warn, "warn", message),
             Body::Failed { step, message } => {
@@ -236,6 +251,8 @@ impl State {
         self.status = Status::Running;
         self.config.clone_from(&head.config);
         self.config_version = head.config_version;
+        self.configs
+            .note(head.step, head.config_version, &self.config);
         self.layers.name(&head.layers);
         let line = format!(
             "{} attempt {}  {} params {}  {} {} x{}  {}",
@@ -253,7 +270,7 @@ impl State {
     }
 
     fn train(&mut self, step: &Step) {
-        if step.step <= self.track.steps().last().copied().unwrap_or(0) {
+        if step.step <= self.track.last_step().unwrap_or(0) {
             self.rewind(step.step.saturating_sub(1));
         }
         let seconds = self.elapsed() + step.step_seconds.max(0.0);
@@ -308,6 +325,7 @@ impl State {
         self.samples.retain(|s| s.step <= step);
         self.marks.retain(|m| m.0 <= step);
         self.layers.rewind(step);
+        self.configs.rewind(step, self.config_version, &self.config);
     }
 
     fn reconfigure(&mut self, version: u32, changes: &[Change]) {

@@ -1,8 +1,8 @@
 //! What events make of the state.
 
-use engine::link::{Body, Change, Command, Event, Started};
+use engine::link::{Alert, Body, Change, Command, Event, Started};
 
-use super::{Level, Mark, Quantity, State, Status};
+use super::{History, Level, Mark, Metric, Quantity, State, Status};
 use crate::chart::series::XUnit;
 use crate::workbench::fixture::{event, events, started, step};
 
@@ -12,6 +12,12 @@ fn state(events: &[Event]) -> State {
         state.apply(event);
     }
     state
+}
+
+/// The smoothed line, row by row.
+fn smoothed(metric: &Metric) -> Vec<f32> {
+    let rows = 0..metric.series.len();
+    rows.map(|row| metric.ema.at(row).unwrap()).collect()
 }
 
 fn happen(state: &mut State, body: Body) {
@@ -57,7 +63,7 @@ fn a_resume_supersedes_the_rows_behind_its_checkpoint() {
     let fresh = state(&events(500));
     assert_eq!(whole.track.len(), 500);
     assert_eq!(whole.loss.series.values(), fresh.loss.series.values());
-    assert_eq!(whole.loss.ema.values(), fresh.loss.ema.values());
+    assert_eq!(smoothed(&whole.loss), smoothed(&fresh.loss));
     assert_eq!(whole.elapsed(), fresh.elapsed());
     assert_eq!(whole.evals, fresh.evals);
     assert_eq!(whole.layers.steps(), fresh.layers.steps());
@@ -66,7 +72,7 @@ fn a_resume_supersedes_the_rows_behind_its_checkpoint() {
     // A step trained again takes the place of the old one, even without a word before.
     whole.apply(&step(501));
     whole.apply(&step(501));
-    assert_eq!(whole.track.steps().last(), Some(&501));
+    assert_eq!(whole.track.last_step(), Some(501));
     assert_eq!(whole.track.len(), 501);
 }
 
@@ -181,16 +187,21 @@ fn what_an_event_says_its_reply_does_not_repeat() {
 
 #[test]
 fn a_resumed_run_shows_its_whole_course() {
-    let mut history = events(700);
+    let mut events = events(700);
     let end = Body::Finished {
         step: 700,
         loss: 2.0,
         seconds: 122.0,
         reason: "preempted".into(),
     };
-    history.push(event(end, 0));
+    events.push(event(end, 0));
+    let history = History {
+        events,
+        index: None,
+        end: 0,
+    };
     let mut state = state(&[]);
-    state.replay(&history);
+    state.recall(&history);
     assert_eq!(state.status, Status::Waiting);
     let head = Started {
         step: 500,
@@ -304,6 +315,7 @@ fn the_log_and_the_layers_are_bounded_and_keep_outbursts() {
             gradient_rms: vec![if i == 77 { f64::NAN } else { value }],
             weight_rms: vec![1.0],
             update_ratio: vec![1.0],
+            ..Default::default()
         };
         happen(&mut state, Body::Layers(layers));
     }
@@ -320,7 +332,122 @@ fn smoothing_changes_the_lines_and_not_the_rows() {
     let mut state = state(&events(300));
     let rows = state.loss.series.values().to_vec();
     state.smooth(0.0);
-    assert_eq!(state.loss.ema.values(), rows);
+    assert_eq!(smoothed(&state.loss), rows);
     assert_eq!(state.loss.series.values(), rows);
     assert_eq!(state.track.extent(XUnit::Step), Some((1.0, 300.0)));
+}
+
+#[test]
+fn a_recorded_run_is_the_same_as_one_that_was_heard() {
+    let place = tempfile::tempdir().unwrap();
+    let mut all = events(1000);
+    let resumed = |step, attempt| Body::Resumed {
+        step,
+        path: "checkpoints/x".into(),
+        attempt,
+    };
+    all.push(event(resumed(500, 2), 0));
+    all.extend((501..=720).map(step));
+    let text: Vec<String> = all
+        .iter()
+        .map(|event| serde_json::to_string(event).unwrap() + "\n")
+        .collect();
+    std::fs::write(place.path().join("events.jsonl"), text.concat()).unwrap();
+    let mut heard = state(&[]);
+    heard.recall(&History {
+        events: all.clone(),
+        index: None,
+        end: 0,
+    });
+    let mut read = state(&[]);
+    read.recall(&History::read(place.path()).unwrap());
+    let same = |read: &State, heard: &State| {
+        assert_eq!((read.step(), read.tokens()), (heard.step(), heard.tokens()));
+        assert!((read.elapsed() - heard.elapsed()).abs() < 1e-6);
+        assert_eq!(read.evals, heard.evals);
+        assert_eq!(read.samples, heard.samples);
+        assert_eq!(read.layers.steps(), heard.layers.steps());
+        assert_eq!(read.config, heard.config);
+        for (a, b) in [
+            (&read.loss, &heard.loss),
+            (&read.speed, &heard.speed),
+            (&read.clipped, &heard.clipped),
+        ] {
+            let rows = 0..heard.track.len();
+            assert_eq!(a.series.len(), rows.len());
+            for row in rows.clone() {
+                assert_eq!(a.series.at(row), b.series.at(row));
+                let (x, y) = (a.ema.at(row).unwrap(), b.ema.at(row).unwrap());
+                assert!((x - y).abs() <= 1e-4 * y.abs(), "row {row}: {x} {y}");
+            }
+            for width in [1, 7, 100, 333] {
+                for start in rows.clone().step_by(width) {
+                    let (x, y) = (
+                        a.series.query(start..start + width),
+                        b.series.query(start..start + width),
+                    );
+                    assert_eq!(x.extremes(), y.extremes());
+                    assert!(
+                        (x.mean().unwrap() - y.mean().unwrap()).abs()
+                            < 1e-3 * y.mean().unwrap().abs().max(1.0)
+                    );
+                }
+            }
+        }
+        for unit in [XUnit::Step, XUnit::Tokens, XUnit::Time] {
+            let window = heard.track.extent(unit).unwrap();
+            let (a, b) = (
+                read.track.columns(unit, window, 80),
+                heard.track.columns(unit, window, 80),
+            );
+            let rows: usize = a.iter().map(ExactSizeIterator::len).sum();
+            assert_eq!((rows, a.len()), (heard.track.len(), b.len()));
+            if unit == XUnit::Step {
+                assert_eq!(a, b);
+            }
+        }
+    };
+    same(&read, &heard);
+    // It goes on, back into what was recorded, and behind it.
+    for (from, to) in [(721, 800), (600, 650), (300, 310)] {
+        for state in [&mut read, &mut heard] {
+            happen(state, resumed(from - 1, 3));
+            (from..=to).for_each(|number| state.apply(&step(number)));
+        }
+        same(&read, &heard);
+    }
+    for beta in crate::view::SMOOTHINGS {
+        assert!(engine::run_folder::index::BETAS.contains(&beta));
+        read.smooth(beta);
+        heard.smooth(beta);
+        same(&read, &heard);
+    }
+}
+
+#[test]
+fn an_alert_is_marked_and_told_once() {
+    let mut state = state(&events(300));
+    let alert = |rule: &str, action: &str| {
+        Body::Alert(Box::new(Alert {
+            step: 250,
+            rule: rule.into(),
+            level: "warning".into(),
+            message: "the loss\x1b[31m is high".into(),
+            action: action.into(),
+            ..Alert::default()
+        }))
+    };
+    let (lines, alerts) = (state.log.len(), state.num_alerts);
+    happen(&mut state, alert("spike", "skip"));
+    assert!(state.marks.contains(&(250, Mark::Alert)));
+    let line = state.log.back().unwrap();
+    assert_eq!(
+        (line.step, line.level, line.tag),
+        (250, Level::Warn, "alert")
+    );
+    assert_eq!(line.text, "spike: the loss\\x1b[31m is high: skip");
+    assert_eq!(state.num_alerts, alerts + 1);
+    // What is not finite has said so by an event of its own.
+    happen(&mut state, alert("nonfinite", "stop"));
+    assert_eq!(state.log.len(), lines + 1);
 }

@@ -1,7 +1,7 @@
 //! Made-up runs for the tests of the screen: plausible, deterministic, with a spike, an edit, checkpoints and samples.
 
 use engine::link::{
-    Body, Change, Command, ConfigValue, Eval, Event, Layers, Memory, Started, Step,
+    Attention, Body, Change, Command, ConfigValue, Eval, Event, Layers, Memory, Started, Step,
 };
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -69,6 +69,7 @@ pub fn started() -> Event {
                 runtime: 41_943_040,
                 total: 335_620_096,
             },
+            chat_bytes: 18_874_368,
             config: vec![
                 value("run.name", "\"demo\"", "restart", "file"),
                 value("run.seed", "0", "restart", "default"),
@@ -154,6 +155,7 @@ fn layers(step: u64) -> Event {
             weight_rms: value(0.02, 0.9),
             update_ratio: value(1.1e-3, -0.4),
             names,
+            ..Layers::default()
         }),
         step * 174 / 1000,
     )
@@ -188,6 +190,34 @@ fn sample(step: u64) -> Event {
         },
         step * 174 / 1000,
     )
+}
+
+/// Where tokens look: at themselves, at the first, and a little at what is between.
+pub fn attention(step: u64, tokens: &[&str], layers: usize, heads: usize) -> Event {
+    let row = |i: usize| -> Vec<f64> {
+        let weight = |j: usize| match j {
+            0 => 3.0,
+            j if j == i => 2.0,
+            j => 0.1 + (noise((i * 31 + j) as u64) + 1.0) / 4.0,
+        };
+        let sum: f64 = (0..=i).map(weight).sum();
+        (0..=i)
+            .map(|j| (weight(j) / sum * 1e3).round() / 1e3)
+            .collect()
+    };
+    let map = Attention {
+        step,
+        prompt: tokens.concat(),
+        tokens: tokens.iter().map(|t| (*t).to_owned()).collect(),
+        skipped: 0,
+        layer: 0,
+        head: 0,
+        rows: (0..tokens.len()).map(row).collect(),
+        entropies: (0..layers)
+            .map(|l| (0..heads).map(|h| 0.4 * (l + h) as f64).collect())
+            .collect(),
+    };
+    event(Body::Attention(Box::new(map)), step * 174 / 1000)
 }
 
 fn checkpoint(step: u64, reason: &str) -> Event {
@@ -350,10 +380,15 @@ pub fn text(bench: &Workbench, width: u16, height: u16) -> String {
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
     bench.render(area, &mut buffer);
+    lines(&buffer, area)
+}
+
+/// The cells of an area as lines of text.
+pub fn lines(buffer: &Buffer, area: Rect) -> String {
     let mut out = String::new();
-    for y in 0..height {
+    for y in 0..area.height {
         let mut skip = 0;
-        for x in 0..width {
+        for x in 0..area.width {
             // The cell behind a wide character holds nothing of its own.
             if skip > 0 {
                 skip -= 1;

@@ -250,7 +250,7 @@ fn the_palette_finds_and_runs() {
     press(&mut bench, &["esc", "ctrl-p"]);
     type_text(&mut bench, "memory");
     bench.press("enter");
-    assert!(text(&bench, 80, 24).contains("[8 Memory]"));
+    assert!(text(&bench, 80, 24).contains("9 Memory]"));
     // What weighs is asked, and what wants more is finished on the command line.
     bench.press("ctrl-p");
     type_text(&mut bench, "rollback");
@@ -481,8 +481,8 @@ fn the_mouse_goes_where_it_points() {
         let at = line.find(word).unwrap();
         line[..at].chars().count() as u16
     };
-    let tab = column(&bench, 1, "Config");
-    point(&mut bench, tab + 1, 1, What::Press);
+    let tab = column(&bench, 1, "6");
+    point(&mut bench, tab, 1, What::Press);
     assert!(text(&bench, 80, 24).contains("[6 Config]"));
     // A row is chosen, and opened when it is pressed again.
     let shown = text(&bench, 80, 24);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::link::{Body, Command};
+use engine::link::{Alert, Body, Command};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -10,6 +10,7 @@ use super::fixture::{bench, event, events, hear_all, states, step, text};
 use super::{Exit, Wants, Workbench};
 use crate::actions::ALL;
 use crate::chart::glyph::GlyphSet;
+use crate::errand::{Errand, ForkWish, News};
 use crate::keymap::Keymap;
 use crate::lang::Lang;
 use crate::leave::Leave;
@@ -48,7 +49,7 @@ fn screens_look_as_they_should() {
         ("5", "checkpoints"),
         ("6", "config"),
         ("7", "log"),
-        ("8", "memory"),
+        ("9", "memory"),
         ("?", "help"),
     ] {
         bench.press(key);
@@ -139,6 +140,91 @@ fn an_attached_screen_asks_but_leaves_the_run_alone() {
         bench.exit, None,
         "only the machine's own process makes room"
     );
+}
+
+#[test]
+fn screens_show_the_past_where_the_cursor_stands() {
+    let mut bench = bench();
+    hear_all(&mut bench, &events(1240));
+    bench.view.cursor = Some(700);
+    for (key, name) in [
+        ("2", "layers"),
+        ("3", "samples"),
+        ("6", "config"),
+        ("7", "log"),
+    ] {
+        bench.press(key);
+        for (width, height) in [(80, 24), (160, 50)] {
+            let seen = text(&bench, width, height);
+            assert!(seen.contains("at step 700"), "{name}: {seen}");
+            insta::assert_snapshot!(format!("past-{name}-{width}x{height}"), seen);
+        }
+    }
+    // What was in force then is not edited now.
+    bench.press("6");
+    for key in ["/", "o", "p", "t", "i", "m", "enter", "G", "enter"] {
+        bench.press(key);
+    }
+    assert!(!text(&bench, 80, 24).contains("optimizer.weight_decay = "));
+    bench.press("esc");
+    bench.press("esc");
+    for key in ["2", "3", "6", "7"] {
+        bench.press(key);
+        assert!(!text(&bench, 80, 24).contains("at step"), "{key}");
+    }
+}
+
+#[test]
+fn a_checkpoint_is_gone_back_to_or_forked() {
+    let mut bench = normal();
+    bench.press("5");
+    bench.press("r");
+    let seen = text(&bench, 100, 24);
+    assert!(
+        seen.contains("go back in place to step 500: 140 steps are trained again"),
+        "{seen}"
+    );
+    bench.press("enter");
+    assert!(asked(&mut bench).is_empty(), "Enter stays");
+    bench.press("r");
+    bench.press("y");
+    let back = Command::Rollback {
+        step: Some(500),
+        lr_scale: None,
+    };
+    assert_eq!(asked(&mut bench), [back]);
+    bench.press("F");
+    for key in ["x", "space", "a", "=", "1", "enter"] {
+        bench.press(key);
+    }
+    let wish = ForkWish {
+        step: 500,
+        name: Some("x".to_owned()),
+        changes: vec!["a=1".to_owned()],
+    };
+    assert_eq!(
+        std::mem::take(&mut bench.errands),
+        [Errand::PlanFork(wish.clone())]
+    );
+    let refused = "a=1: no key a".to_owned();
+    bench.deliver(&News::Plan(Err(refused.clone())));
+    assert!(text(&bench, 100, 24).contains(&refused));
+    bench.press("y");
+    assert!(bench.errands.is_empty(), "what is refused is not started");
+    for key in ["esc", "F", "x", "space", "a", "=", "1", "enter"] {
+        bench.press(key);
+    }
+    let lines = vec![
+        "a fork of demo@500".to_owned(),
+        "9 steps are left".to_owned(),
+    ];
+    bench.deliver(&News::Plan(Ok(lines)));
+    insta::assert_snapshot!("fork-plan", text(&bench, 80, 24));
+    bench.errands.clear();
+    bench.press("y");
+    assert_eq!(std::mem::take(&mut bench.errands), [Errand::Fork(wish)]);
+    bench.deliver(&News::Done(Ok("run x trains in the background".to_owned())));
+    assert!(text(&bench, 100, 24).contains("run x trains"));
 }
 
 #[test]
@@ -452,4 +538,32 @@ fn a_frame_of_a_long_run_is_drawn_in_a_few_milliseconds() {
         begin.elapsed() / 5
     );
     eprintln!("{:?} a frame", begin.elapsed() / 5);
+}
+
+#[test]
+fn enter_on_a_line_of_the_log_shows_its_step_on_the_charts() {
+    let mut bench = normal();
+    let alert = Alert {
+        step: 333,
+        rule: "spike".into(),
+        level: "warning".into(),
+        message: "the loss is high".into(),
+        action: "warn".into(),
+        ..Alert::default()
+    };
+    hear_all(&mut bench, &[event(Body::Alert(Box::new(alert)), 100)]);
+    bench.press("7");
+    let log = text(&bench, 120, 30);
+    assert!(
+        log.contains("alert") && log.contains("spike: the loss is high"),
+        "{log}"
+    );
+    assert!(log.contains("!1"), "{log}");
+    bench.press("enter");
+    assert_eq!((bench.current, bench.view.cursor), (0, Some(333)));
+    // On another screen the key does what it did.
+    bench.press("enter");
+    assert_eq!(bench.current, 0);
+    let signs = text(&bench, 160, 50);
+    assert!(signs.contains("! alert"), "{signs}");
 }

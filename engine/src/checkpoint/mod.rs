@@ -7,6 +7,7 @@
 //! [`clean`] removes. A folder that does not agree with its manifest is never read ([`verify`], [`newest_valid`]).
 //! Values come from a [`TensorSource`] and go to a [`TensorSink`]: there is no second copy of the weights.
 
+mod derive;
 mod disk;
 mod keep;
 mod manifest;
@@ -17,6 +18,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use derive::{FORK, derive};
 pub use disk::{Disk, DiskFile, RealDisk, write_atomic};
 pub use keep::{
     Found, Pruned, best, clean, forget_best, list, newest_valid, prune, set_aside, set_best, tag,

@@ -126,11 +126,7 @@ fn fill(
             step: contents.trainer.step,
             message,
         })?;
-    let mut writer = Filling {
-        disk,
-        path: folder,
-        files: BTreeMap::new(),
-    };
+    let mut writer = Filling::new(disk, folder);
     writer.file(MODEL, &mut |out| {
         tensors(out, contents.model, &[("format", "pt")])
     })?;
@@ -157,7 +153,7 @@ fn fill(
     Ok(manifest.bytes() + text.len() as u64)
 }
 
-fn tensors(
+pub(super) fn tensors(
     out: &mut dyn Write,
     source: &dyn TensorSource,
     metadata: &[(&str, &str)],
@@ -166,25 +162,33 @@ fn tensors(
     safetensors::write(out, &source.tensors(), metadata, &mut data).map(drop)
 }
 
-fn pretty(value: &Value) -> Vec<u8> {
+pub(super) fn pretty(value: &Value) -> Vec<u8> {
     let mut text = format!("{value:#}");
     text.push('\n');
     text.into_bytes()
 }
 
 /// A folder being filled.
-struct Filling<'a> {
+pub(super) struct Filling<'a> {
     disk: &'a dyn Disk,
     path: &'a Path,
-    files: BTreeMap<String, FileRecord>,
+    pub(super) files: BTreeMap<String, FileRecord>,
 }
 
-impl Filling<'_> {
-    fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+impl<'a> Filling<'a> {
+    pub(super) fn new(disk: &'a dyn Disk, path: &'a Path) -> Self {
+        Self {
+            disk,
+            path,
+            files: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         self.file(name, &mut |out| out.write_all(bytes))
     }
 
-    fn file(
+    pub(super) fn file(
         &mut self,
         name: &str,
         data: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,

@@ -3,12 +3,14 @@
 use super::entry::Entries;
 use super::error::ConfigError;
 use super::value::{Value, quote};
+use crate::watch::webhook::Address;
 
 type Check = fn(&Entries) -> Result<(), ConfigError>;
 
 /// Every check, in the order in which they are made.
 const CHECKS: &[Check] = &[
-    run_name, device, data, tokenizer, heads, positions, optimizer, schedule, batch,
+    run_name, device, data, tokenizer, heads, positions, optimizer, schedule, batch, telemetry,
+    watch,
 ];
 
 /// Refuses values that are well-typed each but wrong together.
@@ -62,6 +64,18 @@ fn device(e: &Entries) -> Result<(), ConfigError> {
         quote(kind)
     );
     Err(e.blame(&["device.kind"], message))
+}
+
+fn telemetry(e: &Entries) -> Result<(), ConfigError> {
+    let address = e.text("telemetry.prometheus").unwrap_or_default();
+    if address.is_empty() || crate::records::live::loopback(address).is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "expected an address and port of this machine alone, such as 127.0.0.1:9464 or [::1]:9464, found {}",
+        quote(address)
+    );
+    Err(e.blame(&["telemetry.prometheus"], message))
 }
 
 fn data(e: &Entries) -> Result<(), ConfigError> {
@@ -229,4 +243,18 @@ fn batch(e: &Entries) -> Result<(), ConfigError> {
         return Err(e.blame(&["sample.top_p"], "must be above 0; 1 is off"));
     }
     Ok(())
+}
+
+fn watch(e: &Entries) -> Result<(), ConfigError> {
+    for key in ["watch.command", "watch.webhook"] {
+        if e.text(key)
+            .is_some_and(|text| text.trim().is_empty() || text.contains('\0'))
+        {
+            return Err(e.blame(&[key], "expected a text that is not empty; remove the key"));
+        }
+    }
+    match e.text("watch.webhook").map(Address::parse) {
+        Some(Err(message)) => Err(e.blame(&["watch.webhook"], message)),
+        _ => Ok(()),
+    }
 }

@@ -55,18 +55,6 @@ fn slot(path: &str, key: &'static Key) -> Option<&'static Slot> {
         .find(|slot| chooses && path.strip_suffix(".kind") == Some(slot.path))
 }
 
-/// Every dotted key, in the order of the help, each once.
-pub fn keys() -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for (table, key) in schema::every() {
-        let path = format!("{table}.{}", key.name);
-        if !all.contains(&path) {
-            all.push(path);
-        }
-    }
-    all
-}
-
 /// The TOML value that `key=text` sets.
 ///
 /// # Errors
@@ -136,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_key_has_a_form_and_takes_its_own_choices() {
-        let keys = keys();
+        let keys = crate::config::keys();
         assert!(keys.iter().any(|key| key == "model.mixer.kind"));
         for key in &keys {
             let form = form(key).unwrap();

@@ -20,6 +20,12 @@ pub(super) fn help() -> String {
         for one in section.slots() {
             slot(&mut out, one);
         }
+        for rule in section.rules() {
+            let _ = writeln!(out, "  [{}]  {}", rule.path, rule.doc);
+            for key in rule.keys {
+                line(&mut out, "", rule.path, key);
+            }
+        }
     }
     out
 }

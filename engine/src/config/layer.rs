@@ -207,7 +207,13 @@ fn put(
         if let Some(table) = item.as_table_like() {
             return walk(path, table, places, out);
         }
-        return Err(place.error(path, "expected a table, such as { kind = \"...\" }"));
+        let key = if path.starts_with("watch.") {
+            "action"
+        } else {
+            "kind"
+        };
+        let message = format!("expected a table, such as {{ {key} = \"...\" }}");
+        return Err(place.error(path, message));
     }
     match (key, item) {
         (Some(_), Item::Value(toml)) if !toml.is_inline_table() => {
@@ -248,12 +254,18 @@ fn unknown(path: &str) -> String {
         };
     };
     let here = || {
-        schema::every()
+        let keys = schema::every()
             .filter(|(t, _)| *t == table)
-            .map(|(_, key)| key.name)
+            .map(|(_, key)| key.name);
+        keys.chain(schema::tables_below(table))
     };
     if let Some(near) = nearest(name, here()) {
         return format!("unknown key; did you mean {table}.{near}?");
+    }
+    if let Some(near) = nearest(table, schema::tables())
+        && schema::find(&format!("{near}.{name}")).next().is_some()
+    {
+        return format!("unknown key; did you mean {near}.{name}?");
     }
     if let Some((owner, key)) = schema::every()
         .filter(|(_, key)| key.name != "kind")

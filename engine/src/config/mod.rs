@@ -20,12 +20,13 @@ mod schema;
 mod tests;
 mod typed;
 mod value;
+mod watch;
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-pub use error::ConfigError;
-pub use form::{Form, check, form, keys, with_edits};
+pub use error::{ConfigError, nearest};
+pub use form::{Form, check, form, with_edits};
 pub use import::{FIELD as MODEL_RECORD_FIELD, record as model_record, recorded};
 pub use layer::Source;
 pub use typed::{
@@ -34,6 +35,7 @@ pub use typed::{
     TrainConfig,
 };
 pub use value::Value;
+pub use watch::{RuleConfig, WatchConfig};
 
 use crate::link::{Change, ConfigValue};
 use crate::registry::Class;
@@ -75,6 +77,7 @@ pub struct Config {
     pub train: TrainConfig,
     pub telemetry: TelemetryConfig,
     pub sample: SampleConfig,
+    pub watch: WatchConfig,
     entries: Entries,
 }
 
@@ -130,6 +133,7 @@ impl Config {
             train: reader.train(),
             telemetry: reader.telemetry(),
             sample: reader.sample(),
+            watch: reader.watch(),
             entries,
         })
     }
@@ -218,6 +222,16 @@ pub fn diff(old: &Config, new: &Config) -> Vec<(Change, Class)> {
             (change.from != change.to).then_some((change, entry.key.class))
         })
         .collect()
+}
+
+/// Every dotted key that there is; keys that several variants have come once.
+pub fn keys() -> Vec<String> {
+    let mut keys: Vec<String> = schema::every()
+        .map(|(table, key)| format!("{table}.{}", key.name))
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 /// The class of a dotted key: the strictest where variants differ; none if there is no such key.

@@ -85,6 +85,12 @@ pub(super) fn resolve(sources: &Sources<'_>) -> Result<Entries, ConfigError> {
                 entries.list.push(entry(path, key, &below)?);
             }
         }
+        for rule in section.rules() {
+            for key in rule.keys {
+                let path = format!("{}.{}", rule.path, key.name);
+                entries.list.push(entry(path, key, &below)?);
+            }
+        }
     }
     derive(&mut entries, sources.file);
     require(&entries)?;

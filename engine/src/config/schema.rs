@@ -5,6 +5,7 @@
 use crate::registry::Class::{Boundary, Live, Restart};
 use crate::registry::Default::{Derived, Is, Required};
 use crate::registry::{Class, Default, Key, Kind, SLOTS, Slot};
+use crate::watch::{RULES, Rule};
 
 /// A table of the configuration.
 #[derive(Debug)]
@@ -21,6 +22,13 @@ impl Section {
         SLOTS.iter().copied().filter(move |slot| {
             slot.path == name || slot.path.split('.').next().is_some_and(|t| t == name)
         })
+    }
+
+    /// The rules whose tables stand below this one.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &'static Rule> {
+        let name = self.name;
+        let below = move |rule: &&Rule| rule.path.split('.').next() == Some(name);
+        RULES.iter().copied().filter(below)
     }
 }
 
@@ -130,6 +138,8 @@ pub(super) static SECTIONS: &[Section] = &[
     Section { name: "telemetry", doc: "what is measured besides the loss", keys: &[
         key("layer_interval", Kind::COUNT, Is("10"), Live, "steps between statistics of the layers; 0 is never"),
         key("system_interval", Kind::COUNT, Is("10"), Live, "seconds between looks at processor, memory, disk and GPUs; 0 is never"),
+        key("tensorboard", Kind::Bool, Is("false"), Live, "writes event files for TensorBoard into the run's folder while it trains"),
+        key("prometheus", Kind::Text, Is("\"\""), Live, "address that the latest figures are served at, such as 127.0.0.1:9464; of this machine only"),
     ]},
     Section { name: "sample", doc: "texts written while training", keys: &[
         key("prompts", Kind::List(&Kind::Text), Is("[]"), Live, "beginnings to continue; \"\" is the beginning of a document"),
@@ -139,11 +149,29 @@ pub(super) static SECTIONS: &[Section] = &[
         key("top_k", Kind::COUNT, Is("0"), Live, "keeps the k likeliest tokens; 0 is off"),
         key("top_p", Kind::SHARE, Is("1.0"), Live, "keeps the likeliest tokens whose shares reach p; 1 is off"),
     ]},
+    Section { name: "watch", doc: "rules that watch the run; each has a table, such as spike = { action = \"pause\" }", keys: &[
+        key("command", Kind::Text, NONE, Live, "a line for sh -c that is run at an alert, with the alert as JSON on its stdin"),
+        key("webhook", Kind::Text, NONE, Live, "an http:// address that the alert is posted to as JSON"),
+    ]},
 ];
+
+/// Every table that keys stand in.
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
+    let slots = SLOTS.iter().map(|slot| slot.path);
+    let rules = RULES.iter().map(|rule| rule.path);
+    SECTIONS.iter().map(|s| s.name).chain(slots).chain(rules)
+}
 
 /// Whether `path` is a table that keys stand in.
 pub(super) fn is_table(path: &str) -> bool {
-    SECTIONS.iter().any(|s| s.name == path) || SLOTS.iter().any(|s| s.path == path)
+    tables().any(|table| table == path)
+}
+
+/// The names of the rules' tables that stand in `table`.
+pub(super) fn tables_below(table: &str) -> impl Iterator<Item = &'static str> {
+    let below =
+        move |rule: &&&Rule| rule.path.strip_suffix(rule.name()) == Some(&format!("{table}."));
+    RULES.iter().filter(below).map(|rule| rule.name())
 }
 
 /// The slot whose table `path`'s key stands in, and the key's name.
@@ -176,5 +204,8 @@ pub(super) fn every() -> impl Iterator<Item = (&'static str, &'static Key)> {
             .chain(own)
             .map(|key| (slot.path, key))
     });
-    plain.chain(slots)
+    let rules = RULES
+        .iter()
+        .flat_map(|rule| rule.keys.iter().map(|key| (rule.path, key)));
+    plain.chain(slots).chain(rules)
 }

@@ -3,6 +3,7 @@
 use super::schema::{SECTIONS, every};
 use super::*;
 use crate::registry::{Default as Preset, Key, Kind, SLOTS};
+use crate::watch::RULES;
 use proptest::prelude::*;
 use std::path::PathBuf;
 
@@ -80,7 +81,7 @@ fn faults_are_named_with_line_column_and_a_way_out() {
         ),
         (
             "[telemetry]\nxyzzy = 3",
-            "x.toml:8:1: telemetry.xyzzy: unknown key; [telemetry] has layer_interval, system_interval",
+            "x.toml:8:1: telemetry.xyzzy: unknown key; [telemetry] has layer_interval, prometheus, system_interval, tensorboard",
         ),
         (
             "[run]\nseed = \"a\"",
@@ -446,6 +447,15 @@ fn every_key_of_the_help_is_read_and_survives_a_round_trip() {
                 _ => example(&key.kind),
             };
             try_key(&format!("{}.{}", section.name, key.name), &value, &[]);
+        }
+    }
+    for rule in RULES {
+        for key in rule.keys {
+            try_key(
+                &format!("{}.{}", rule.path, key.name),
+                &example(&key.kind),
+                &[],
+            );
         }
     }
     for slot in SLOTS {

@@ -256,6 +256,9 @@ pub struct TrainConfig {
 pub struct TelemetryConfig {
     pub layer_interval: u64,
     pub system_interval: u64,
+    pub tensorboard: bool,
+    /// Empty: none.
+    pub prometheus: String,
 }
 
 /// `[sample]`.
@@ -443,6 +446,8 @@ impl Reader<'_> {
         TelemetryConfig {
             layer_interval: self.count("telemetry.layer_interval"),
             system_interval: self.count("telemetry.system_interval"),
+            tensorboard: self.flag("telemetry.tensorboard"),
+            prometheus: self.text("telemetry.prometheus"),
         }
     }
 

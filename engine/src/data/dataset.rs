@@ -160,7 +160,7 @@ impl Dataset {
     }
 
     /// Which row of the data is row `row` of the training.
-    fn place(&self, row: u64) -> u64 {
+    pub(crate) fn place(&self, row: u64) -> u64 {
         let rows = self.rows().max(1);
         match self.shuffle {
             Some(seed) => permute(row % rows, rows, seed, row / rows),

@@ -100,6 +100,25 @@ impl Loaded {
         if prompt.len() > context {
             return Err(TooLong { capacity: context }.into());
         }
+        // Caches for what can be written, not for the whole context, which may be long.
+        let capacity = context.min(prompt.len().saturating_add(writing.max_tokens));
+        self.check_caches(capacity)?;
+        let mut session = Session::new(&self.model, self.precision, capacity, &self.cpu);
+        self.reserve(session.arena_bytes());
+        let next = prompt.iter().map(|id| *id as i32).collect();
+        Ok(self.write_on(&mut session, next, writable, writing, each))
+    }
+
+    /// Continues a session, for which the arena is large enough: reads `next` (at least one id that it has room for), and
+    /// writes as [`Loaded::write`] does.
+    pub(super) fn write_on(
+        &mut self,
+        session: &mut Session,
+        mut next: Vec<i32>,
+        writable: usize,
+        writing: &Writing,
+        each: &mut dyn FnMut(u32) -> bool,
+    ) -> Written {
         let mut written = Written {
             tokens: Vec::new(),
             finish: Finish::MaxTokens,
@@ -107,15 +126,9 @@ impl Loaded {
             seconds: 0.0,
         };
         if writing.max_tokens == 0 {
-            return Ok(written);
+            return written;
         }
-        // Caches for what can be written, not for the whole context, which may be long.
-        let capacity = context.min(prompt.len().saturating_add(writing.max_tokens));
-        self.check_caches(capacity)?;
-        let mut session = Session::new(&self.model, self.precision, capacity, &self.cpu);
-        self.reserve(session.arena_bytes());
         let mut sampler = Sampler::new(writing.sampler);
-        let mut next: Vec<i32> = prompt.iter().map(|id| *id as i32).collect();
         let start = Instant::now();
         loop {
             let Ok(logits) = session.read(&next, &mut self.arena, &mut self.params, &self.cpu)
@@ -142,6 +155,6 @@ impl Loaded {
             next = vec![id as i32];
         }
         written.seconds = start.elapsed().as_secs_f64() - written.prompt_seconds;
-        Ok(written)
+        written
     }
 }

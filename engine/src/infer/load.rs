@@ -185,7 +185,7 @@ impl Loaded {
 }
 
 /// The configuration of the model in `folder`, with whatever else a configuration needs.
-fn config(folder: &Path, flags: &[String]) -> Result<Config, ConfigError> {
+pub(super) fn config(folder: &Path, flags: &[String]) -> Result<Config, ConfigError> {
     let path = folder.to_string_lossy();
     let text = format!(
         "data = {{ source = \"storybook\", sequence_length = 1 }}\noptimizer.lr = 1.0\n\

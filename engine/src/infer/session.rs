@@ -6,7 +6,7 @@
 
 use crate::model::{InferenceVars, Model};
 use crate::param::Params;
-use crate::tape::plan::Options;
+use crate::tape::plan::{Options, Plan};
 use crate::tape::run::{Program, Replay};
 use crate::tape::{Tape, fuse};
 use kernels::arena::Arena;
@@ -35,9 +35,13 @@ impl Recorded {
     ) -> Self {
         let mut tape = Tape::new(precision);
         let vars = model.record_inference(&mut tape, width, capacity, logits);
-        let program = Program::new(fuse::fuse(tape), None, cpu, Options::default());
+        Self::of(tape, vars, width, cpu)
+    }
+
+    /// A recording of [`Model::record_inference`], in which more may be kept.
+    pub(super) fn of(tape: Tape, vars: InferenceVars, width: usize, cpu: &Cpu) -> Self {
         Self {
-            program,
+            program: Program::new(fuse::fuse(tape), None, cpu, Options::default()),
             vars,
             width,
         }
@@ -91,6 +95,22 @@ impl Session {
             tokens: Vec::new(),
             logits: Vec::new(),
         }
+    }
+
+    /// Bytes that a session of at most `capacity` tokens takes: its caches, and the arena of its programs. Nothing of
+    /// that size is allocated.
+    pub fn need(model: &Model, precision: Precision, capacity: usize, cpu: &Cpu) -> [u64; 2] {
+        let mut caches = 0;
+        let mut arena = 0;
+        for (width, logits) in [(PREFILL.min(capacity), false), (1, true)] {
+            let mut tape = Tape::new(precision);
+            model.record_inference(&mut tape, width, capacity + PREFILL, logits);
+            let values: usize = tape.states().iter().flatten().sum();
+            caches = size_of::<f32>() * values;
+            let plan = Plan::new(&fuse::fuse(tape), None, cpu, Options::default());
+            arena = arena.max(plan.bytes());
+        }
+        [caches as u64, arena as u64]
     }
 
     /// Bytes of arena that the session's programs need.

@@ -52,6 +52,38 @@ pub enum LaunchError {
         /// The run.
         run: String,
     },
+    /// The run to be forked has no such checkpoint.
+    #[error("{}", no_checkpoint(run, *step, *nearest))]
+    NoCheckpoint {
+        /// The run.
+        run: String,
+        /// The step that was asked for.
+        step: Option<u64>,
+        /// The nearest step that has one.
+        nearest: Option<u64>,
+    },
+    /// A fork was to change what its weights are made for.
+    #[error(
+        "a fork keeps the model and the tokenizer of {run}, where {key} is {from}: {to} needs a new run (model.init_from takes its weights)"
+    )]
+    Kept {
+        /// The run.
+        run: String,
+        /// The key.
+        key: String,
+        /// In the parent.
+        from: String,
+        /// In the fork.
+        to: String,
+    },
+    /// The tokenizer of the run to be forked is not the one that its checkpoint holds.
+    #[error(
+        "the tokenizer is not the one that {run} was trained with: bring back the file of tokenizer.path as it was"
+    )]
+    OtherTokenizer {
+        /// The run.
+        run: String,
+    },
     /// There is no such device, or not yet.
     #[error("{0}")]
     Device(String),
@@ -80,6 +112,15 @@ pub enum LaunchError {
     Unusable(String),
 }
 
+fn no_checkpoint(run: &str, step: Option<u64>, nearest: Option<u64>) -> String {
+    match (step, nearest) {
+        (Some(step), Some(nearest)) => {
+            format!("run {run} has no checkpoint of step {step}; the nearest is {run}@{nearest}")
+        }
+        _ => format!("run {run} has no checkpoint to fork from"),
+    }
+}
+
 impl LaunchError {
     /// The process's exit code for it (see `zerollm --help`).
     pub fn exit_code(&self) -> u8 {
@@ -89,6 +130,9 @@ impl LaunchError {
             | Self::Weights(_)
             | Self::Restart { .. }
             | Self::OtherData { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::Kept { .. }
+            | Self::OtherTokenizer { .. }
             | Self::NoConfig { .. } => 2,
             Self::Run(error) => error.exit_code(),
             Self::Device(_) | Self::Memory { .. } => 4,

@@ -47,6 +47,17 @@ pub enum Command {
     },
     /// Read the configuration file again.
     Reload,
+    /// Show where the tokens of a prompt look, in one head.
+    Attention {
+        /// What the model reads.
+        prompt: String,
+        /// From 0.
+        layer: usize,
+        /// Query head, from 0.
+        head: usize,
+    },
+    /// Copy the weights for a chat in the same process, which has ordered them.
+    Weights,
     /// Take the time of every operation of the next steps.
     Profile,
     /// A line for the log.
@@ -69,6 +80,8 @@ impl Command {
             Self::Stop { .. } => "stop",
             Self::Set { .. } => "set",
             Self::Reload => "reload",
+            Self::Attention { .. } => "attention",
+            Self::Weights => "weights",
             Self::Profile => "profile",
             Self::Note { .. } => "note",
         }

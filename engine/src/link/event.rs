@@ -1,6 +1,6 @@
 //! Events: what happened in a run, as lines of JSON.
 
-use super::{Planned, Profiled, System, number, numbers};
+use super::{Attention, Planned, Profiled, System, number, numbers};
 use serde::{Deserialize, Serialize};
 
 /// Version of the event schema, in every `started` event.
@@ -46,6 +46,8 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         readable: Option<f64>,
     },
+    /// Where the tokens of a prompt look.
+    Attention(Box<Attention>),
     /// A checkpoint is on the disk, complete and verified.
     Checkpoint {
         /// After this step.
@@ -126,6 +128,8 @@ pub enum Body {
         /// What was done: `stop`, `pause`, `skip`, `rollback`.
         action: String,
     },
+    /// A watcher found something wrong.
+    Alert(Box<Alert>),
     /// Something that the person should know; training goes on.
     Warning {
         /// Last step done.
@@ -200,6 +204,9 @@ pub struct Started {
     pub layers: Vec<String>,
     /// Memory by kind.
     pub memory: Memory,
+    /// Bytes that a chat with this model would add ([`crate::infer::chat::Need`]).
+    #[serde(default)]
+    pub chat_bytes: u64,
     /// Every configuration key with its value in force and its class, for screens.
     #[serde(default)]
     pub config: Vec<ConfigValue>,
@@ -286,6 +293,49 @@ pub struct Layers {
     /// RMS of the last update over RMS of the parameters.
     #[serde(with = "numbers")]
     pub update_ratio: Vec<f64>,
+    /// Share of the units that give the same at every token: of a feed-forward network its hidden units, else the channels of
+    /// the output. Empty in older records.
+    #[serde(default, with = "numbers", skip_serializing_if = "Vec::is_empty")]
+    pub dead_share: Vec<f64>,
+}
+
+/// What a watcher found wrong at a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The step.
+    pub step: u64,
+    /// Name of the rule: `spike`, `nonfinite`, ...
+    pub rule: String,
+    /// `warning` or `error`.
+    pub level: String,
+    /// A line.
+    pub message: String,
+    /// The layer, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// What was measured.
+    #[serde(with = "number")]
+    pub value: f64,
+    /// The bound that it passed.
+    #[serde(with = "number")]
+    pub threshold: f64,
+    /// What was done: `warn`, `pause`, `skip`, `rollback`, `stop`.
+    pub action: String,
+    /// The rows that the step was made from, where it is about a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<AlertBatch>,
+}
+
+/// The rows of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertBatch {
+    /// Number of the first, counted over all epochs.
+    pub first_row: u64,
+    /// How many.
+    pub rows: u64,
+    /// The file that keeps them, relative to the run's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// One evaluation.

@@ -3,6 +3,7 @@
 //! The engine writes every event to the run's folder itself; the terminal UI, headless mode and readers of old runs all
 //! understand the same lines. The JSON form is a contract: fields are added, never renamed (schema 1).
 
+mod attention;
 mod command;
 mod event;
 pub mod number;
@@ -13,8 +14,12 @@ mod system;
 #[cfg(test)]
 mod tests;
 
+pub use attention::Attention;
 pub use command::{Command, Request};
-pub use event::{Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started, Step};
+pub use event::{
+    Alert, AlertBatch, Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started,
+    Step,
+};
 pub use system::{Gpu, Planned, PlannedAt, PlannedBuffer, Profiled, ProfiledLine, System};
 
 use std::collections::VecDeque;

@@ -3,7 +3,7 @@
 //! A run that is resumed from step S trains the steps after S again; their old lines stay in the file. [`EventReader`]
 //! leaves those out: it first looks for the places where an attempt begins, then streams.
 
-use super::RunError;
+use super::{IndexWriter, RunError};
 use crate::link::{Body, Event};
 use serde::Deserialize;
 use std::fs::{File, OpenOptions};
@@ -35,6 +35,7 @@ pub struct EventWriter {
     path: PathBuf,
     file: Box<dyn Append>,
     length: u64,
+    index: Option<IndexWriter>,
 }
 
 impl std::fmt::Debug for EventWriter {
@@ -69,7 +70,18 @@ impl EventWriter {
             path: path.to_owned(),
             file,
             length,
+            index: None,
         }
+    }
+
+    /// Keeps an index of what is written from here on.
+    pub(super) fn keep(&mut self, index: IndexWriter) {
+        self.index = Some(index);
+    }
+
+    /// Bytes of the file: where the next event's line begins.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
     }
 
     /// Appends an event and returns its line, without the line feed. After an error the file is as before, and the same
@@ -86,8 +98,15 @@ impl EventWriter {
             drop(self.file.cut(self.length));
             return Err(RunError::disk(&self.path, "write", error));
         }
+        let start = self.length;
         self.length += line.len() as u64;
         line.pop();
+        if let Some(index) = &mut self.index
+            && index.take(start, &line, event).is_err()
+        {
+            // It follows from the record: readers do without, and the next attempt makes it anew.
+            self.index = None;
+        }
         Ok(line)
     }
 
@@ -153,14 +172,29 @@ impl EventTail {
     /// # Errors
     /// If it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        let file = File::open(path).map_err(|error| RunError::disk(path, "open", error))?;
+        Self::open_at(path, 0)
+    }
+
+    /// Opens a file at the beginning of a line.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open_at(path: &Path, position: u64) -> Result<Self, RunError> {
+        let fault = |error| RunError::disk(path, "open", error);
+        let mut file = File::open(path).map_err(fault)?;
+        file.seek(SeekFrom::Start(position)).map_err(fault)?;
         Ok(Self {
             reader: BufReader::with_capacity(1 << 16, file),
             line: Vec::new(),
-            start: 0,
-            position: 0,
+            start: position,
+            position,
             skipped: 0,
         })
+    }
+
+    /// Where the last line that was returned began.
+    pub(super) fn start(&self) -> u64 {
+        self.start
     }
 
     /// The next event, or `None` at the end of what is written so far: a later call may find more. Lines that are no
@@ -175,13 +209,18 @@ impl EventTail {
         }
     }
 
+    /// Byte up to which was read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Lines that were no event.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
     /// The next whole line. A line without its end stays in `self.line` until more of it is written.
-    fn poll_line(&mut self) -> Option<&[u8]> {
+    pub(super) fn poll_line(&mut self) -> Option<&[u8]> {
         if self.line.last() == Some(&b'\n') {
             self.line.clear();
         }
@@ -222,14 +261,26 @@ struct Takeover {
 
 /// The fields that tell a takeover, absent where they are.
 #[derive(Deserialize)]
-struct Head {
+pub(super) struct Head {
     event: String,
     step: Option<u64>,
     attempt: Option<u32>,
 }
 
+impl Head {
+    /// The last step of before that still counts. `started` of old files does not say its step; the `resumed` that follows
+    /// it does.
+    pub(super) fn supersedes_after(&self) -> Option<u64> {
+        match (self.step, self.attempt) {
+            (Some(step), _) => Some(step),
+            (None, Some(0 | 1) | None) => Some(0),
+            (None, Some(_)) => None,
+        }
+    }
+}
+
 /// The head of a line that begins an attempt.
-fn takeover(line: &[u8]) -> Option<Head> {
+pub(super) fn takeover(line: &[u8]) -> Option<Head> {
     // Nearly all lines are of these kinds, and the writer puts the kind first.
     for common in ["step", "layers", "eval", "sample"] {
         let rest = line.strip_prefix(b"{\"event\":\"");
@@ -275,11 +326,8 @@ impl EventReader {
         let mut takeovers: Vec<Takeover> = Vec::new();
         while let Some(line) = first.poll_line() {
             let Some(head) = takeover(line) else { continue };
-            // `started` of old files does not say its step; the `resumed` that follows it does.
-            let step = match (head.step, head.attempt) {
-                (Some(step), _) => step,
-                (None, Some(0 | 1) | None) => 0,
-                (None, Some(_)) => continue,
+            let Some(step) = head.supersedes_after() else {
+                continue;
             };
             takeovers.push(Takeover {
                 position: first.start,
@@ -305,6 +353,7 @@ impl EventReader {
             Body::Step(step) => step.step,
             Body::Layers(layers) => layers.step,
             Body::Eval(eval) => eval.step,
+            Body::Attention(attention) => attention.step,
             Body::Sample { step, .. } | Body::Checkpoint { step, .. } => *step,
             _ => return false,
         };

@@ -1,27 +1,35 @@
 //! A run's folder: who trains what, every event, every configuration, every checkpoint.
 //!
 //! `runs/<name>/` holds `run.json` ([`RunRecord`]), `run.lock`, `config/v001.toml`..., `events.jsonl`
-//! ([`EventWriter`], [`EventReader`]), `checkpoints/` (see [`crate::checkpoint`]), `best`, `samples/` and `engine.log`.
-//! `control.json` and `ctl/` are for other processes to reach a running one ([`crate::link::socket`], [`CTL`]).
+//! ([`EventWriter`], [`EventReader`]), `metrics.idx` ([`Index`], derived from it), `checkpoints/` (see
+//! [`crate::checkpoint`]), `best`, `samples/` and `engine.log`. `control.json` and `ctl/` are for other processes to reach a
+//! running one ([`crate::link::socket`], [`CTL`]).
 //! A [`RunFolder`] is the right to write there: it holds a lock that ends with its process. Readers need none
 //! ([`list()`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
 
 mod events;
+pub mod index;
 mod leftovers;
 mod list;
 mod lock;
+mod meta;
 mod record;
+pub mod shelf;
 mod tail;
+mod tree;
 
 #[cfg(test)]
 mod tests;
 
 pub use events::{EventReader, EventTail, EventWriter};
+pub use index::{Index, IndexWriter};
 pub use leftovers::check_writable;
 pub use list::{State, Summary, list, summary};
+pub use meta::Meta;
 pub(crate) use record::host;
 pub use record::{Origin, Parent, RunRecord, now};
 pub use tail::{Holder, Next, Tail, holder};
+pub use tree::{lineage, tree};
 
 use crate::checkpoint::{
     self, CheckpointError, Disk as _, Found, RealDisk, TEMPORARY, is_full, write_atomic,
@@ -33,7 +41,8 @@ use std::path::{Component, Path, PathBuf};
 
 const RECORD: &str = "run.json";
 const LOCK: &str = "run.lock";
-const EVENTS: &str = "events.jsonl";
+/// The record of a run: one event a line.
+pub const EVENTS: &str = "events.jsonl";
 /// Folder for files that ask a running engine for something by being there.
 pub const CTL: &str = "ctl";
 const FOLDERS: [&str; 4] = ["config", "checkpoints", "samples", CTL];
@@ -228,6 +237,8 @@ fn check_name(name: &str) -> Result<(), RunError> {
         || name.chars().any(char::is_control)
     {
         "it contains a character that a folder's name cannot have everywhere"
+    } else if name == shelf::ARCHIVE {
+        "runs that were set aside lie in the folder of that name"
     } else if name.starts_with(['.', '-', ' ']) || name.ends_with(['.', ' ']) {
         "it begins or ends with a character that makes a bad folder's name"
     } else {
@@ -356,7 +367,7 @@ impl RunFolder {
             lock,
         };
         // Readers find a file from the start on.
-        folder.events()?;
+        EventWriter::open(&path.join(EVENTS))?;
         Ok(folder)
     }
 
@@ -496,12 +507,16 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// Opens events.jsonl to go on writing.
+    /// Opens events.jsonl to go on writing, and its index with it.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If the disk refuses the record; without an index readers only take longer.
     pub fn events(&self) -> Result<EventWriter, RunError> {
-        EventWriter::open(&self.path.join(EVENTS))
+        let mut events = EventWriter::open(&self.path.join(EVENTS))?;
+        if let Ok(index) = IndexWriter::open(&self.path) {
+            events.keep(index);
+        }
+        Ok(events)
     }
 
     /// Opens engine.log to go on writing.
@@ -538,7 +553,7 @@ pub fn config_versions(run: &Path) -> Vec<u32> {
 }
 
 /// Name of a run's folder; `.` and the like are made whole first.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let name = match path.file_name() {
         Some(name) => name.to_owned(),
         None => path

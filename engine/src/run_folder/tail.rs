@@ -106,6 +106,19 @@ impl Tail {
         })
     }
 
+    /// Opens a run's record at byte `position`, where a line begins. `ended` says whether the line before it tells the end of
+    /// the run.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open_at(run: &Path, position: u64, ended: bool) -> Result<Self, RunError> {
+        Ok(Self {
+            offset: position,
+            ended,
+            ..Self::open(run)?
+        })
+    }
+
     /// Opens a run's record behind what is written so far.
     ///
     /// # Errors

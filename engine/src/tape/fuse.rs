@@ -163,7 +163,7 @@ impl Uses {
         let len = tape.values.len();
         let (mut producer, mut readers) = (vec![None; len], vec![0; len]);
         let (mut outside, mut needed) = (vec![false; len], vec![false; len]);
-        let observed = tape.observed.iter().map(|(_, var)| var);
+        let observed = tape.observed.iter().map(|seen| &seen.var);
         for var in tape.kept.iter().chain(observed) {
             outside[var.index()] = true;
         }

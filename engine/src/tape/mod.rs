@@ -5,6 +5,7 @@
 //! a place in one arena. [`run`] replays the plan: one loop forward, one loop backward, no allocation.
 
 pub mod fuse;
+pub mod observe;
 mod ops;
 pub mod plan;
 mod remake;
@@ -15,6 +16,7 @@ mod tests;
 use crate::param::{ParamId, ParamSpecs};
 use kernels::op::InferOp;
 use kernels::{Dtype, Meta, Op, Precision};
+use observe::{Hidden, Observed};
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -106,8 +108,8 @@ pub struct Tape {
     states: Vec<Vec<usize>>,
     /// Values to be read after a replay.
     pub(crate) kept: Vec<Var>,
-    /// Values whose root mean square is taken when a replay asks for statistics, with their names.
-    pub(crate) observed: Vec<(String, Var)>,
+    /// Values that are looked at when a replay asks for statistics.
+    pub(crate) observed: Vec<Observed>,
 }
 
 impl Tape {
@@ -260,14 +262,24 @@ impl Tape {
         self.kept.push(var);
     }
 
-    /// Takes the root mean square of a value whenever a replay asks for statistics.
+    /// Takes the root mean square of a layer's output, and the share of its channels that are dead, whenever a replay asks
+    /// for statistics.
     pub fn observe(&mut self, name: &str, var: Var) {
-        self.observed.push((name.to_owned(), var));
+        self.observed.push(Observed {
+            name: name.to_owned(),
+            var,
+            hidden: None,
+        });
     }
 
-    /// Names of the observed values, in order.
-    pub fn observed_names(&self) -> Vec<String> {
-        self.observed.iter().map(|(name, _)| name.clone()).collect()
+    /// Counts the dead units of the layer called `name` among its hidden units, not the channels of its output. `var` is what
+    /// their activation is made from, as that itself may never be whole in memory.
+    pub fn observe_hidden(&mut self, name: &str, var: Var, hidden: Hidden) {
+        self.observed.push(Observed {
+            name: name.to_owned(),
+            var,
+            hidden: Some(hidden),
+        });
     }
 
     /// Sizes of the state that operations without a gradient keep, in `f32` values.

@@ -5,6 +5,7 @@
     reason = "hands operations disjoint views of one arena, as the plan laid them out"
 )]
 
+use super::observe::Statistics;
 use super::plan::{Delivery, Kind, Options, Phase, Place, Plan, Step, Target};
 use super::{NodeOp, Tape, Var};
 use crate::param::Params;
@@ -31,8 +32,8 @@ pub struct Replay<'a> {
     pub accumulate: bool,
     /// Whether packed weights are kept for the next replay: for several micro-batches of a step.
     pub keep_packed: bool,
-    /// Where to put the root mean squares of the observed values, if they are wanted.
-    pub statistics: Option<&'a mut Vec<f64>>,
+    /// Where to put the statistics of the observed values, if they are wanted.
+    pub statistics: Option<&'a mut Statistics>,
     /// Where to add up the time of each operation, if it is wanted.
     pub profile: Option<&'a mut Profile>,
     /// Fills every byte whose life has ended with NaN: a test of the plan.
@@ -144,8 +145,7 @@ impl Program {
             (start..start + params.bytes(), params.version())
         }));
         if let Some(statistics) = &mut replay.statistics {
-            statistics.clear();
-            statistics.resize(self.tape.observed.len(), f64::NAN);
+            statistics.clear(&self.tape.observed);
         }
         if let Some(seed) = self.plan.seed {
             let memory = Memory {
@@ -187,8 +187,10 @@ impl Program {
             }
             if let Some(statistics) = &mut replay.statistics {
                 for (number, buffer) in &step.observed {
+                    let width = self.tape.meta(self.tape.observed[*number].var).cols();
                     // SAFETY: written by this step; nothing writes it until the next.
-                    statistics[*number] = root_mean_square(unsafe { memory.read(*buffer) });
+                    let slot = unsafe { memory.read(*buffer) };
+                    statistics.take(&self.tape.observed, *number, &slot, width);
                 }
             }
             if let Some(poisoner) = &mut poisoner {
@@ -439,14 +441,6 @@ fn add(to: SlotMut<'_>, from: Slot<'_>) {
             *to = T::put(to.get() + from.get());
         }
     });
-}
-
-fn root_mean_square(slot: Slot<'_>) -> f64 {
-    use kernels::{Elem as _, Float as _};
-    let sum: f64 = kernels::with_elem!(slot.dtype(), T => {
-        slot.as_slice::<T>().iter().map(|x| { let x = T::get(*x).to_f64(); x * x }).sum()
-    });
-    (sum / slot.len().max(1) as f64).sqrt()
 }
 
 /// Knows which bytes belong to nobody after each step.

@@ -1,5 +1,6 @@
 //! Commands and signals, obeyed between two steps.
 
+use super::look::NO_TOKENIZER;
 use super::run::{Ending, Engine};
 use crate::link::{Body, Command, Request, Urgency};
 use std::time::Duration;
@@ -69,14 +70,17 @@ impl Engine {
                     (true, format!("there is no validation data ({keys})"))
                 }
             }
-            Command::Sample if self.setup.tokenizer.is_none() => (
-                true,
-                "the data came without a tokenizer, so there is no text to write".to_owned(),
-            ),
+            Command::Sample if self.setup.tokenizer.is_none() => (true, NO_TOKENIZER.to_owned()),
             Command::Sample => {
                 self.sample();
                 (false, "sampled".to_owned())
             }
+            Command::Attention {
+                prompt,
+                layer,
+                head,
+            } => self.attention(&prompt, layer, head),
+            Command::Weights => self.lend(),
             Command::Stop { checkpoint } => {
                 self.stop = Some(checkpoint);
                 (false, format!("stops after step {}", self.step))

@@ -1,8 +1,10 @@
 //! Training: one step in reading order ([`step`]), statistics of the layers ([`stats`]), and the run around them.
 
+mod alerts;
 mod boundary;
 mod edit;
 mod evaluate;
+mod look;
 mod record;
 mod rest;
 mod rewind;

@@ -2,10 +2,12 @@
 
 use super::run::{Engine, now};
 use crate::link::{Body, Command, Event, Memory, Started, Urgency};
+use crate::records::live::Attempt;
 use crate::run_folder::RunError;
+use crate::watch::NONFINITE;
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 impl Engine {
@@ -38,6 +40,7 @@ impl Engine {
             bytes_per_token,
             layers: self.trainer.model.layer_names(),
             memory,
+            chat_bytes: crate::estimate::chat(&self.trainer.model, self.trainer.precision()),
             config: config.effective(),
         };
         self.emit(Body::Started(Box::new(started)));
@@ -51,12 +54,34 @@ impl Engine {
         for message in warnings {
             self.warn(message.clone());
         }
+        self.follow_live();
+    }
+
+    /// Starts and stops what is written beside the record while the run goes on.
+    fn follow_live(&mut self) {
+        let attempt = Attempt {
+            folder: self.folder.path().to_owned(),
+            start: self.record_start,
+            number: self.attempt,
+            step: self.step,
+        };
+        let telemetry = &self.setup.config.telemetry;
+        for note in self.live.follow(telemetry, &attempt) {
+            match note {
+                Ok(text) => self.log(&now(), &text),
+                Err(message) => self.warn(message),
+            }
+        }
     }
 
     /// Writes an event to the run's folder, then hands it to whoever listens. A full disk pauses the run: nothing is lost,
     /// and training does not go on unrecorded.
     pub(super) fn emit(&mut self, body: Body) {
-        let event = Event { body, time: now() };
+        self.emit_event(Event { body, time: now() });
+    }
+
+    /// The same of an event that has its time.
+    pub(super) fn emit_event(&mut self, event: Event) {
         let mut told = false;
         while let Err(error) = self.events.append(&event) {
             if !matches!(error, RunError::DiskFull { .. })
@@ -86,32 +111,43 @@ impl Engine {
             });
         }
         self.note_for_people(&event);
+        let edited = matches!(event.body, Body::ConfigApplied { .. });
+        let alarms = self.watch_event(&event.body);
         self.link.emit(event);
+        if edited {
+            self.follow_live();
+        }
+        self.raise_all(alarms);
+    }
+
+    /// A line in `engine.log`.
+    fn log(&self, time: &str, text: &str) {
+        append(
+            &self.folder.path().join("engine.log"),
+            &format!("{time} {text}\n"),
+        );
     }
 
     /// Samples and troubles also go to files that a person opens: `samples/step_00000100.txt` and `engine.log`. They repeat
     /// what the events say, so a disk that refuses them costs nothing.
     fn note_for_people(&self, event: &Event) {
-        let append = |path: PathBuf, text: String| {
-            let opened = OpenOptions::new().create(true).append(true).open(path);
-            drop(opened.and_then(|mut file| file.write_all(text.as_bytes())));
-        };
-        let log = |text: &str| {
-            append(
-                self.folder.path().join("engine.log"),
-                format!("{} {text}\n", event.time),
-            )
-        };
+        let log = |text: &str| self.log(&event.time, text);
         match &event.body {
             Body::Sample {
                 step, prompt, text, ..
             } => {
                 let name = format!("{}.txt", crate::checkpoint::folder_name(*step));
                 append(
-                    self.folder.samples().join(name),
-                    format!("{prompt}{text}\n\n"),
+                    &self.folder.samples().join(name),
+                    &format!("{prompt}{text}\n\n"),
                 );
             }
+            // Its own event says it.
+            Body::Alert(alert) if alert.rule == NONFINITE => {}
+            Body::Alert(alert) => log(&format!(
+                "alert {}: {}: {}",
+                alert.rule, alert.message, alert.action
+            )),
             Body::Warning { message, .. } => log(&format!("warning: {message}")),
             Body::Failed { message, .. } => log(&format!("failed: {message}")),
             Body::ConfigRejected { message, .. } => {
@@ -151,4 +187,10 @@ impl Engine {
             message,
         });
     }
+}
+
+/// Adds to a file that repeats what the record says; a disk that refuses it costs nothing.
+fn append(path: &Path, text: &str) {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    drop(opened.and_then(|mut file| file.write_all(text.as_bytes())));
 }

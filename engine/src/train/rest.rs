@@ -61,7 +61,11 @@ impl Engine {
     pub(super) fn lacks_memory_for(&self, command: &Command) -> Option<String> {
         let needs = matches!(
             command,
-            Command::Eval | Command::Sample | Command::Checkpoint { .. }
+            Command::Eval
+                | Command::Sample
+                | Command::Attention { .. }
+                | Command::Weights
+                | Command::Checkpoint { .. }
         );
         let reason = match command {
             Command::Checkpoint { .. } if self.step > 0 => {

@@ -3,22 +3,30 @@
 //! It prepares nothing (that is [`crate::setup`]) and draws nothing: it trains, obeys commands and signals at boundaries,
 //! evaluates, writes samples and checkpoints, and writes every event to the run's folder before anybody else sees it.
 
+use super::alerts::{ROLLBACKS, Wishes};
 use super::saving::Saver;
 use super::stats;
-use super::step::Trainer;
+use super::step::{Gradients, Trainer};
 use super::telemetry::Telemetry;
 use super::touch::TouchFiles;
 use crate::config::{Config, OnNonfinite};
 use crate::data::{Loader, StepData};
+use crate::infer::chat::Desk;
 use crate::infer::session::Session;
 use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
+use crate::records::live::Live;
 use crate::run_folder::{EventWriter, RunError, RunFolder};
 use crate::setup::Setup;
+use crate::watch::Watch;
+use crate::watch::hooks::Hooks;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+/// How long the end of a run waits for programs that are told of its last alert.
+const HOOKS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a run ended: what the process's exit code is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +78,8 @@ pub struct Engine {
     pub(super) config_version: u32,
     /// An edit with keys of class `boundary`, waiting for the next pause or checkpoint.
     pub(super) waiting_config: Option<Config>,
+    /// Last step before the optimizer's state began.
+    pub(super) optimizer_start: u64,
     pub(super) best: Option<(f64, u64)>,
     pub(super) last_loss: f64,
     pub(super) paused: bool,
@@ -82,6 +92,8 @@ pub struct Engine {
     /// Requests that came in while the disk was full.
     pub(super) kept_requests: VecDeque<Request>,
     pub(super) session: Option<Session>,
+    /// Where chats in this process order copies of the weights.
+    pub(super) desk: Desk,
     pub(super) telemetry: Telemetry,
     /// The next steps' data; none where the loader must begin anew.
     pub(super) loader: Option<Loader>,
@@ -90,6 +102,12 @@ pub struct Engine {
     /// Fingerprint of the training data while they are given back.
     pub(super) fingerprint: String,
     pub(super) touch: TouchFiles,
+    /// Byte of the record at which this attempt begins.
+    pub(super) record_start: u64,
+    pub(super) live: Live,
+    pub(super) watch: Watch,
+    pub(super) wishes: Wishes,
+    pub(super) hooks: Hooks,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -126,6 +144,7 @@ impl Engine {
         origin: &Origin,
     ) -> Result<Self, RunError> {
         let events = folder.events()?;
+        let record_start = events.length();
         let saver = Saver::new(&folder, &setup);
         Ok(Self {
             setup,
@@ -142,6 +161,7 @@ impl Engine {
             attempt: origin.attempt,
             config_version: origin.config_version,
             waiting_config: None,
+            optimizer_start: 0,
             best: None,
             last_loss: f64::NAN,
             paused: false,
@@ -151,11 +171,17 @@ impl Engine {
             rollbacks: 0,
             kept_requests: VecDeque::new(),
             session: None,
+            desk: Desk::default(),
             telemetry: Telemetry::default(),
             loader: None,
             released: false,
             fingerprint: String::new(),
             touch: TouchFiles::default(),
+            record_start,
+            live: Live::default(),
+            watch: Watch::default(),
+            wishes: Wishes::default(),
+            hooks: Hooks::default(),
         })
     }
 
@@ -188,7 +214,10 @@ impl Engine {
             }),
         }
         drop(self.events.sync());
+        // They read to the end.
+        self.live = Live::default();
         self.link.flush();
+        self.hooks.finish(HOOKS_PATIENCE);
         ending
     }
 
@@ -245,7 +274,6 @@ impl Engine {
         let start = Instant::now();
         let data = self.next_data();
         let waited = start.elapsed().as_secs_f64();
-        let train = &self.setup.config.train;
         let statistics = due(self.setup.config.telemetry.layer_interval, step);
         let interrupt = self.interrupt.clone();
         let stop = move || interrupt.urgency() != Urgency::None;
@@ -257,13 +285,18 @@ impl Engine {
         };
         self.last_loss = gradients.loss;
         if !(gradients.loss.is_finite() && gradients.norm.is_finite()) {
-            return Ok(self.nonfinite(step, gradients.loss));
+            return Ok(self.nonfinite(&gradients, &data));
+        }
+        if let Some(end) = self.watch_loss(step, gradients.loss, &data) {
+            return Ok(end);
         }
         let config = &self.setup.config;
         let lr = config
             .schedule
-            .lr(step, config.optimizer.lr, train.max_steps);
-        let (update, clipped) = self.trainer.update(&gradients, lr, step, train.clip_norm);
+            .lr(step, config.optimizer.lr, config.train.max_steps);
+        let clip_norm = config.train.clip_norm;
+        let own_step = step - self.optimizer_start;
+        let (update, clipped) = self.trainer.update(&gradients, lr, own_step, clip_norm);
         let seconds = start.elapsed().as_secs_f64();
         let tokens = (config.train.batch_size * config.data.sequence_length) as u64;
         self.step = step;
@@ -288,15 +321,17 @@ impl Engine {
             let layers = stats::layers(
                 step,
                 &names,
-                &trainer.activation_rms,
+                &trainer.statistics,
                 &trainer.params,
                 &*trainer.optimizer,
                 &update,
             );
             self.emit(Body::Layers(layers));
         }
-        self.after_step()?;
-        Ok(StepEnd::Done)
+        if !self.rollback_is_due() {
+            self.after_step()?;
+        }
+        Ok(self.settle())
     }
 
     /// Evaluation, samples and checkpoints that are due; all of them at the last step.
@@ -321,6 +356,9 @@ impl Engine {
             return Ok(());
         }
         self.owing = false;
+        if self.rollback_is_due() && !last {
+            return Ok(());
+        }
         if checkpoint {
             self.checkpoint(if last { "finished" } else { "interval" }, None)?;
         }
@@ -340,16 +378,17 @@ impl Engine {
     }
 
     /// What to do about a loss or gradient that is not finite; no weight has been touched.
-    fn nonfinite(&mut self, step: u64, loss: f64) -> StepEnd {
-        let place = if loss.is_finite() {
-            "grad_norm"
+    fn nonfinite(&mut self, gradients: &Gradients, data: &StepData) -> StepEnd {
+        let step = data.step;
+        let (place, value) = if gradients.loss.is_finite() {
+            ("grad_norm", gradients.norm)
         } else {
-            "loss"
+            ("loss", gradients.loss)
         };
         let (action, end) = match self.config().train.on_nonfinite {
             OnNonfinite::Pause => ("pause", StepEnd::Skipped),
             OnNonfinite::Skip => ("skip", StepEnd::Skipped),
-            OnNonfinite::Rollback if self.rollbacks < 3 => ("rollback", StepEnd::Rollback),
+            OnNonfinite::Rollback if self.rollbacks < ROLLBACKS => ("rollback", StepEnd::Rollback),
             OnNonfinite::Stop | OnNonfinite::Rollback => ("stop", StepEnd::Diverged),
         };
         self.emit(Body::Nonfinite {
@@ -357,6 +396,7 @@ impl Engine {
             r#where: place.to_owned(),
             action: action.to_owned(),
         });
+        self.alert_nonfinite(place, value, action, data);
         if action == "pause" {
             self.paused = true;
             self.emit(Body::Paused {
@@ -370,7 +410,7 @@ impl Engine {
 }
 
 /// How a step ended.
-enum StepEnd {
+pub(super) enum StepEnd {
     Done,
     /// A signal came between two micro-batches: nothing has changed.
     Interrupted,

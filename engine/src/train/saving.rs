@@ -5,12 +5,13 @@ use crate::checkpoint::{
     self, CheckpointError, Contents, DataPosition, Found, TrainerState, load_tensors, newest_valid,
     read_trainer,
 };
-use crate::config::model_record;
+use crate::config::{Config, model_record};
 use crate::data::Dataset;
 use crate::link::Body;
 use crate::model::store::{Export, OptimizerSink, OptimizerSource, load_weights, source};
 use crate::run_folder::RunFolder;
 use crate::setup::Setup;
+use crate::watch::Watch;
 use std::path::PathBuf;
 
 /// What every checkpoint of a run has in common.
@@ -44,6 +45,9 @@ const LOSS: &str = "loss";
 /// Counter that is 1 where a signal cut the evaluation or samples after the step short.
 const OWING: &str = "owing";
 
+/// Counter of the last step before the optimizer's state began: not 0 where a fork changed the optimizer's kind.
+const OPTIMIZER_START: &str = "optimizer start";
+
 fn counter(state: &TrainerState, name: &str) -> Option<f64> {
     let mut counters = state.counters.iter();
     counters.find(|(known, _)| known == name).map(|pair| pair.1)
@@ -60,6 +64,56 @@ fn fingerprint(data: &Dataset) -> f64 {
 pub fn same_data(state: &TrainerState, data: &Dataset) -> bool {
     state.data.rows == data.rows().max(1)
         && counter(state, DATA).is_none_or(|number| number == fingerprint(data))
+}
+
+/// The state that a fork begins with: its parent's, under the fork's configuration and with its data. What was best on other
+/// data says nothing here.
+pub fn forked(
+    parent: &TrainerState,
+    setup: &Setup,
+    fresh_optimizer: bool,
+    other_data: bool,
+) -> TrainerState {
+    let config = &setup.config;
+    let data = &setup.datasets.train;
+    let mut state = TrainerState {
+        attempt: 1,
+        config_version: 1,
+        config: stored(config),
+        data: position(parent.step, config, data),
+        seed: config.run.seed,
+        ..parent.clone()
+    };
+    if other_data {
+        (state.best_loss, state.best_step) = (None, 0);
+    }
+    let mut set = |name: &str, value: f64| {
+        state.counters.retain(|(known, _)| known != name);
+        state.counters.push((name.to_owned(), value));
+    };
+    set(DATA, fingerprint(data));
+    if fresh_optimizer {
+        set(OPTIMIZER_START, parent.step as f64);
+    }
+    state
+}
+
+/// A configuration as checkpoints hold it.
+fn stored(config: &Config) -> Vec<(String, String)> {
+    let values = config.effective().into_iter();
+    values.map(|value| (value.key, value.value)).collect()
+}
+
+/// Where the data stands after a step.
+fn position(step: u64, config: &Config, data: &Dataset) -> DataPosition {
+    let done = step * config.train.batch_size as u64;
+    let rows = data.rows().max(1);
+    DataPosition {
+        epoch: done / rows,
+        row: done % rows,
+        rows,
+        seed: config.run.seed,
+    }
 }
 
 fn failed(error: &CheckpointError) -> Ending {
@@ -124,33 +178,26 @@ impl Engine {
         let model = source(&self.saver.export, &values);
         let config = self.config();
         let train = &self.setup.datasets.train;
-        let done = self.step * config.train.batch_size as u64;
-        let rows = train.rows().max(1);
         let state = TrainerState {
             step: self.step,
             tokens: self.tokens,
             seconds: self.seconds,
             attempt: self.attempt,
             config_version: self.config_version,
-            config: config
-                .effective()
-                .into_iter()
-                .map(|value| (value.key, value.value))
-                .collect(),
-            data: DataPosition {
-                epoch: done / rows,
-                row: done % rows,
-                rows,
-                seed: config.run.seed,
-            },
+            config: stored(config),
+            data: position(self.step, config, train),
             seed: config.run.seed,
             best_loss: self.best.map(|(loss, _)| loss),
             best_step: self.best.map_or(0, |(_, step)| step),
-            counters: vec![
+            counters: [
                 (DATA.to_owned(), fingerprint(train)),
                 (LOSS.to_owned(), self.last_loss),
                 (OWING.to_owned(), f64::from(u8::from(self.owing))),
-            ],
+                (OPTIMIZER_START.to_owned(), self.optimizer_start as f64),
+            ]
+            .into_iter()
+            .chain(self.watch.save())
+            .collect(),
             ..TrainerState::default()
         };
         let contents = Contents {
@@ -188,6 +235,8 @@ impl Engine {
         self.finished = finished.then_some(state.step);
         self.last_loss = counter(&state, LOSS).unwrap_or(f64::NAN);
         self.owing = counter(&state, OWING) == Some(1.0);
+        self.optimizer_start = counter(&state, OPTIMIZER_START).unwrap_or(0.0) as u64;
+        self.watch = Watch::load(&state.counters);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .and_then(|_| self.correct_best())
             .map_err(|error| failed(&error))?;

@@ -3,13 +3,14 @@
 use crate::link::Layers;
 use crate::optim::{Optimizer, Update};
 use crate::param::{Group, ParamId, Params};
+use crate::tape::observe::Statistics;
 
-/// Makes a `layers` event. `activation_rms` are those of the observed values of the last replay, in the order of `names`;
-/// gradients are those before clipping. A layer's parameters are those whose names start with its own.
+/// Makes a `layers` event. `outputs` are the statistics of the last replay, in the order of `names`; gradients are those before
+/// clipping. A layer's parameters are those whose names start with its own.
 pub fn layers(
     step: u64,
     names: &[String],
-    activation_rms: &[f64],
+    outputs: &Statistics,
     params: &Params,
     optimizer: &dyn Optimizer,
     update: &Update,
@@ -17,7 +18,8 @@ pub fn layers(
     let mut layers = Layers {
         step,
         names: names.to_vec(),
-        activation_rms: activation_rms.to_vec(),
+        activation_rms: outputs.rms.clone(),
+        dead_share: outputs.dead_share.clone(),
         ..Layers::default()
     };
     for name in names {

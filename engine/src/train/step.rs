@@ -9,6 +9,7 @@ use crate::model::{Model, TrainingVars};
 use crate::optim::{self, Optimizer, Update};
 use crate::param::{ParamSpecs, Params};
 use crate::profile::{CLIP_NORM, OPTIMIZER, Part, Profile, Work};
+use crate::tape::observe::Statistics;
 use crate::tape::plan::Options;
 use crate::tape::run::{Program, Replay};
 use crate::tape::{Tape, fuse};
@@ -47,8 +48,8 @@ pub struct Trainer {
     pub optimizer: Box<dyn Optimizer>,
     /// Memory of every plan; grows to the largest.
     pub arena: Arena,
-    /// Root mean squares of the layers' outputs at the last step that took them.
-    pub activation_rms: Vec<f64>,
+    /// Statistics of the layers' outputs at the last step that took them.
+    pub statistics: Statistics,
     /// Times of the operations, where they are wanted.
     pub profile: Option<Profile>,
     precision: Precision,
@@ -81,7 +82,7 @@ impl Trainer {
             params,
             optimizer,
             arena: Arena::new(0),
-            activation_rms: Vec::new(),
+            statistics: Statistics::default(),
             profile: None,
             precision,
             seq: config.data.sequence_length,
@@ -112,7 +113,7 @@ impl Trainer {
         self.evaluation.clear();
         self.params = Params::new(ParamSpecs::default(), self.precision, false);
         self.optimizer = optim::build(&config.optimizer, 0);
-        self.activation_rms = Vec::new();
+        self.statistics = Statistics::default();
         self.arena = Arena::new(0);
         self.cpu.packs.keep(None);
         kernels::arena::give_back();
@@ -211,7 +212,7 @@ impl Trainer {
                 scalars,
                 accumulate: number > 0,
                 keep_packed,
-                statistics: (statistics && number == 0).then_some(&mut self.activation_rms),
+                statistics: (statistics && number == 0).then_some(&mut self.statistics),
                 profile: self.profile.as_mut(),
                 poison: false,
             };

@@ -1,5 +1,6 @@
 //! What tests of a running engine share: a run started in this process, its events, and answers to commands.
 
+use engine::infer::chat::Desk;
 use engine::launch::{Launched, Request as Launch, launch};
 use engine::link::{Body, Client, Command, Event, Interrupt, Request};
 use engine::run_folder::EventReader;
@@ -16,6 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Running {
     pub interrupt: Interrupt,
     pub folder: PathBuf,
+    pub desk: Desk,
     client: Client,
     thread: JoinHandle<Ending>,
     asked: u64,
@@ -45,11 +47,13 @@ pub fn start(place: &Path, name: &str, sets: &[&str], resume: bool) -> Running {
         client,
         thread,
         folder,
+        desk,
         ..
     } = launch(&request, &interrupt, &mut |_| {}).expect("it starts");
     Running {
         interrupt,
         folder,
+        desk,
         client,
         thread,
         asked: 0,

@@ -3,7 +3,7 @@
 //! A new one is a variant of [`Act`] with its name and its two formulas. Where to go next: [`super::gated`].
 
 use crate::Float as _;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::{Scalar32, Simd};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 /// An activation function.
@@ -50,6 +50,11 @@ impl Act {
     /// The function that configs call `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|act| act.name() == name)
+    }
+
+    /// `f(x)` of one number: for who looks at values rather than computes with them.
+    pub fn at(self, x: f32) -> f32 {
+        self.value::<Scalar32>(x)
     }
 
     /// `f(x)`.
@@ -124,7 +129,7 @@ fn phi<S: Simd>(x: S::V) -> S::V {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::simd::{Scalar32, Scalar64};
+    use crate::cpu::simd::Scalar64;
 
     #[test]
     fn names_round_trip() {

@@ -1,6 +1,6 @@
 //! `zerollm bench data`.
 
-use super::sampling::{Calibrator, Samples, Wanted, note, quartiles};
+use super::sampling::{Calibrator, Samples, Tally, Wanted, quartiles};
 use super::{Machine, Shape};
 use crate::cli::Failure;
 use crate::out;
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
         16 x 512. Medians; MB are 10^6 bytes of text. Files lie in the system's own cache after the first try.",
     after_help = "Example:\n  zerollm bench data\n  zerollm bench data configs/nano.toml --json\n\n\
         JSON: bytes, documents, tokens (null for .bin files and endless stories), cold_mb_per_second, warm_mb_per_second (null \
-        where nothing is encoded), loader_tokens_per_second, each rate also with _quartiles, samples, dropped, machine."
+        where nothing is encoded), loader_tokens_per_second, each rate also with _quartiles, samples, dropped, disturbed, machine."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -104,10 +104,9 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     let loaded = load(&config, &datasets, &mut calibrator);
     let machine = Machine::measure(allowed_threads()).raise(calibrator.best());
     let all = [cold.as_ref(), warm.as_ref(), Some(&loaded)];
-    let (mut taken, mut dropped) = (0, 0);
+    let mut tally = Tally::default();
     for samples in all.into_iter().flatten() {
-        taken += samples.taken;
-        dropped += samples.dropped;
+        tally.add(samples);
     }
     let rates = |samples: Samples<f64>| quartiles(samples.kept);
     let (cold, warm, loaded) = (cold.map(rates), warm.map(rates), rates(loaded));
@@ -115,7 +114,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
         let median = |rates: Option<[f64; 3]>| json!(rates.map(|rates| rates[1]));
         let spread =
             |rates: Option<[f64; 3]>| -> Value { json!(rates.map(|rates| [rates[0], rates[2]])) };
-        out::json(&json!({
+        let mut object = json!({
             "bytes": report.bytes,
             "documents": report.documents,
             "tokens": (report.tokens > 0).then_some(report.tokens),
@@ -125,10 +124,10 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
             "warm_mb_per_second_quartiles": spread(warm),
             "loader_tokens_per_second": loaded[1],
             "loader_tokens_per_second_quartiles": [loaded[0], loaded[2]],
-            "samples": taken,
-            "dropped": dropped,
             "machine": machine.json(),
-        }))?;
+        });
+        tally.put(&mut object);
+        out::json(&object)?;
         return Ok(0);
     }
     if let Some(bytes) = report.bytes {
@@ -151,7 +150,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     out::line(&format!(
         "loader    {median:.2} million tokens/s, quartiles {low:.2} to {high:.2}"
     ))?;
-    if let Some(note) = note(taken, dropped, false) {
+    if let Some(note) = tally.note() {
         out::line(&format!("samples   {note}"))?;
     }
     out::line(&machine.line())?;

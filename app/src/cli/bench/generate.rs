@@ -29,7 +29,7 @@ use std::time::Duration;
         zerollm bench generate --set model.init_from=./Qwen3-0.6B     (its shape)\n\n\
         JSON: prompt_tokens, prompt_tokens_per_second, tokens, tokens_per_second (behind the first), both also with _quartiles, \
         weight_gbps (weights read once a token), peak_share (of reading memory, or the cache that holds the weights), samples, \
-        dropped, peak_memory_bytes, machine."
+        dropped, disturbed, peak_memory_bytes, machine."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     let gbps = need as f64 * rate[1] / 1e9;
     let share = gbps / machine.limits(config.device.bf16).gbps(need);
     if arguments.json {
-        out::json(&json!({
+        let mut object = json!({
             "prompt_tokens": prompt_tokens,
             "prompt_tokens_per_second": reading[1],
             "prompt_tokens_per_second_quartiles": [reading[0], reading[2]],
@@ -127,11 +127,11 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
             "tokens_per_second_quartiles": [rate[0], rate[2]],
             "weight_gbps": gbps,
             "peak_share": share,
-            "samples": samples.taken,
-            "dropped": samples.dropped,
             "peak_memory_bytes": peak_memory,
             "machine": machine.json(),
-        }))?;
+        });
+        samples.tally().put(&mut object);
+        out::json(&object)?;
         return Ok(0);
     }
     out::line(&format!(
@@ -146,7 +146,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
         rate[2],
         100.0 * share
     ))?;
-    if let Some(note) = samples.note() {
+    if let Some(note) = samples.tally().note() {
         out::line(&format!("samples   {note}"))?;
     }
     out::line(&format!("memory    {} at most", text::bytes(peak_memory)))?;

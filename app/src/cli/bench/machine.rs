@@ -1,5 +1,6 @@
 //! `zerollm bench machine`, and the machine as every other measurement names it.
 
+use super::sampling::{WAITED, waited};
 use crate::cli::Failure;
 use crate::out;
 use crate::text;
@@ -9,6 +10,7 @@ use engine::profile::{Level, Limits};
 use kernels::cpu::peak::{self, Peak};
 use kernels::{Cpu, Isa};
 use serde_json::{Value, json};
+use std::time::Instant;
 
 /// Flags of `zerollm bench machine`.
 #[derive(Clone, Debug, Args)]
@@ -22,7 +24,7 @@ use serde_json::{Value, json};
     after_help = "Example:\n  zerollm bench machine --threads 1\n  ZEROLLM_ISA=avx2 zerollm bench machine --json\n\n\
         JSON: isa, threads, peaks (f32_gflops, f32_one_thread_gflops, bf16_gflops, bf16_instruction_gflops, int8_gops, \
         l1_read_gbps, l2_read_gbps, l3_read_gbps, read_gbps, triad_gbps, triad_streaming_gbps; null where the machine has no \
-        such instruction or cache), caches (l1_bytes, l2_bytes, l3_bytes), cpu, cores, memory_bytes, os, compiler, commit, date. \
+        such instruction or cache), disturbed (whether threads waited for a processor meanwhile), caches (l1_bytes, l2_bytes, l3_bytes), cpu, cores, memory_bytes, os, compiler, commit, date. \
         Every other bench prints the same object as machine."
 )]
 pub struct Arguments {
@@ -51,6 +53,8 @@ pub(super) struct Machine {
     isa: Isa,
     threads: usize,
     peak: Peak,
+    /// Share of the time that threads waited for a processor while it was measured; 0 where the system does not say.
+    waited: f64,
 }
 
 impl Machine {
@@ -58,10 +62,13 @@ impl Machine {
     pub(super) fn measure(threads: usize) -> Self {
         let cpu = Cpu::new(threads);
         let most = available_bytes().map_or(usize::MAX, |free| (free / 2) as usize);
+        let (start, before) = (Instant::now(), waited());
+        let peak = peak::measure(&cpu, most);
         Self {
             isa: cpu.isa,
             threads,
-            peak: peak::measure(&cpu, most),
+            peak,
+            waited: (waited() - before) / start.elapsed().as_secs_f64(),
         }
     }
 
@@ -119,6 +126,7 @@ impl Machine {
                 "triad_gbps": self.peak.triad_gbps,
                 "triad_streaming_gbps": self.peak.triad_streaming_gbps,
             },
+            "disturbed": self.waited > WAITED,
             "caches": { "l1_bytes": caches.l1, "l2_bytes": caches.l2, "l3_bytes": caches.l3 },
             "cpu": cpu_name(),
             "cores": cores(),
@@ -132,8 +140,13 @@ impl Machine {
 
     /// One line, for the other measurements.
     pub(super) fn line(&self) -> String {
+        let disturbed = if self.waited > WAITED {
+            ", while other programs used the processors"
+        } else {
+            ""
+        };
         format!(
-            "machine   {} with {} threads: f32 {:.0} GFLOP/s, bf16 {:.0} GFLOP/s, reads {:.1} GB/s (measured)",
+            "machine   {} with {} threads: f32 {:.0} GFLOP/s, bf16 {:.0} GFLOP/s, reads {:.1} GB/s (measured{disturbed})",
             self.isa.name(),
             self.threads,
             self.peak.f32_gflops,

@@ -24,7 +24,8 @@ use std::time::Duration;
     after_help = "Figures are medians. The peak of multiply-adds is taken for some milliseconds before and after every sample (or \
         50 ms of samples); samples beside less than 85 % of the best peak seen are dropped, since two virtual processors may \
         share one core for a while, and so are those during which threads waited for a processor (5 % of the time; Linux). Others \
-        are taken while there is time, and the result says how many were dropped (`samples`, `dropped`).\n\n\
+        are taken while there is time, and the result says how many were dropped (`samples`, `dropped`), or kept because a \
+        measurement was disturbed throughout (`disturbed`).\n\n\
         Example:\n  zerollm bench machine\n  zerollm bench step configs/nano.toml --profile\n  zerollm bench step --json"
 )]
 pub struct Arguments {

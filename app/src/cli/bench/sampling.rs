@@ -9,13 +9,14 @@
 use kernels::Cpu;
 use kernels::Precision;
 use kernels::cpu::peak;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Below this share of the best peak seen the machine is taken to be disturbed.
 const CLEAN: f64 = 0.85;
 /// Above this share of the time, added up over all threads, waiting for a processor is a disturbance. A peak does not show
 /// it: it is short enough to be over before another program's turn comes.
-const WAITED: f64 = 0.05;
+pub const WAITED: f64 = 0.05;
 /// Samples between two peaks take about so many seconds, or one sample.
 const BATCH: f64 = 0.05;
 /// Peaks taken before the first sample, so that one disturbance then does not pass for the best.
@@ -48,13 +49,18 @@ impl Source for Live {
     }
 
     fn waited(&mut self) -> f64 {
-        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
-        let nanoseconds = tasks.flatten().filter_map(|task| {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-            waiting(&text)
-        });
-        nanoseconds.sum::<u64>() as f64 / 1e9
+        waited()
     }
+}
+
+/// Seconds that threads of this process have waited for a processor so far; 0 where the system does not say.
+pub fn waited() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let nanoseconds = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        waiting(&text)
+    });
+    nanoseconds.sum::<u64>() as f64 / 1e9
 }
 
 /// Nanoseconds of waiting in a `schedstat`: time on a processor, time waiting for one, number of turns.
@@ -89,25 +95,67 @@ pub struct Samples<T> {
     pub all_disturbed: bool,
 }
 
-impl<T> Samples<T> {
+/// What became of the samples of one or more measurements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Samples taken.
+    pub taken: usize,
+    /// Those left out.
+    pub dropped: usize,
+    /// Samples of measurements that were disturbed throughout, and are kept all the same.
+    pub disturbed: usize,
+}
+
+impl Tally {
+    /// Adds a measurement.
+    pub fn add<T>(&mut self, samples: &Samples<T>) {
+        self.taken += samples.taken;
+        self.dropped += samples.dropped;
+        if samples.all_disturbed {
+            self.disturbed += samples.taken;
+        }
+    }
+
+    /// Adds others.
+    pub fn merge(&mut self, other: &Self) {
+        self.taken += other.taken;
+        self.dropped += other.dropped;
+        self.disturbed += other.disturbed;
+    }
+
     /// What to say of disturbances; nothing where there were none.
     pub fn note(&self) -> Option<String> {
-        note(self.taken, self.dropped, self.all_disturbed)
+        let Self {
+            taken,
+            dropped,
+            disturbed,
+        } = *self;
+        let mut parts = Vec::new();
+        if dropped > 0 {
+            parts.push(format!("{dropped} of {taken} dropped"));
+        }
+        if disturbed > 0 {
+            parts.push(format!(
+                "{disturbed} of {taken} kept for want of better ones"
+            ));
+        }
+        (!parts.is_empty()).then(|| format!("{}: the machine was disturbed", parts.join(", ")))
+    }
+
+    /// Adds `samples`, `dropped` and `disturbed` to an object.
+    pub fn put(&self, object: &mut Value) {
+        object["samples"] = json!(self.taken);
+        object["dropped"] = json!(self.dropped);
+        object["disturbed"] = json!(self.disturbed);
     }
 }
 
-/// What to say of samples of which some were dropped.
-pub fn note(taken: usize, dropped: usize, all_disturbed: bool) -> Option<String> {
-    if all_disturbed {
-        Some(format!(
-            "all {taken} kept, though the machine was disturbed throughout"
-        ))
-    } else if dropped > 0 {
-        Some(format!(
-            "{dropped} of {taken} dropped: the machine was disturbed"
-        ))
-    } else {
-        None
+impl<T> Samples<T> {
+    /// The tally of this one measurement.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        tally.add(self);
+        tally
     }
 }
 
@@ -288,9 +336,9 @@ mod tests {
         let told = sampled(&peaks, 1.0, &wanted(3, 100));
         assert_eq!(told.kept, [0, 3, 4]);
         assert_eq!((told.taken, told.dropped), (5, 2));
-        let note = told.note().unwrap();
+        let note = told.tally().note().unwrap();
         assert_eq!(note, "2 of 5 dropped: the machine was disturbed");
-        assert_eq!(sampled(&[100.0], 1.0, &wanted(3, 100)).note(), None);
+        assert_eq!(sampled(&[100.0], 1.0, &wanted(3, 100)).tally().note(), None);
     }
 
     #[test]
@@ -300,7 +348,8 @@ mod tests {
         let told = sampled(&peaks, 1.0, &wanted(3, 7));
         assert_eq!(told.kept, [0, 1, 2, 3, 4, 5, 6]);
         assert!(told.all_disturbed && told.dropped == 0);
-        assert!(told.note().unwrap().starts_with("all 7 kept"));
+        let note = told.tally().note().unwrap();
+        assert!(note.starts_with("7 of 7 kept for want"), "{note}");
         let told = sampled(&peaks, 10.0, &wanted(3, 7));
         assert_eq!(told.taken, 3);
         // The calibrator's own limit is 50 seconds.

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
         would take if every operation ran at that limit and nothing else took time.",
     after_help = "Example:\n  zerollm bench step configs/nano.toml --set train.batch_size=4\n  \
         zerollm bench step --profile\n\n\
-        JSON: tokens_per_second, step_seconds (median), step_seconds_quartiles, steps (that count), samples, dropped, \
+        JSON: tokens_per_second, step_seconds (median), step_seconds_quartiles, steps (that count), samples, dropped, disturbed, \
         peak_memory_bytes, gflops, peak_share, parameters, machine; with --profile also profile (op, phase, calls, seconds, share, \
         gflops, gbps, peak_share, bound, roofline_seconds), the time of a step spread over its operations, roofline_seconds and \
         roofline_share."
@@ -85,14 +85,13 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
             "step_seconds": median,
             "step_seconds_quartiles": [low, high],
             "steps": steps,
-            "samples": timed.samples.taken,
-            "dropped": timed.samples.dropped,
             "peak_memory_bytes": peak_memory,
             "gflops": gflops,
             "peak_share": peak_share,
             "parameters": parameters,
             "machine": machine.json(),
         });
+        timed.samples.tally().put(&mut object);
         if let Some(breakdown) = &breakdown {
             object["profile"] = rows(breakdown);
             object["roofline_seconds"] = json!(breakdown.roofline_seconds);
@@ -105,7 +104,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     out::line(&format!(
         "step      {median:.4} s, quartiles {low:.4} to {high:.4} ({steps} steps of {tokens} tokens)"
     ))?;
-    if let Some(note) = timed.samples.note() {
+    if let Some(note) = timed.samples.tally().note() {
         out::line(&format!("samples   {note}"))?;
     }
     out::line(&format!("speed     {:.0} tokens/s", tokens / median))?;

@@ -1,7 +1,7 @@
 //! `zerollm bench tokenizer`.
 
 use super::Machine;
-use super::sampling::{Calibrator, Wanted, note, quartiles};
+use super::sampling::{Calibrator, Tally, Wanted, quartiles};
 use crate::cli::Failure;
 use crate::cli::model::read_text;
 use crate::out;
@@ -23,7 +23,7 @@ use tokenizer::{SpecialMode, Tokenizer, TrainOptions};
     after_help = "Example:\n  zerollm bench tokenizer\n  zerollm bench tokenizer --input corpus.txt --vocab-size 6400\n\n\
         JSON: bytes, vocab_size, train_seconds (null with --tokenizer), encode_mb_per_second, \
         encode_all_threads_mb_per_second, decode_mb_per_second (each also with _quartiles), bytes_per_token, samples, dropped, \
-        machine."
+        disturbed, machine."
 )]
 pub struct Arguments {
     /// Text file; - is stdin
@@ -75,15 +75,14 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     let mode = SpecialMode::AsText;
     let ids = tokenizer.encode(&whole, mode);
     let mut calibrator = Calibrator::new(allowed_threads(), limit);
-    let (mut taken, mut dropped) = (0, 0);
+    let mut tally = Tally::default();
     let mut rate = |work: &mut dyn FnMut()| {
         let samples = calibrator.sample(&WANTED, || {
             let start = Instant::now();
             work();
             bytes as f64 / 1e6 / start.elapsed().as_secs_f64()
         });
-        taken += samples.taken;
-        dropped += samples.dropped;
+        tally.add(&samples);
         quartiles(samples.kept)
     };
     let encode = rate(&mut || drop(std::hint::black_box(tokenizer.encode(&whole, mode))));
@@ -92,7 +91,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     let machine = Machine::measure(allowed_threads()).raise(calibrator.best());
     let bytes_per_token = bytes as f64 / ids.len().max(1) as f64;
     if arguments.json {
-        out::json(&json!({
+        let mut object = json!({
             "bytes": bytes,
             "vocab_size": tokenizer.vocab_size(),
             "train_seconds": train_seconds,
@@ -103,10 +102,10 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
             "decode_mb_per_second": decode[1],
             "decode_mb_per_second_quartiles": [decode[0], decode[2]],
             "bytes_per_token": bytes_per_token,
-            "samples": taken,
-            "dropped": dropped,
             "machine": machine.json(),
-        }))?;
+        });
+        tally.put(&mut object);
+        out::json(&object)?;
         return Ok(0);
     }
     out::line(&format!(
@@ -124,7 +123,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     out::line(&format!("encoding   {} (one thread)", told(encode)))?;
     out::line(&format!("           {} (all threads)", told(encode_all)))?;
     out::line(&format!("decoding   {}", told(decode)))?;
-    if let Some(note) = note(taken, dropped, false) {
+    if let Some(note) = tally.note() {
         out::line(&format!("samples    {note}"))?;
     }
     out::line(&machine.line())?;

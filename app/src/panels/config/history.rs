@@ -5,12 +5,12 @@ use ratatui::layout::Rect;
 
 use crate::lang::Text;
 use crate::paint;
-use crate::panels::list::Place;
+use crate::panels::list::{Place, Shown};
 use crate::text;
 use crate::view::Scene;
 
 /// Draws the list, and the chosen edit's changes below it.
-pub fn render(place: &Place, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+pub fn render((place, shown): (Place, &Shown), scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     const NOTES: Text = Text::new(
         "Enter takes the chosen edit back, as a new version",
         "Enter 撤销所选修改 (生成新版本)",
@@ -34,7 +34,7 @@ pub fn render(place: &Place, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         height: inner.height - below,
         ..inner
     };
-    for (row, index) in place.visible_in(versions.len(), list).enumerate() {
+    for (row, index) in shown.rows(place, versions.len(), list).enumerate() {
         let version = &versions[index];
         let chosen = index == selected;
         let number = text::fit(&format!("v{}", version.number), 6);

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use crate::bars::{Group, fitting};
 use crate::chart::axis::Scale;
-use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Marker};
+use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Marker, Other};
 use crate::chart::series::XUnit;
 use crate::chart::spark::{self, Shows};
 use crate::lang;
@@ -43,8 +43,8 @@ fn row(scene: &Scene<'_>) -> Option<usize> {
 }
 
 fn at(metric: &Metric, row: usize) -> (f64, f64) {
-    let get = |values: &[f32]| f64::from(values.get(row).copied().unwrap_or(f32::NAN));
-    (get(metric.series.values()), get(metric.ema.values()))
+    let get = |value: Option<f32>| f64::from(value.unwrap_or(f32::NAN));
+    (get(metric.series.at(row)), get(metric.ema.at(row)))
 }
 
 /// The figures of the moment, or of the data cursor.
@@ -63,7 +63,7 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         return Figures { loss, rest };
     };
     if scene.view.cursor.is_some() {
-        let step = text::count(state.track.steps()[row]);
+        let step = text::count(state.track.step(row));
         loss.push(vec![(format!("@{step}  "), theme.warn)]);
     }
     let (raw, smooth) = at(&state.loss, row);
@@ -77,7 +77,7 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         (format!("{}  ", text::value(smooth, 4)), theme.strong),
     ]);
     loss.push(figure("raw", text::value(raw, 4), of_raw));
-    let step = state.track.steps()[row];
+    let step = state.track.step(row);
     let eval = state.evals.iter().rev().find(|e| e.step <= step);
     if let Some(eval) = eval {
         let style = if eval.loss.is_finite() {
@@ -170,6 +170,14 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
             &["zoom in", "zoom out"],
         ));
     }
+    if let Some(parent) = &state.parent {
+        let name = text::truncate(&text::escape(&parent.name), 20);
+        let name = format!("{name}@{}  ", text::count(parent.step));
+        notes.push(vec![
+            ("fork of ".to_owned(), theme.dim),
+            (name, theme.floor),
+        ]);
+    }
     let kinds = Mark::ALL.iter().rev();
     for mark in kinds.filter(|m| state.marks.iter().any(|have| have.1 == **m)) {
         let name = match mark {
@@ -177,6 +185,7 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
             Mark::Checkpoint => "checkpoint",
             Mark::Edit => "live edit",
             Mark::Resume => "resumed",
+            Mark::Alert => "alert",
             Mark::Nonfinite => "not finite",
         };
         notes.push(vec![
@@ -192,7 +201,7 @@ fn style_of(mark: Mark, scene: &Scene<'_>) -> Style {
     match mark {
         Mark::Eval => theme.point,
         Mark::Checkpoint => theme.good,
-        Mark::Edit | Mark::Resume => theme.warn,
+        Mark::Edit | Mark::Resume | Mark::Alert => theme.warn,
         Mark::Nonfinite => theme.bad,
     }
 }
@@ -224,7 +233,12 @@ pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
     if state.track.is_empty() {
         return Rect::default();
     }
-    chart.render(area, buf)
+    let parent = state.parent.as_ref().map(|parent| Other {
+        track: &parent.track,
+        series: &parent.loss,
+        style: view.theme.floor,
+    });
+    chart.render_over(parent.as_slice(), area, buf)
 }
 
 fn chart<'a>(scene: &Scene<'a>, metric: &'a Metric, smooth: bool) -> Chart<'a> {

@@ -4,12 +4,15 @@ use super::FeedForward;
 use crate::config::ModelConfig;
 use crate::model::{Recording, residual_init};
 use crate::param::{Group, Init, ParamId, ParamSpecs};
+use crate::tape::observe::Hidden;
 use crate::tape::{Tape, Var};
 use kernels::ops::act::Act;
 
 /// Two projections with an activation between them.
 #[derive(Debug)]
 pub(super) struct Network {
+    /// Name of the layer.
+    name: String,
     act: Act,
     gated: bool,
     /// `up (F, C)`, or `gate` over `up (2F, C)`, so that one product makes both.
@@ -52,6 +55,7 @@ impl Network {
             residual_init(config),
         );
         Box::new(Self {
+            name: name.to_owned(),
             act,
             gated,
             first,
@@ -69,6 +73,11 @@ impl FeedForward for Network {
         let bias = self.first_bias.map(|id| tape.param(specs, id));
         // (B, T, F) or (B, T, 2F)
         let u = tape.linear(x, first, bias);
+        let hidden = Hidden {
+            act: self.act,
+            gated: self.gated,
+        };
+        tape.observe_hidden(&self.name, u, hidden);
         let h = if self.gated {
             tape.gated(u, self.act)
         } else {

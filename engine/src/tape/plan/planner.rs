@@ -232,8 +232,8 @@ impl<'a> Planner<'a> {
                 .observed
                 .iter()
                 .enumerate()
-                .filter(|(_, (_, var))| self.producer[var.index()] == Some(index))
-                .filter_map(|(i, (_, var))| self.places[var.index()].map(|id| (i, id)))
+                .filter(|(_, seen)| self.producer[seen.var.index()] == Some(index))
+                .filter_map(|(i, seen)| self.places[seen.var.index()].map(|id| (i, id)))
                 .collect()
         } else {
             Vec::new()

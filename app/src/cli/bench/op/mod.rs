@@ -8,7 +8,7 @@ mod tensor;
 mod update;
 
 use super::Machine;
-use super::sampling::{Calibrator, Wanted, note, quartiles};
+use super::sampling::{Calibrator, Tally, Wanted, quartiles};
 use crate::cli::{ConfigFlags, Failure};
 use crate::out::{self, Table};
 use crate::text;
@@ -39,7 +39,8 @@ use std::time::Duration;
     after_help = "Example:\n  zerollm bench op all\n  zerollm bench op matmul --shape 8192x512x2048 --precision f32\n  \
         zerollm bench op attention --set device.threads=1 --json\n  zerollm bench op\n\n\
         JSON: ops (op, phase, seconds, gflops, gbps, peak_share, bound; alone also shape, precision, seconds_quartiles, \
-        samples, dropped; inside steps also calls), machine; inside steps samples and dropped are of the whole."
+        samples, dropped, disturbed; inside steps also calls), machine; inside steps samples, dropped and disturbed are of the \
+        whole."
 )]
 pub struct Arguments {
     /// The operation, or all that are timed alone
@@ -134,9 +135,7 @@ struct Line {
     /// Seconds: lower quartile, median, upper quartile.
     seconds: [f64; 3],
     work: Work,
-    taken: usize,
-    dropped: usize,
-    all_disturbed: bool,
+    tally: Tally,
 }
 
 /// Times all stages of one kind of work at one size.
@@ -173,8 +172,7 @@ fn measure(
                 runner.run(cpu, *stage);
                 start.elapsed().as_secs_f64()
             });
-            let (taken, dropped) = (samples.taken, samples.dropped);
-            let all_disturbed = samples.all_disturbed;
+            let tally = samples.tally();
             let seconds = quartiles(samples.kept);
             let (flops, bytes) = runner.work(*stage);
             Line {
@@ -189,9 +187,7 @@ fn measure(
                     flops,
                     bytes,
                 },
-                taken,
-                dropped,
-                all_disturbed,
+                tally,
             }
         })
         .collect())
@@ -210,9 +206,8 @@ fn print(lines: &[Line], machine: &Machine, json: bool) -> Result<(), Failure> {
                 "seconds_quartiles": [line.seconds[0], line.seconds[2]],
                 "gflops": line.work.gflops(),
                 "gbps": line.work.gbps(),
-                "samples": line.taken,
-                "dropped": line.dropped,
             });
+            line.tally.put(&mut object);
             add_share(&mut object, &line.work, &limits(line.precision));
             object
         });
@@ -242,18 +237,19 @@ fn print(lines: &[Line], machine: &Machine, json: bool) -> Result<(), Failure> {
             format!("{:.1}", line.work.gflops()),
             format!("{:.1}", line.work.gbps()),
             percent(limits(line.precision).share(&line.work)),
-            if line.all_disturbed {
+            if line.tally.disturbed > 0 {
                 "none: disturbed".to_owned()
             } else {
-                format!("{} of {}", line.dropped, line.taken)
+                format!("{} of {}", line.tally.dropped, line.tally.taken)
             },
         ]);
     }
     out::line(&machine.line())?;
-    let (taken, dropped) = lines.iter().fold((0, 0), |(taken, dropped), line| {
-        (taken + line.taken, dropped + line.dropped)
-    });
-    if let Some(note) = note(taken, dropped, false) {
+    let mut tally = Tally::default();
+    for line in lines {
+        tally.merge(&line.tally);
+    }
+    if let Some(note) = tally.note() {
         out::line(&format!("samples   {note}"))?;
     }
     out::text(&format!("\n{}", table.lines()))

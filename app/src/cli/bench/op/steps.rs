@@ -3,7 +3,7 @@
 use super::{Arguments, add_share, percent};
 use crate::cli::Failure;
 use crate::cli::bench::Machine;
-use crate::cli::bench::sampling::{Calibrator, Wanted, note};
+use crate::cli::bench::sampling::{Calibrator, Tally, Wanted};
 use crate::cli::bench::step::time;
 use crate::out::{self, Table};
 use engine::config::Config;
@@ -60,11 +60,10 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     let threads = engine::launch::cpu(&configs[0])?.pool.threads();
     let mut calibrator = Calibrator::new(threads, limit);
     let mut all = Profile::default();
-    let (mut taken, mut dropped) = (0, 0);
+    let mut tally = Tally::default();
     for config in &configs {
         let timed = time(config, &WANTED, true, &mut calibrator)?;
-        taken += timed.samples.taken;
-        dropped += timed.samples.dropped;
+        tally.add(&timed.samples);
         all.merge(&timed.profile());
     }
     let machine = Machine::measure(threads).raise(calibrator.best());
@@ -92,12 +91,12 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
             add_share(&mut object, &row.work, &limits);
             object
         });
-        out::json(&json!({
+        let mut object = json!({
             "ops": ops.collect::<Value>(),
-            "samples": taken,
-            "dropped": dropped,
             "machine": machine.json(),
-        }))?;
+        });
+        tally.put(&mut object);
+        out::json(&object)?;
         return Ok(0);
     }
     let mut table = Table::new(&["op", "phase", "us a call", "GFLOP/s", "GB/s", "% of peak"]);
@@ -112,7 +111,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
         ]);
     }
     out::line(&machine.line())?;
-    if let Some(note) = note(taken, dropped, false) {
+    if let Some(note) = tally.note() {
         out::line(&format!("samples   {note}"))?;
     }
     out::text(&format!("\n{}", table.lines()))?;

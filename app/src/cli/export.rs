@@ -1,0 +1,143 @@
+//! `zerollm export`: a run's record in a form that other programs read.
+
+mod chinese;
+
+use super::{Failure, RunsFlag};
+use crate::lang::Lang;
+use crate::out;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use engine::records::{ENGLISH, ExportError, FORMATS, Format, Place, Source};
+use engine::run_folder::find;
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::{BufWriter, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Flags of `zerollm export`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    about = "Write a run's record for other programs: tensorboard, csv, prometheus, html",
+    long_about = "Write a run's record in a form that other programs read. Of a step that was trained twice, what the last \
+        attempt measured.\n\n\
+        tensorboard: an event file in the folder NAME.tensorboard (scalars of steps, evaluations and layers; samples as text).\n\
+        csv: a row a step, on stdout.\n\
+        prometheus: the latest figures as text, on stdout.\n\
+        html: one page, NAME.html, with curves, evaluations, samples, checkpoints and configuration; opens offline.",
+    after_help = "Examples:\n  zerollm export demo --to csv > demo.csv\n  zerollm export demo --to html --output demo.html\n  \
+        zerollm export demo --to tensorboard --output logs/demo\n\nJSON (with --output, or where a file is written anyway): \
+        run, format, path, bytes."
+)]
+pub struct Arguments {
+    /// Name of the run, or its folder
+    run: String,
+    /// Form
+    #[arg(long, value_name = "FORM", value_parser = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name)))]
+    to: String,
+    /// File (for tensorboard: folder) to write, replacing what is there; - is stdout
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Language of the page: en, zh [default: LANG]
+    #[arg(long, value_name = "LANG")]
+    lang: Option<String>,
+    #[command(flatten)]
+    runs: RunsFlag,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If there is no such run, or the file cannot be written.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let lang = match &arguments.lang {
+        Some(word) => Lang::parse(word)
+            .ok_or_else(|| Failure::new(2, format!("--lang {word}: expected en or zh")))?,
+        None => Lang::detect(|name| std::env::var(name).ok()),
+    };
+    let words = match lang {
+        Lang::En => &ENGLISH,
+        Lang::Zh => &chinese::CHINESE,
+    };
+    let format = FORMATS
+        .iter()
+        .find(|format| format.name == arguments.to)
+        .expect("clap knows the forms");
+    let folder = find(&arguments.runs.dir(), &arguments.run)?;
+    let source = Source::open(&folder, words)?;
+    let path = place(format, &source, arguments.output.as_deref());
+    let Some(path) = path else {
+        if arguments.json {
+            return Err(Failure::new(
+                2,
+                "--json: stdout is taken by the export; name a file with --output",
+            ));
+        }
+        let mut stdout = BufWriter::new(std::io::stdout().lock());
+        let written = (format.write)(&source, &mut stdout);
+        return match written.and_then(|()| Ok(stdout.flush()?)) {
+            Ok(()) => Ok(0),
+            Err(ExportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+            Err(ExportError::Write(error)) => Err(Failure::new(1, format!("stdout: {error}"))),
+            Err(ExportError::Run(error)) => Err(error.into()),
+        };
+    };
+    let bytes = write(format, &source, &path)?;
+    if arguments.json {
+        out::json(&json!({
+            "run": source.name,
+            "format": format.name,
+            "path": path.display().to_string(),
+            "bytes": bytes,
+        }))?;
+    } else {
+        out::line(&crate::text::escape(&path.display().to_string()))?;
+    }
+    Ok(0)
+}
+
+/// The file to write; none for stdout.
+fn place(format: &Format, source: &Source, output: Option<&Path>) -> Option<PathBuf> {
+    match (format.place, output) {
+        (Place::Output | Place::File(_), Some(path)) if path == Path::new("-") => None,
+        (Place::Output, None) => None,
+        (Place::Output | Place::File(_), Some(path)) => Some(path.to_owned()),
+        (Place::File(ending), None) => Some(format!("{}.{ending}", source.name).into()),
+        (Place::Folder(ending), output) => {
+            let folder = output.map_or_else(
+                || PathBuf::from(format!("{}.{ending}", source.name)),
+                Path::to_owned,
+            );
+            // The same name each time: a second export replaces the first.
+            Some(folder.join(source.event_file()))
+        }
+    }
+}
+
+/// Writes a file; returns its size.
+fn write(format: &Format, source: &Source, path: &Path) -> Result<u64, Failure> {
+    let named = |error: std::io::Error| Failure::new(2, format!("{}: {error}", path.display()));
+    if matches!(format.place, Place::Folder(_))
+        && let Some(folder) = path.parent()
+    {
+        fs::create_dir_all(folder).map_err(named)?;
+    }
+    let mut file = BufWriter::new(File::create(path).map_err(named)?);
+    let written = (format.write)(source, &mut file).and_then(|()| Ok(file.flush()?));
+    match written {
+        Ok(()) => Ok(path.metadata().map_or(0, |metadata| metadata.len())),
+        Err(error) => {
+            // Half a file is worse than none.
+            drop(file);
+            drop(fs::remove_file(path));
+            match error {
+                ExportError::Run(error) => Err(error.into()),
+                ExportError::Write(error) => {
+                    Err(Failure::new(1, format!("{}: {error}", path.display())))
+                }
+            }
+        }
+    }
+}

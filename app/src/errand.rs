@@ -1,0 +1,299 @@
+//! What the screens want done in the folder of runs: looking through it, tagging, setting aside, deleting, forking.
+//!
+//! A thread of its own does it, one errand after the other, so that no disk makes the screen wait. What comes of it goes
+//! to every panel ([`crate::panels::Panel::hear`]).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use engine::launch::{Fork, Request, plan_fork};
+use engine::run_folder::{Meta, shelf};
+
+use crate::book::course::Course;
+use crate::book::{self, Entry, Known};
+use crate::cli::fork;
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Look through the folder of runs.
+    List,
+    /// Read the courses of runs.
+    Courses(Vec<PathBuf>),
+    /// Set a run's tags.
+    Tag(PathBuf, BTreeSet<String>),
+    /// Write a note about a run.
+    Note(PathBuf, String),
+    /// Look what a run's folder holds.
+    Measure(PathBuf),
+    /// Set a run aside.
+    Archive(PathBuf),
+    /// Delete a run.
+    Delete(PathBuf),
+    /// Say what a fork of the run on show would be.
+    PlanFork(ForkWish),
+    /// Start it in the background.
+    Fork(ForkWish),
+}
+
+/// A fork that a person asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForkWish {
+    /// The checkpoint's step.
+    pub step: u64,
+    /// The new run's name, if one was given.
+    pub name: Option<String>,
+    /// `key=value` changes.
+    pub changes: Vec<String>,
+}
+
+impl ForkWish {
+    /// Reads `[NAME] [key=value...]`, separated by spaces.
+    pub fn parse(step: u64, text: &str) -> Self {
+        let (changes, names): (Vec<String>, Vec<String>) = text
+            .split_whitespace()
+            .map(str::to_owned)
+            .partition(|word| word.contains('='));
+        Self {
+            step,
+            // More words than one are a name with spaces, which the engine judges.
+            name: (!names.is_empty()).then(|| names.join(" ")),
+            changes,
+        }
+    }
+}
+
+/// What came of an errand.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// The runs, the newest first.
+    Runs(Arc<Vec<Entry>>),
+    /// The courses of runs, by folder.
+    Courses(Arc<Vec<(PathBuf, Course)>>),
+    /// What a run's folder holds.
+    Measured(PathBuf, shelf::Contents),
+    /// What a fork would be, or why it is refused, line by line.
+    Plan(Result<Vec<String>, String>),
+    /// What was done, or why not, in a line.
+    Done(Result<String, String>),
+}
+
+/// The thread; dropping it lets it end after its present errand.
+pub struct Errands {
+    errands: Sender<Errand>,
+    news: Receiver<News>,
+}
+
+impl Errands {
+    /// Starts the thread of a screen that shows the run in `run`.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(run: &Path) -> io::Result<Self> {
+        let (errands, asked) = channel();
+        let (sender, news) = channel();
+        let mut clerk = Clerk {
+            run: run.to_owned(),
+            known: Known::default(),
+        };
+        std::thread::Builder::new()
+            .name("errands".to_owned())
+            .spawn(move || {
+                for errand in asked {
+                    if sender.send(clerk.go(errand)).is_err() {
+                        break;
+                    }
+                }
+            })?;
+        Ok(Self { errands, news })
+    }
+
+    /// Asks for errands.
+    pub fn send(&self, errands: impl IntoIterator<Item = Errand>) {
+        for errand in errands {
+            // The thread ends only with this.
+            drop(self.errands.send(errand));
+        }
+    }
+
+    /// What has come of errands since the last call.
+    pub fn news(&self) -> impl Iterator<Item = News> + '_ {
+        self.news.try_iter()
+    }
+}
+
+/// Who goes.
+struct Clerk {
+    run: PathBuf,
+    known: Known,
+}
+
+impl Clerk {
+    fn runs(&self) -> &Path {
+        match self.run.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    fn go(&mut self, errand: Errand) -> News {
+        let name = |run: &Path| {
+            run.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        match errand {
+            Errand::List => {
+                let runs = self.runs().to_owned();
+                match book::read(&runs, &mut self.known) {
+                    Ok(entries) => News::Runs(Arc::new(entries)),
+                    Err(error) => News::Done(Err(error.to_string())),
+                }
+            }
+            Errand::Courses(runs) => {
+                let courses = runs.into_iter().map(|run| {
+                    let course = Course::read(&run).unwrap_or_default();
+                    (run, course)
+                });
+                News::Courses(Arc::new(courses.collect()))
+            }
+            Errand::Tag(run, tags) => {
+                let meta = Meta {
+                    tags,
+                    ..Meta::read(&run)
+                };
+                let written = meta
+                    .write(&run)
+                    .map(|()| format!("{} is tagged", name(&run)));
+                News::Done(written.map_err(|error| error.to_string()))
+            }
+            Errand::Note(run, note) => {
+                let meta = Meta {
+                    note,
+                    ..Meta::read(&run)
+                };
+                let written = meta
+                    .write(&run)
+                    .map(|()| format!("{} is noted", name(&run)));
+                News::Done(written.map_err(|error| error.to_string()))
+            }
+            Errand::Measure(run) => {
+                let holds = shelf::contents(&run);
+                News::Measured(run, holds)
+            }
+            Errand::Archive(run) => {
+                let moved = shelf::archive(&run);
+                let moved = moved.map(|place| format!("moved to {}", place.display()));
+                News::Done(moved.map_err(|error| error.to_string()))
+            }
+            Errand::Delete(run) => {
+                let deleted = shelf::delete(&run).map(|()| format!("{} is deleted", name(&run)));
+                News::Done(deleted.map_err(|error| error.to_string()))
+            }
+            Errand::PlanFork(wish) => News::Plan(self.plan(&wish)),
+            Errand::Fork(wish) => News::Done(self.fork(&wish)),
+        }
+    }
+
+    fn plan(&self, wish: &ForkWish) -> Result<Vec<String>, String> {
+        let request = Request {
+            flags: wish.changes.clone(),
+            runs: self.runs().to_owned(),
+            name: wish.name.clone(),
+            ..Request::default()
+        };
+        let plan = plan_fork(&request, &self.origin(wish.step)).map_err(|e| e.to_string())?;
+        Ok(fork::lines(&plan))
+    }
+
+    /// The run by its path: a name could be that of another folder's.
+    fn origin(&self, step: u64) -> Fork {
+        let run = self.runs().join(self.run.file_name().unwrap_or_default());
+        Fork {
+            run: run.to_string_lossy().into_owned(),
+            step: Some(step),
+        }
+    }
+
+    /// Starts the program anew, which trains in the background and says so.
+    fn fork(&self, wish: &ForkWish) -> Result<String, String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let origin = self.origin(wish.step);
+        let mut command = Command::new(program);
+        command
+            .arg("fork")
+            .arg(format!("{}@{}", origin.run, wish.step))
+            .arg("--runs")
+            .arg(self.runs());
+        if let Some(name) = &wish.name {
+            command.arg(format!("--run={name}"));
+        }
+        for change in &wish.changes {
+            command.arg(format!("--set={change}"));
+        }
+        command.arg("--detach").stdin(Stdio::null());
+        let output = command.output().map_err(|error| error.to_string())?;
+        let said = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        if output.status.success() {
+            Ok(said(&output.stdout))
+        } else {
+            Err(said(&output.stderr))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::run_folder::{NameFrom, Origin, RunFolder};
+
+    #[test]
+    fn a_wish_is_a_name_and_changes() {
+        let wish = ForkWish::parse(7, " slow  optimizer.lr=1e-4 train.max_steps=9");
+        assert_eq!(wish.name.as_deref(), Some("slow"));
+        assert_eq!(wish.changes, ["optimizer.lr=1e-4", "train.max_steps=9"]);
+        assert_eq!(ForkWish::parse(7, "a=1").name, None);
+    }
+
+    #[test]
+    fn errands_are_done_in_their_order() {
+        let home = tempfile::tempdir().unwrap();
+        let create = |name| {
+            RunFolder::create(home.path(), name, NameFrom::Flag, &Origin::default()).unwrap()
+        };
+        let own = create("own");
+        let path = create("other").path().to_owned();
+        let errands = Errands::start(own.path()).unwrap();
+        errands.send([
+            Errand::Tag(path.clone(), ["x".to_owned()].into()),
+            Errand::Note(path.clone(), "why".to_owned()),
+            Errand::List,
+            Errand::Delete(own.path().to_owned()),
+            Errand::Archive(path),
+            Errand::List,
+        ]);
+        let news: Vec<News> = (0..6).map(|_| errands.news.recv().unwrap()).collect();
+        let News::Runs(runs) = &news[2] else {
+            panic!("{:?}", news[2]);
+        };
+        let other = runs.iter().find(|run| run.summary.name == "other").unwrap();
+        assert_eq!(other.meta.note, "why");
+        assert!(other.meta.tags.contains("x"));
+        let News::Done(Err(refused)) = &news[3] else {
+            panic!("{:?}", news[3]);
+        };
+        assert!(refused.contains("in use"), "{refused}");
+        let News::Runs(runs) = &news[5] else {
+            panic!("{:?}", news[5]);
+        };
+        assert_eq!(runs.len(), 1);
+    }
+}

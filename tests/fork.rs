@@ -1,0 +1,392 @@
+//! Forks, and runs as wholes: a fork is its parent's continuation to the bit, lives without it, and is refused what its
+//! weights are not made for.
+
+mod common;
+
+use common::{ENDLESS, Place};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// A run of 20 steps with a checkpoint every five.
+fn parent(keys: &[(&str, &str)]) -> Place {
+    let mut all = vec![
+        ("train.checkpoint_interval", "5"),
+        ("train.keep_last", "0"),
+        ("train.eval_interval", "5"),
+    ];
+    all.extend(keys);
+    let place = Place::new(&all);
+    place.expect(0, &["train", "c.toml", "--run", "a", "--ui", "none"]);
+    place
+}
+
+fn json_of(place: &Place, arguments: &[&str]) -> Value {
+    let output = place.run(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// Contents of every file below a folder.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            let bytes = fs::read(&path).expect("a file");
+            found.insert(path.to_string_lossy().into_owned(), bytes);
+        }
+    }
+    found
+}
+
+fn after(losses: &BTreeMap<u64, String>, step: u64) -> BTreeMap<u64, String> {
+    losses.clone().split_off(&(step + 1))
+}
+
+#[test]
+fn a_fork_without_changes_is_its_parents_continuation_to_the_bit() {
+    let place = parent(&[]);
+    let before = contents(&place.path("runs/a"));
+    place.expect(0, &["fork", "a@10", "--run", "b", "--ui", "none"]);
+    assert_eq!(
+        contents(&place.path("runs/a")),
+        before,
+        "the parent is only read"
+    );
+    let events = place.events("b");
+    assert_eq!(
+        (&events[0]["event"], &events[0]["step"], &events[0]["run"]),
+        (&json!("started"), &json!(10), &json!("b"))
+    );
+    let steps = events.iter().filter(|event| event["event"] == "step");
+    assert_eq!(steps.clone().count(), 10);
+    assert!(steps.clone().all(|event| event["attempt"] == 1));
+    assert_eq!(place.losses("b"), after(&place.losses("a"), 10));
+    let tokens = |run: &str| -> Vec<Value> {
+        let events = place.events(run).into_iter();
+        let late =
+            events.filter(|event| event["event"] == "step" && event["step"].as_u64() > Some(10));
+        late.map(|event| event["tokens"].clone()).collect()
+    };
+    assert_eq!(tokens("b"), tokens("a"));
+    let evals = |run: &str| -> Vec<Value> {
+        let events = place.events(run).into_iter();
+        let evals =
+            events.filter(|event| event["event"] == "eval" && event["step"].as_u64() > Some(10));
+        evals
+            .map(|event| json!([event["step"], event["loss"], event["best"]]))
+            .collect()
+    };
+    assert_eq!(evals("b"), evals("a"));
+    let record: Value = serde_json::from_slice(&record_of(&place, "b")).expect("JSON");
+    assert_eq!(record["parent"], json!({ "run": "a", "step": 10 }));
+    assert_eq!(record["what"], "c.toml");
+    // It needs nothing of its parent any more.
+    place.expect(0, &["runs", "delete", "a", "--yes"]);
+    place.expect(
+        0,
+        &[
+            "train",
+            "--run",
+            "b",
+            "--resume",
+            "--max-steps",
+            "22",
+            "--ui",
+            "none",
+        ],
+    );
+    assert_eq!(place.losses("b").keys().max(), Some(&22));
+    assert_eq!(place.checkpoints("b"), [10, 15, 20, 22]);
+}
+
+fn record_of(place: &Place, run: &str) -> Vec<u8> {
+    fs::read(place.run_path(run, "run.json")).expect("a record")
+}
+
+#[test]
+fn the_newest_checkpoint_is_the_default_and_names_get_numbers() {
+    let place = parent(&[]);
+    let said = place.run(&[
+        "fork",
+        "a",
+        "--dry-run",
+        "--set",
+        "train.max_steps=30",
+        "--set",
+        "optimizer.lr=1e-3",
+    ]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    for part in [
+        "a fork of a@20",
+        "optimizer.lr = 0.001 (the parent: 0.01)",
+        "10 steps are left",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    assert_eq!(
+        fs::read_dir(place.path("runs")).expect("runs").count(),
+        1,
+        "a dry run writes nothing"
+    );
+    place.expect(0, &["fork", "a", "--max-steps", "22", "--ui", "none"]);
+    place.expect(0, &["fork", "a-2@22", "--dry-run"]);
+}
+
+#[test]
+fn what_the_weights_are_not_made_for_is_refused_and_leaves_nothing() {
+    let place = parent(&[]);
+    for (arguments, part) in [
+        (&["fork", "a@7"][..], "the nearest is a@5"),
+        (&["fork", "a@18"], "the nearest is a@20"),
+        (&["fork", "a@x"], "expected RUN or RUN@STEP"),
+        (&["fork", "nobody"], "no run nobody"),
+        (
+            &["fork", "a", "--set", "model.dim=32"],
+            "model.dim is 16: 32 needs a new run",
+        ),
+        (
+            &["fork", "a", "--set", "tokenizer.special=<x>"],
+            "tokenizer.special is []",
+        ),
+        (&["fork", "a", "--set", "optimizer.lrr=1"], "optimizer.lr"),
+        (&["fork", "a", "--run", "a"], "exists already"),
+        (&["fork", "a", "--run", "archive"], "set aside"),
+    ] {
+        let mut all = arguments.to_vec();
+        all.extend(["--ui", "none"]);
+        let said = place.expect(2, &all);
+        assert!(said.contains(part), "{arguments:?}: {said}");
+        assert!(said.lines().count() <= 6, "{said}");
+    }
+    assert_eq!(fs::read_dir(place.path("runs")).expect("runs").count(), 1);
+    fs::remove_dir_all(place.run_path("a", "checkpoints")).expect("removed");
+    let said = place.expect(2, &["fork", "a", "--ui", "none"]);
+    assert!(said.contains("no checkpoint to fork from"), "{said}");
+}
+
+#[test]
+fn an_optimizer_of_another_kind_starts_empty_and_resumes_to_the_bit() {
+    let place = parent(&[]);
+    let sgd = [
+        "--set",
+        "optimizer.kind=sgd",
+        "--set",
+        "optimizer.lr=0.1",
+        "--ui",
+        "none",
+    ];
+    for (name, steps) in [("whole", "18"), ("halved", "14")] {
+        let mut all = vec!["fork", "a@10", "--run", name, "--max-steps", steps];
+        all.extend(sgd);
+        place.expect(0, &all);
+    }
+    let said: Vec<Value> = place.events("whole");
+    let said = said.iter().filter(|event| event["event"] == "warning");
+    let said: Vec<&str> = said.filter_map(|event| event["message"].as_str()).collect();
+    assert!(
+        said.iter()
+            .any(|line| line.contains("its state starts empty")),
+        "{said:?}"
+    );
+    place.expect(
+        0,
+        &[
+            "train",
+            "--run",
+            "halved",
+            "--resume",
+            "--max-steps",
+            "18",
+            "--ui",
+            "none",
+        ],
+    );
+    assert_eq!(place.losses("halved"), place.losses("whole"));
+    assert_ne!(place.losses("whole")[&12], place.losses("a")[&12]);
+    // Adam's moments of a fork back are corrected for the steps that they have seen, not for those of the run.
+    let back = [
+        "fork",
+        "whole@18",
+        "--run",
+        "back",
+        "--max-steps",
+        "20",
+        "--ui",
+        "none",
+    ];
+    let mut all = back.to_vec();
+    all.extend([
+        "--set",
+        "optimizer.kind=adamw",
+        "--set",
+        "optimizer.lr=1e-2",
+    ]);
+    place.expect(0, &all);
+    assert!(place.losses("back").contains_key(&20));
+}
+
+#[test]
+fn other_data_keep_the_trained_tokenizer_even_before_the_forks_first_checkpoint() {
+    let place = parent(&[
+        ("tokenizer.algorithm", "\"bpe\""),
+        ("tokenizer.vocab_size", "280"),
+    ]);
+    place.write("other.txt", "a zebra quizzed the jolly fox. ".repeat(200));
+    let data = ["--set", "data.train=other.txt", "--ui", "none"];
+    let mut all = vec!["fork", "a@10", "--run", "b", "--max-steps", "10"];
+    all.extend(data);
+    place.expect(0, &all);
+    // It ended where it began: what it resumes from is its parent's checkpoint under its own configuration.
+    place.expect(
+        0,
+        &[
+            "train",
+            "--run",
+            "b",
+            "--resume",
+            "--max-steps",
+            "14",
+            "--ui",
+            "none",
+        ],
+    );
+    let mut all = vec!["fork", "a@10", "--run", "c", "--max-steps", "14"];
+    all.extend(data);
+    place.expect(0, &all);
+    assert_eq!(place.losses("b"), place.losses("c"));
+    let tokenizer =
+        |run: &str| fs::read(place.run_path(run, "checkpoints/step_00000010/tokenizer.json"));
+    assert_eq!(tokenizer("b").expect("b's"), tokenizer("a").expect("a's"));
+    // Data that changed without being said are another matter.
+    place.write("text.txt", "something else entirely. ".repeat(300));
+    let said = place.expect(2, &["fork", "a@10", "--run", "d", "--ui", "none"]);
+    assert!(said.contains("other data"), "{said}");
+}
+
+#[test]
+fn forks_of_forks_are_a_tree() {
+    let place = parent(&[]);
+    place.expect(
+        0,
+        &[
+            "fork",
+            "a@10",
+            "--run",
+            "b",
+            "--max-steps",
+            "16",
+            "--ui",
+            "none",
+        ],
+    );
+    place.expect(
+        0,
+        &[
+            "fork",
+            "b@15",
+            "--run",
+            "c",
+            "--max-steps",
+            "17",
+            "--ui",
+            "none",
+        ],
+    );
+    place.expect(
+        0,
+        &[
+            "fork",
+            "a@5",
+            "--run",
+            "d",
+            "--max-steps",
+            "6",
+            "--ui",
+            "none",
+        ],
+    );
+    let told = json_of(&place, &["runs", "--tree", "--sort", "name", "--json"]);
+    let rows: Vec<(Value, Value)> = told["runs"]
+        .as_array()
+        .expect("runs")
+        .iter()
+        .map(|run| (run["name"].clone(), run["depth"].clone()))
+        .collect();
+    let row = |name: &str, depth: u64| (json!(name), json!(depth));
+    assert_eq!(rows, [row("a", 0), row("b", 1), row("c", 2), row("d", 1)]);
+    assert_eq!(
+        after(&place.losses("c"), 15),
+        after(&place.losses("a"), 15)
+            .into_iter()
+            .filter(|(step, _)| *step <= 17)
+            .collect()
+    );
+    // Set aside, a parent is no row any more; its fork stays, and keeps saying whose it is.
+    place.expect(0, &["runs", "archive", "b"]);
+    let told = json_of(&place, &["runs", "--where", "parent==b@15", "--json"]);
+    assert_eq!(told["runs"][0]["name"], "c");
+    assert_eq!(told["runs"].as_array().expect("runs").len(), 1);
+    assert!(place.path("runs/archive/b/run.json").is_file());
+}
+
+#[test]
+fn a_run_that_a_process_has_is_not_deleted() {
+    let place = Place::new(&[ENDLESS]);
+    let mut process = place.start(&["train", "c.toml", "--run", "live", "--ui", "none"]);
+    place.wait_for(&mut process, "live", "step", |_| true);
+    for action in [
+        &["runs", "delete", "live", "--yes"][..],
+        &["runs", "archive", "live"],
+    ] {
+        let said = place.expect(2, action);
+        assert!(said.contains("in use by process"), "{said}");
+    }
+    // Tags and notes are not the engine's: they can be given while it trains.
+    place.expect(0, &["runs", "tag", "live", "endless"]);
+    let told = json_of(
+        &place,
+        &[
+            "runs",
+            "--where",
+            "status==running and tag==endless",
+            "--json",
+        ],
+    );
+    assert_eq!(told["runs"][0]["name"], "live");
+    process.signal(rustix::process::Signal::TERM);
+    process.expect(75);
+    let said = place.expect(2, &["runs", "delete", "live"]);
+    assert!(said.contains("--yes does it"), "{said}");
+    place.expect(0, &["runs", "delete", "live", "--yes"]);
+    assert_eq!(fs::read_dir(place.path("runs")).expect("runs").count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fork_trains_in_the_background() {
+    let place = parent(&[]);
+    let output = place.run(&[
+        "fork",
+        "a@10",
+        "--run",
+        "b",
+        "--set",
+        "train.max_steps=100000000",
+        "--detach",
+    ]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains("run b trains in the background"), "{said}");
+    place.expect(0, &["ctl", "b", "stop"]);
+    assert!(place.losses("b").contains_key(&11));
+}
