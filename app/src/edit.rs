@@ -113,7 +113,7 @@ impl Edit {
             }
         }
         // A variant before its keys.
-        wanted.sort_by_key(|w| !w.key.ends_with(".kind"));
+        wanted.sort_by_key(|w| w.key.strip_suffix(".kind").is_none());
         if wanted.is_empty() {
             return Err(format!("what v{} changed is as it was", found.number));
         }
@@ -278,5 +278,43 @@ mod tests {
         assert_eq!(standing(&versions), None);
         versions.push(version(6, "1", "9"));
         assert_eq!(standing(&versions), Some(6));
+    }
+
+    #[test]
+    fn a_variant_takes_its_keys_with_it_and_brings_them_back() {
+        let change = |key: &str, from: &str, to: &str| Change {
+            key: key.into(),
+            from: from.into(),
+            to: to.into(),
+        };
+        let undone = |kind: (&str, &str), share: (&str, &str)| {
+            let mut state = State::new(0.9);
+            state.config = config::Config::demo(&[]).unwrap().effective();
+            for value in &mut state.config {
+                if value.key == "schedule.kind" {
+                    value.value = kind.1.into();
+                }
+            }
+            state.versions = vec![Version {
+                changes: vec![
+                    change("schedule.decay_fraction", share.0, share.1),
+                    change("schedule.kind", kind.0, kind.1),
+                ],
+                ..version(2, "", "")
+            }];
+            Edit::undoing(None, &state).map(|edit| edit.pairs())
+        };
+        let pair = |key: &str, to: &str| (key.to_owned(), to.to_owned());
+        assert_eq!(
+            undone(("\"cosine\"", "\"wsd\""), ("", "0.2")).unwrap(),
+            [pair("schedule.kind", "\"cosine\"")]
+        );
+        assert_eq!(
+            undone(("\"wsd\"", "\"cosine\""), ("0.3", "")).unwrap(),
+            [
+                pair("schedule.kind", "\"wsd\""),
+                pair("schedule.decay_fraction", "0.3")
+            ]
+        );
     }
 }
