@@ -333,6 +333,33 @@ const CASES: &[Case] = &[
         arguments: &["--ui", "hologram"],
         ..keys("no such screen", &[], &["hologram"])
     },
+    file(
+        "a key that two actions have",
+        |place| own(place, "keys.toml", "eval = [\"s\"]\n"),
+        &["keys.toml:1:", "both \"sample\" and \"eval\""],
+    ),
+    file(
+        "an action that there is not",
+        |place| own(place, "keys.toml", "# mine\nevaluate = [\"E\"]\n"),
+        &["keys.toml:2:", "no command", "evaluate"],
+    ),
+    file(
+        "a setting that there is not",
+        |place| own(place, "settings.toml", "colour = \"light\"\n"),
+        &["settings.toml:1:", "colour", "theme"],
+    ),
+    Case {
+        arguments: &["--keys", "mine.toml"],
+        ..file(
+            "a key that there is not",
+            |place| place.write("mine.toml", "eval = [\"ctrl-shift-e\"]\n"),
+            &["mine.toml:1:", "is no key"],
+        )
+    },
+    Case {
+        arguments: &["--keys", "none.toml"],
+        ..keys("no file of keys", &[], &["none.toml"])
+    },
     Case {
         arguments: &["--run", "../r"],
         ..keys("run name with a path", &[], &["../r"])
@@ -469,6 +496,13 @@ fn a_folder_of_runs_that_may_not_be_written_is_refused_in_a_line() {
 }
 
 /// Three good lines with a bad one as the third of the four.
+/// Writes one of the person's own files.
+fn own(place: &Place, name: &str, contents: &str) {
+    let folder = place.path("settings/zerollm");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(name), contents).expect("written");
+}
+
 fn jsonl(bad: &str) -> String {
     let good = serde_json::json!({"text": text(600)});
     format!("{good}\n{good}\n{bad}\n{good}\n")

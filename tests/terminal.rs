@@ -161,6 +161,11 @@ impl Terminal {
             "the alternate screen is left:\n{contents}"
         );
         assert!(!shown.screen().hide_cursor(), "the cursor is shown");
+        assert_eq!(
+            shown.screen().mouse_protocol_mode(),
+            vt100::MouseProtocolMode::None,
+            "the mouse is the terminal's own again"
+        );
         assert!(
             !shown.screen().bracketed_paste(),
             "pasted text is plain again"
@@ -390,4 +395,83 @@ fn a_run_that_diverged_stays_on_the_screen_until_it_is_left() {
     terminal.press("q");
     let left = terminal.expect(3);
     assert!(left.contains("not finite"), "{left}");
+}
+
+#[test]
+fn the_mouse_is_taken_and_left_and_the_clipboard_is_given() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let Some(mut terminal) = Terminal::start(&place, &["train", "c.toml", "--run", "r"]) else {
+        return;
+    };
+    terminal.wait("a step", |shown| {
+        shown.contains("RUN") && shown.contains("loss")
+    });
+    let mode = |terminal: &Terminal| terminal.shown().screen().mouse_protocol_mode();
+    assert_ne!(mode(&terminal), vt100::MouseProtocolMode::None);
+    let contents = terminal.shown().screen().contents();
+    let tabs = contents.lines().nth(1).expect("a row of screens");
+    let column = tabs.find('2').expect("a second screen") + 1;
+    terminal.press(&format!("\x1b[<0;{column};2M\x1b[<0;{column};2m"));
+    terminal.wait("the second screen", |shown| shown.contains("[2 "));
+    terminal.press("1Y");
+    terminal.wait("the copy", |shown| shown.contains("copied"));
+    let bytes = terminal.bytes.lock().expect("no panic").clone();
+    assert!(String::from_utf8_lossy(&bytes).contains("\x1b]52;c;c3RlcCx0b2tlbnMs"));
+    terminal.press(":mouse off\r");
+    terminal.wait("an end of the command line", |shown| {
+        !shown.contains(":mouse")
+    });
+    let begin = Instant::now();
+    while mode(&terminal) != vt100::MouseProtocolMode::None {
+        assert!(begin.elapsed() < PATIENCE, "the mouse is left");
+        sleep(Duration::from_millis(20));
+    }
+    terminal.press(":mouse on\r");
+    while mode(&terminal) == vt100::MouseProtocolMode::None {
+        assert!(begin.elapsed() < PATIENCE, "the mouse is taken again");
+        sleep(Duration::from_millis(20));
+    }
+    // It is given back on every way out, a signal's too.
+    terminal.signal(Signal::INT);
+    terminal.expect(0);
+}
+
+#[test]
+fn an_edit_is_written_into_the_file_and_not_read_back_as_anothers() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let before = std::fs::read_to_string(place.path("c.toml")).expect("a file");
+    std::fs::write(place.path("c.toml"), format!("# kept\n{before}")).expect("written");
+    let Some(mut terminal) = Terminal::start(&place, &["train", "c.toml", "--run", "r"]) else {
+        return;
+    };
+    terminal.wait("a step", |shown| {
+        shown.contains("RUN") && shown.contains("loss")
+    });
+    terminal.press(":set train.clip_norm\r");
+    terminal.wait("the form", |shown| shown.contains("also write to c.toml"));
+    terminal.press("\x150.625\t");
+    terminal.wait("the value", |shown| shown.contains("[x]"));
+    terminal.press("\r");
+    terminal.wait("the word of it", |shown| {
+        shown.contains("written to c.toml")
+    });
+    let after = std::fs::read_to_string(place.path("c.toml")).expect("a file");
+    assert!(
+        after.starts_with("# kept\n") && after.contains("0.625"),
+        "{after}"
+    );
+    // Longer than the watch takes to look.
+    let begin = place.losses("r").len();
+    sleep(Duration::from_millis(2600));
+    assert!(place.losses("r").len() > begin);
+    let of = |word: &str| {
+        let events = place.events("r");
+        events.iter().filter(|event| event["event"] == word).count()
+    };
+    assert_eq!((of("config_applied"), of("config_rejected")), (1, 0));
+    let reloads = place.events("r");
+    let reloads = reloads.iter().filter(|event| event["command"] == "reload");
+    assert_eq!(reloads.count(), 0);
+    terminal.press("\x03");
+    terminal.expect(0);
 }

@@ -5,11 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use crate::chart::glyph::GlyphSet;
-use crate::keymap;
-use crate::lang::{self, Text};
+use crate::keymap::Binding;
+use crate::lang::{self, Lang, Text};
 use crate::paint;
 use crate::panels::Panel;
-use crate::state::Status;
+use crate::state::{Level, Status};
 use crate::text;
 use crate::view::Scene;
 
@@ -110,16 +110,18 @@ pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
         _ => String::new(),
     };
     let gap = ("  ", theme.text);
+    let leave = lang::LEAVE_NOW.with_key(view, "leave");
+    let go_on = lang::GO_ON.with_key(view, "pause toggle");
     if let Some(word) = scene.seat.word(scene.open) {
         groups.push(vec![gap, (word.get(lang), theme.key)]);
     }
     if let Some(pending) = pending {
         groups.push(vec![gap, (pending, theme.warn)]);
     } else if state.status.is_over() {
-        groups.push(vec![gap, (lang::LEAVE_NOW.get(lang), theme.dim)]);
+        groups.push(vec![gap, (&leave, theme.dim)]);
     } else if let Status::Paused(_) = state.status {
         if scene.seat.controls() {
-            groups.push(vec![gap, (lang::GO_ON.get(lang), theme.dim)]);
+            groups.push(vec![gap, (&go_on, theme.dim)]);
         }
         if !reason.is_empty() {
             groups.push(vec![gap, (&reason, theme.warn)]);
@@ -194,15 +196,12 @@ pub fn tabs(
     buf: &mut Buffer,
 ) {
     let (theme, lang) = (&scene.view.theme, scene.view.lang);
-    let titles: Vec<&str> = panels.iter().map(|panel| panel.title().get(lang)).collect();
-    let named = named(&titles, current, usize::from(area.width));
     let mut end = area.x;
-    for (index, title) in titles.iter().enumerate() {
+    for (place, index) in tab_places(lang, panels, current, area) {
+        let title = panels[index].title().get(lang);
         let number = digit(index);
-        let title = if named.contains(&index) { title } else { "" };
-        if number.is_empty() && title.is_empty() {
-            continue;
-        }
+        let bare = usize::from(place.width) < number.len() + text::width(title) + 2;
+        let title = if bare { "" } else { title };
         let (open, close, style) = if index == current {
             ("[", "]", theme.title)
         } else {
@@ -212,11 +211,6 @@ pub fn tabs(
             ""
         } else {
             " "
-        };
-        let rest = Rect {
-            x: end,
-            width: area.right().saturating_sub(end),
-            ..area
         };
         let key = if index == current {
             theme.title
@@ -230,7 +224,7 @@ pub fn tabs(
             (title, style),
             (close, style),
         ];
-        end = paint::line(buf, rest, 0, &pieces);
+        end = paint::line(buf, place, 0, &pieces);
     }
     if scene.state.num_alerts > 0 {
         let alerts = format!("!{}", scene.state.num_alerts);
@@ -242,6 +236,39 @@ pub fn tabs(
             &[(&alerts, theme.warn), (" ", theme.text)],
         );
     }
+}
+
+/// Where the screens' names stand, with the screen of each; a screen without a name has its digit only.
+pub fn tab_places(
+    lang: Lang,
+    panels: &[Box<dyn Panel>],
+    current: usize,
+    area: Rect,
+) -> Vec<(Rect, usize)> {
+    let titles: Vec<&str> = panels.iter().map(|panel| panel.title().get(lang)).collect();
+    let named = named(&titles, current, usize::from(area.width));
+    let mut places = Vec::new();
+    let mut end = area.x;
+    for (index, title) in titles.iter().enumerate() {
+        let number = digit(index).len();
+        let title = if named.contains(&index) {
+            text::width(title) + usize::from(number > 0)
+        } else {
+            0
+        };
+        if number + title == 0 {
+            continue;
+        }
+        let width = (number + title + 2).min(usize::from(area.right().saturating_sub(end))) as u16;
+        let place = Rect {
+            x: end,
+            width,
+            ..area
+        };
+        end += width;
+        places.push((place, index));
+    }
+    places
 }
 
 /// The key of a screen: a digit for the first nine.
@@ -299,29 +326,40 @@ pub fn progress(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
 /// What keys do: those of the run first, then the panel's, then those of the view.
 pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer) {
     let (theme, lang) = (&scene.view.theme, scene.view.lang);
-    let hint = |key: &'static str, label: &'static str| -> Group<'static> {
-        vec![
-            (" ", theme.text),
-            (key, theme.key),
-            (" ", theme.text),
-            (label, theme.dim),
-            (" ", theme.text),
-        ]
-    };
     let asks = scene.seat.controls() && !scene.state.status.is_over();
-    let bound = keymap::footer();
-    let bound = bound.iter().filter(|b| asks || b.footer > ENGINE_KEYS);
+    let bound = scene.view.keys.footer();
+    let bound = bound.into_iter().filter(|b| asks || b.footer > ENGINE_KEYS);
     let (run, look): (Vec<_>, Vec<_>) = bound.partition(|b| b.footer <= RUN_KEYS);
-    let of = |b: &&keymap::Binding| hint(b.keys[0], b.action.label.get(lang));
-    let mut groups: Vec<Group<'_>> = run.into_iter().map(of).collect();
-    groups.extend(
-        panel
-            .keys()
-            .iter()
-            .map(|k| hint(k.keys[0], k.label.get(lang))),
-    );
-    groups.extend(look.into_iter().map(of));
+    let of = |b: &'_ Binding| (b.keys[0].clone(), b.action.label.get(lang));
+    let mut hints: Vec<(String, &str)> = run.into_iter().map(of).collect();
+    let own = panel.keys().iter();
+    hints.extend(own.map(|k| (k.keys[0].to_owned(), k.label.get(lang))));
+    hints.extend(look.into_iter().map(of));
+    let groups: Vec<Group<'_>> = hints
+        .iter()
+        .map(|(key, label)| {
+            vec![
+                (" ", theme.text),
+                (key.as_str(), theme.key),
+                (" ", theme.text),
+                (*label, theme.dim),
+                (" ", theme.text),
+            ]
+        })
+        .collect();
     paint::line(buf, area, 0, &fitting(&groups, area.width));
+}
+
+/// What was just done or refused, in the place of the footer.
+pub fn message(scene: &Scene<'_>, level: Level, text: &str, area: Rect, buf: &mut Buffer) {
+    let theme = &scene.view.theme;
+    let style = match level {
+        Level::Info | Level::Good => theme.good,
+        Level::Warn => theme.warn,
+        Level::Bad => theme.bad,
+    };
+    let text = text::escape(text);
+    paint::line(buf, area, 0, &[(" ", theme.text), (&text, style)]);
 }
 
 /// Bindings up to this place in the footer ask the engine for something; a run that is over takes nothing, and nothing

@@ -3,6 +3,8 @@
 //! A [`Text`] is one phrase in both, written where it is used (an action's help stands in the action's file); phrases
 //! that several places share stand here. Words of the field (loss, lr, tok/s) and messages of the engine stay as they are.
 
+use crate::view::View;
+
 /// A language of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lang {
@@ -56,6 +58,13 @@ impl Text {
             Lang::Zh => self.zh,
         }
     }
+
+    /// The phrase with the key of a line in the place of `{}`.
+    pub fn with_key(self, view: &View, line: &str) -> String {
+        let key = view.keys.key_of(line);
+        let phrase = self.get(view.lang);
+        phrase.replace("{}", if key.is_empty() { line } else { key })
+    }
 }
 
 /// Before the engine has said anything.
@@ -82,12 +91,14 @@ pub const NO_LAYERS: Text = Text::new(
     "尚无层统计 (telemetry.layer_interval)",
 );
 /// In place of an empty list of samples.
-pub const NO_SAMPLES: Text =
-    Text::new("no sample yet; s writes one now", "尚无样本; 按 s 立即生成");
+pub const NO_SAMPLES: Text = Text::new(
+    "no sample yet; {} writes one now",
+    "尚无样本; 按 {} 立即生成",
+);
 /// In place of an empty list of checkpoints.
 pub const NO_CHECKPOINTS: Text = Text::new(
-    "no checkpoint yet; c writes one now",
-    "尚无检查点; 按 c 立即保存",
+    "no checkpoint yet; {} writes one now",
+    "尚无检查点; 按 {} 立即保存",
 );
 /// In place of an empty configuration.
 pub const NO_CONFIG: Text = Text::new("waiting for the engine", "等待引擎");
@@ -108,10 +119,10 @@ pub const NO_PROFILE: Text = Text::new(
     "尚未测量; 按 r 测量接下来五步",
 );
 /// A run that ended keeps its screen.
-pub const LEAVE_NOW: Text = Text::new("q leaves", "按 q 退出");
+pub const LEAVE_NOW: Text = Text::new("{} leaves", "按 {} 退出");
 
 /// A paused run waits.
-pub const GO_ON: Text = Text::new("p goes on", "按 p 继续");
+pub const GO_ON: Text = Text::new("{} goes on", "按 {} 继续");
 
 /// What a command that the engine has not yet confirmed is doing.
 pub fn pending(word: &str) -> Text {

@@ -124,6 +124,20 @@ pub fn frame(
     }
 }
 
+/// Gives a frame that was drawn the look of the chosen one.
+pub fn mark_frame(buf: &mut Buffer, area: Rect, view: &View) {
+    let area = area.intersection(buf.area);
+    if area.width < 2 || area.height < 2 {
+        return;
+    }
+    for y in area.top()..area.bottom() {
+        for x in [area.left(), area.right() - 1] {
+            buf[(x, y)].set_style(view.theme.key);
+        }
+    }
+    buf[(area.left(), area.top())].set_char('>');
+}
+
 /// A horizontal bar filled to a fraction, in eighths of a cell.
 pub fn bar(buf: &mut Buffer, area: Rect, fraction: f64, view: &View) {
     let area = area.intersection(buf.area);

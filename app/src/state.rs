@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use engine::infer::chat::Desk;
-use engine::link::{Attention, Command, ConfigValue, Eval, Planned, Profiled, Started, System};
+use engine::link::{
+    Attention, Change, Command, ConfigValue, Eval, Planned, Profiled, Started, System,
+};
 
 use crate::chart::ema::Ema;
 use crate::chart::series::{Series, Track};
@@ -208,6 +210,19 @@ pub struct Rejected {
     pub message: String,
 }
 
+/// A live edit of the configuration that came into force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Version {
+    /// Number of the configuration that it made.
+    pub number: u32,
+    /// Last step done before.
+    pub step: u64,
+    /// Time of day, UTC.
+    pub clock: String,
+    /// What changed.
+    pub changes: Vec<Change>,
+}
+
 /// The run that a fork comes from, as far as its screen shows it.
 #[derive(Clone, Debug)]
 pub struct Parent {
@@ -277,6 +292,8 @@ pub struct State {
     pub config: Vec<ConfigValue>,
     /// Number of its version.
     pub config_version: u32,
+    /// The live edits so far, in order.
+    pub versions: Vec<Version>,
     /// The configurations that came into force one after the other.
     pub configs: past::Configs,
     /// The parent, of a fork.
@@ -321,6 +338,7 @@ impl State {
             checkpoints: Vec::new(),
             config: Vec::new(),
             config_version: 0,
+            versions: Vec::new(),
             configs: past::Configs::default(),
             parent: None,
             rejected: None,

@@ -8,11 +8,13 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use ratatui::crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+};
 use ratatui::crossterm::terminal::{
     BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
     LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
@@ -22,6 +24,9 @@ use ratatui::{Frame, Terminal};
 
 /// True while the terminal is in raw mode and shows the alternate screen.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// True while the terminal reports the mouse.
+static MOUSE: AtomicBool = AtomicBool::new(false);
 
 /// Messages of panics in threads other than the screen's, kept until the screen can show them.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -34,18 +39,52 @@ thread_local! {
 /// The claimed terminal.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<FrameWriter>>,
+    mouse: bool,
+    bytes: Arc<AtomicUsize>,
 }
 
 impl Screen {
-    /// Claims the terminal of standard output for the calling thread.
+    /// Claims the terminal of standard output for the calling thread; without the mouse at first.
     ///
     /// # Errors
     /// If standard output is no terminal or does not take what is written; then nothing is claimed.
     pub fn claim() -> io::Result<Self> {
-        let mut terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout()?))?;
+        let bytes = Arc::default();
+        let mut terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout(&bytes)?))?;
         enter(terminal.backend_mut())?;
         OWNS_SCREEN.set(true);
-        Ok(Self { terminal })
+        Ok(Self {
+            terminal,
+            mouse: false,
+            bytes,
+        })
+    }
+
+    /// Takes the mouse, or leaves it to the terminal.
+    ///
+    /// # Errors
+    /// If the terminal does not take what is written.
+    pub fn set_mouse(&mut self, on: bool) -> io::Result<()> {
+        if self.mouse != on {
+            self.mouse = on;
+            report_mouse(self.terminal.backend_mut(), on)?;
+        }
+        Ok(())
+    }
+
+    /// Hands the terminal a sequence that shows nothing, such as one for its clipboard.
+    ///
+    /// # Errors
+    /// If the terminal does not take it.
+    pub fn send(&mut self, sequence: &str) -> io::Result<()> {
+        let out = self.terminal.backend_mut();
+        out.write_all(sequence.as_bytes())?;
+        Write::flush(out)
+    }
+
+    /// Bytes that went to the terminal since the last call.
+    pub fn take_bytes(&self) -> usize {
+        self.bytes.swap(0, Ordering::Relaxed)
     }
 
     /// Draws one frame.
@@ -80,8 +119,13 @@ impl Screen {
         CLAIMED.store(false, Ordering::SeqCst);
         // A new Terminal remembers nothing of the old screen. Its own `clear` would ask the terminal for the cursor's
         // position, and the answer would go to whoever reads keys.
-        self.terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout()?))?;
-        enter(self.terminal.backend_mut())
+        let writer = FrameWriter::to_stdout(&self.bytes)?;
+        self.terminal = Terminal::new(CrosstermBackend::new(writer))?;
+        enter(self.terminal.backend_mut())?;
+        if self.mouse {
+            report_mouse(self.terminal.backend_mut(), true)?;
+        }
+        Ok(())
     }
 }
 
@@ -108,6 +152,15 @@ fn enter(out: &mut impl Write) -> io::Result<()> {
     entered
 }
 
+fn report_mouse(out: &mut impl Write, on: bool) -> io::Result<()> {
+    MOUSE.store(on, Ordering::SeqCst);
+    if on {
+        execute!(out, EnableMouseCapture)
+    } else {
+        execute!(out, DisableMouseCapture)
+    }
+}
+
 /// Gives the terminal back if it is claimed; otherwise nothing happens. Safe to call from any thread, before
 /// `process::exit` for instance.
 pub fn restore() {
@@ -115,6 +168,9 @@ pub fn restore() {
         return;
     }
     // Nothing can be done about a terminal that refuses to be tidied up, so errors end here.
+    if MOUSE.swap(false, Ordering::SeqCst) {
+        let _ = execute!(io::stdout(), DisableMouseCapture);
+    }
     let _ = execute!(
         io::stdout(),
         EndSynchronizedUpdate,
@@ -179,10 +235,12 @@ pub fn take_panics() -> Vec<String> {
 struct FrameWriter {
     out: File,
     pending: Vec<u8>,
+    sent: Arc<AtomicUsize>,
 }
 
 impl FrameWriter {
-    fn to_stdout() -> io::Result<Self> {
+    /// `sent` counts what reaches the terminal.
+    fn to_stdout(sent: &Arc<AtomicUsize>) -> io::Result<Self> {
         #[cfg(unix)]
         let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
         #[cfg(windows)]
@@ -191,6 +249,7 @@ impl FrameWriter {
         Ok(Self {
             out: File::from(handle),
             pending: Vec::new(),
+            sent: Arc::clone(sent),
         })
     }
 }
@@ -203,6 +262,7 @@ impl Write for FrameWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         let sent = if CLAIMED.load(Ordering::SeqCst) {
+            self.sent.fetch_add(self.pending.len(), Ordering::Relaxed);
             self.out.write_all(&self.pending)
         } else {
             Ok(())
@@ -222,6 +282,7 @@ mod tests {
         let writer = |out| FrameWriter {
             out,
             pending: Vec::new(),
+            sent: Arc::default(),
         };
         let mut open = writer(path.reopen().unwrap());
         let mut lost = writer(File::open(path.path()).unwrap());
@@ -238,6 +299,7 @@ mod tests {
         // Not `restore`: it would write to the terminal that runs this test.
         CLAIMED.store(false, Ordering::SeqCst);
         assert_eq!(std::fs::read(path.path()).unwrap(), b"frame");
+        assert_eq!(open.sent.load(Ordering::Relaxed), 5);
         assert!(error.is_err());
     }
 }

@@ -38,6 +38,12 @@ impl Palette {
             .map(|p| p.1)
     }
 
+    /// The next one, in the order in which the key walks through them.
+    pub fn next(self) -> Self {
+        let here = Self::ALL.iter().position(|(_, have)| *have == self);
+        Self::ALL[here.map_or(0, |at| at + 1) % Self::ALL.len()].1
+    }
+
     /// The palette for an environment: none where `NO_COLOR` is set and not empty, 16 colours on a Linux console, a
     /// light one where `COLORFGBG` says so, else dark.
     pub fn detect(var: impl Fn(&str) -> Option<String>) -> Self {
@@ -60,7 +66,7 @@ impl Palette {
 }
 
 /// What each kind of thing looks like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Theme {
     /// Ordinary text.
     pub text: Style,
@@ -143,6 +149,13 @@ impl Theme {
             ),
             Palette::Mono => Self::mono(),
         }
+    }
+
+    /// The palette that it was made of.
+    pub fn palette(&self) -> Palette {
+        let all = Palette::ALL.map(|(_, palette)| palette);
+        let made_of = |palette: &Palette| Self::new(*palette) == *self;
+        all.into_iter().find(made_of).unwrap_or(Palette::Dark)
     }
 
     /// Codes of dim, border, line, band, point, floor, good, warn, bad; then the background of the chosen row.
@@ -241,7 +254,14 @@ mod tests {
         assert_eq!(with(&[("COLORFGBG", "0;15")]), Palette::Light);
         for (word, palette) in Palette::ALL {
             assert_eq!(Palette::parse(word), Some(palette));
+            assert_eq!(Theme::new(palette).palette(), palette);
         }
         assert_eq!(Palette::parse("pink"), None);
+        let mut walked = vec![Palette::Dark];
+        while walked.len() < Palette::ALL.len() {
+            walked.push(walked[walked.len() - 1].next());
+        }
+        assert_eq!(walked, Palette::ALL.map(|p| p.1));
+        assert_eq!(Palette::Mono.next(), Palette::Dark);
     }
 }

@@ -17,10 +17,14 @@ use std::time::{Duration, Instant};
 use engine::link::{Client, Interrupt, Urgency};
 use ratatui::crossterm::event::{self, Event as Input};
 
+use crate::actions::Refused;
 use crate::chart::glyph::GlyphSet;
+use crate::config_file;
 use crate::errand::Errands;
-use crate::keymap;
+use crate::export;
+use crate::keymap::{self, Keymap};
 use crate::lang::Lang;
+use crate::mouse;
 use crate::seat::Seat;
 use crate::state::{History, Level, Parent, Reach, Status};
 use crate::terminal::{self, Screen};
@@ -51,6 +55,12 @@ pub struct Options {
     pub palette: Palette,
     /// Characters of charts.
     pub glyphs: GlyphSet,
+    /// Keys.
+    pub keys: Arc<Keymap>,
+    /// Whether the screen takes the mouse.
+    pub mouse: bool,
+    /// The run's configuration file, where there is one to write to.
+    pub file: Option<config_file::File>,
     /// Flags that signal handlers set.
     pub signals: Signals,
     /// What is recorded of the run so far: by its earlier attempts where the screen is the engine's own, else by all.
@@ -90,6 +100,9 @@ impl Options {
                 (true, true) => GlyphSet::Block,
                 (true, false) => GlyphSet::Braille,
             },
+            keys: Arc::default(),
+            mouse: true,
+            file: None,
             signals: Signals::default(),
             history: History::default(),
             folder: PathBuf::new(),
@@ -141,9 +154,12 @@ pub fn run(client: Client, options: &Options) -> (Outcome, Client) {
 fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let mut screen = Screen::claim()?;
     let keys = Keys::start()?;
-    let view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
+    let mut view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
+    view.keys = Arc::clone(&options.keys);
     let mut bench = Workbench::new(view);
     (bench.seat, bench.next_id) = (options.seat, options.first_id);
+    bench.mouse = options.mouse;
+    bench.file = options.file.as_ref().map(|file| file.path().to_owned());
     bench.state.parent.clone_from(&options.parent);
     let errands = Errands::start(&options.folder)?;
     if options.seat == Seat::Own {
@@ -166,8 +182,13 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
         };
         let due = drawn.is_none_or(|at| at.elapsed() >= pace);
         if (dirty && due) || drawn.is_none_or(|at| at.elapsed() >= IDLE) {
+            screen.set_mouse(bench.mouse)?;
+            screen.take_bytes();
+            let before = Instant::now();
             screen.draw(|frame| bench.render(frame.area(), frame.buffer_mut()))?;
             drawn = Some(Instant::now());
+            let figures = &mut bench.figures;
+            figures.drew(begin.elapsed(), before.elapsed(), screen.take_bytes());
             dirty = false;
         }
         // Keys wake the loop at once; events are looked for at the pace of frames, so that no thread has to forward
@@ -191,6 +212,8 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
         bench.now = begin.elapsed();
         if connected {
             let heard = listen(client, &mut bench);
+            let most = &mut bench.figures.most_events;
+            *most = heard.unwrap_or(0).max(*most);
             dirty |= heard.is_none_or(|num| num > 0);
             connected = heard.is_some();
         }
@@ -206,6 +229,13 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
             dirty = true;
         }
         send(client, &mut bench);
+        if let Some(text) = bench.clipboard.take() {
+            screen.send(&export::osc52(&text))?;
+        }
+        for (key, value) in std::mem::take(&mut bench.to_file) {
+            write(options.file.as_ref(), &key, &value, &mut bench);
+            dirty = true;
+        }
         if signals.hangup.load(Ordering::SeqCst) {
             return Ok(Outcome::Lost("terminal: hung up".to_owned()));
         }
@@ -256,9 +286,11 @@ fn take(input: &Input, bench: &mut Workbench) {
                 bench.press(&word);
             }
         }
-        Input::Paste(text) => {
-            let current = bench.current;
-            bench.panels[current].paste(text);
+        Input::Paste(text) => bench.paste(text),
+        Input::Mouse(event) => {
+            if let Some(mouse) = mouse::word(*event) {
+                bench.point(mouse);
+            }
         }
         _ => {}
     }
@@ -287,10 +319,24 @@ fn send(client: &Client, bench: &mut Workbench) {
             Err(TrySendError::Full(_)) => "the engine has too many commands waiting",
             Err(TrySendError::Disconnected(_)) => "the engine is gone",
         };
+        bench.figures.unsent += 1;
         bench.state.pending.retain(|p| p.id != id);
         bench
             .state
             .note(Level::Warn, &format!("{word} was not sent: {why}"));
+    }
+}
+
+/// Writes a value into the run's configuration file, and says so.
+fn write(file: Option<&config_file::File>, key: &str, value: &str, bench: &mut Workbench) {
+    let Some(file) = file else { return };
+    match file.set(key, value) {
+        Ok(()) => {
+            let told = format!("{key} = {value} written to {}", file.path().display());
+            bench.state.note(Level::Good, &told);
+            bench.tell(&told);
+        }
+        Err(why) => bench.complain(Err(Refused::Because(why))),
     }
 }
 

@@ -3,15 +3,17 @@
 //! Belongs to the screen alone; nothing here reaches the engine. Changed by the actions and panels, read by everything
 //! that draws.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chart::axis::Scale;
 use crate::chart::glyph::GlyphSet;
 use crate::chart::series::{Track, XUnit};
+use crate::keymap::Keymap;
 use crate::lang::Lang;
 use crate::seat::Seat;
 use crate::state::State;
-use crate::theme::Theme;
+use crate::theme::{Palette, Theme};
 
 /// Decays of the smoothed line, in the order in which the key walks through them.
 pub const SMOOTHINGS: [f64; 6] = [0.9, 0.95, 0.98, 0.99, 0.0, 0.5];
@@ -35,6 +37,12 @@ pub struct View {
     pub zoom: u32,
     /// The step that the data cursor stands on.
     pub cursor: Option<u64>,
+    /// A step that stays at its share of the window's width while zooming, as under the mouse.
+    pub pinned: Option<(u64, f64)>,
+    /// The keys in force.
+    pub keys: Arc<Keymap>,
+    /// A line that a panel asks for with the key that it takes.
+    pub wish: Option<String>,
     /// Whether a panel asks for the first screen, where the cursor is seen.
     pub to_charts: bool,
 }
@@ -51,6 +59,9 @@ impl View {
             smoothing: 0,
             zoom: 0,
             cursor: None,
+            pinned: None,
+            keys: Arc::default(),
+            wish: None,
             to_charts: false,
         }
     }
@@ -69,11 +80,50 @@ impl View {
             return (first, first + 1.0);
         }
         let span = (last - first) / f64::from(2u32.pow(self.zoom.min(30)));
-        let centre = self
-            .cursor
-            .map_or(last, |step| track.x_of_step(step, self.unit));
-        let lo = (centre - span / 2.0).min(last - span).max(first);
+        let lo = match (self.pinned, self.cursor) {
+            (Some((step, share)), _) => track.x_of_step(step, self.unit) - share * span,
+            (None, Some(step)) => track.x_of_step(step, self.unit) - span / 2.0,
+            (None, None) => last,
+        };
+        let lo = lo.min(last - span).max(first);
         (lo, lo + span)
+    }
+
+    /// Shows the whole run.
+    pub fn unzoom(&mut self) {
+        self.zoom = 0;
+        self.pinned = None;
+    }
+
+    /// Puts the data cursor on a step, or takes it away; the window follows it.
+    pub fn look_at(&mut self, step: Option<u64>) {
+        self.cursor = step;
+        self.pinned = None;
+    }
+
+    /// The step at `share` of the window's width.
+    fn step_at(&self, share: f64, track: &Track) -> Option<u64> {
+        let (lo, hi) = self.window(track);
+        let row = track.rows_before(lo + share * (hi - lo), self.unit);
+        let last = track.last_row()?;
+        Some(track.step(row.min(last)))
+    }
+
+    /// Puts the data cursor on the step at `share` of the window's width; the window stays.
+    pub fn point_at(&mut self, share: f64, track: &Track) {
+        self.cursor = self.step_at(share, track);
+        self.pinned = self.cursor.map(|step| (step, share));
+    }
+
+    /// Zooms as [`Self::zoom_by`] does; the step at `share` of the window's width stays there.
+    pub fn zoom_at(&mut self, share: f64, inward: bool, track: &Track) {
+        self.pinned = self.step_at(share, track).map(|step| (step, share));
+        self.zoom_by(inward, track);
+    }
+
+    /// Changes the colours.
+    pub fn colour(&mut self, palette: Palette) {
+        self.theme = Theme::new(palette);
     }
 
     /// Zooms in (or out), as long as a few rows stay visible.
@@ -99,7 +149,7 @@ impl View {
                 usize::try_from(moved).unwrap_or(0).min(last)
             }
         };
-        self.cursor = Some(track.step(row));
+        self.look_at(Some(track.step(row)));
     }
 }
 
@@ -121,7 +171,6 @@ pub struct Scene<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::theme::Palette;
 
     fn track(len: u64) -> Track {
         let mut track = Track::default();
@@ -147,6 +196,27 @@ mod tests {
                 assert!(lo >= 1.0 && hi <= 1000.0 + 1e-6 && lo <= hi, "{lo} {hi}");
             }
         }
+    }
+
+    #[test]
+    fn what_lies_under_the_pointer_stays_there() {
+        let track = track(1000);
+        let mut view = view();
+        let share = 0.3;
+        let under = |view: &View| {
+            let (lo, hi) = view.window(&track);
+            lo + share * (hi - lo)
+        };
+        let before = under(&view);
+        for inward in [true, true, true, false, true] {
+            view.zoom_at(share, inward, &track);
+            assert!((under(&view) - before).abs() < 3.0, "{}", under(&view));
+        }
+        assert_eq!(view.zoom, 3);
+        // At the end of the run there is nothing to pan to.
+        view.unzoom();
+        view.zoom_at(1.0, true, &track);
+        assert_eq!(view.window(&track).1, 1000.0);
     }
 
     #[test]

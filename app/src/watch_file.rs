@@ -7,6 +7,7 @@ use engine::link::{Command, Request};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -29,8 +30,61 @@ pub fn contents(file: &Path) -> Option<Vec<u8>> {
     regular.then(|| std::fs::read(file).ok()).flatten()
 }
 
-/// Watches `file`; each change from what it held when the run read it (`known`) becomes a `reload`.
-pub fn watch(file: &Path, mut known: Option<Vec<u8>>, requests: SyncSender<Request>) -> Watch {
+/// What a file is known to hold: what the run read, and what this program wrote into it since. Shared with who writes, so
+/// that no change of one's own is taken for somebody else's.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Known {
+    /// What a file holds now.
+    pub fn of(file: &Path) -> Self {
+        Self(Arc::new(Mutex::new(contents(file))))
+    }
+
+    /// Changes the file by `write`, which is given what it shall hold: until that is done, nobody looks.
+    ///
+    /// # Errors
+    /// As `write`.
+    pub fn change<E>(
+        &self,
+        bytes: &[u8],
+        write: impl FnOnce(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // A thread that panicked with it in its hands has left it whole.
+        let mut known = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        write(bytes)?;
+        *known = Some(bytes.to_owned());
+        Ok(())
+    }
+
+    /// Whether `now` is something else; then it is what is known from here on.
+    fn learn(&self, now: &[u8]) -> bool {
+        let mut known = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let new = known.as_deref() != Some(now);
+        if new {
+            *known = Some(now.to_owned());
+        }
+        new
+    }
+
+    /// Whether that is what it is known to hold.
+    pub fn is(&self, now: &[u8]) -> bool {
+        let known = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.as_deref() == Some(now)
+    }
+}
+
+/// Watches `file`; each change from what it is known to hold becomes a `reload`.
+pub fn watch(file: &Path, known: Known, requests: SyncSender<Request>) -> Watch {
     let (sender, receiver) = channel();
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -53,7 +107,7 @@ pub fn watch(file: &Path, mut known: Option<Vec<u8>>, requests: SyncSender<Reque
         let mut id = 1 << 32;
         loop {
             let mut now = contents(&file);
-            if now.is_some() && now != known {
+            if now.as_deref().is_some_and(|now| !known.is(now)) {
                 loop {
                     sleep(DEBOUNCE);
                     let later = contents(&file);
@@ -62,8 +116,7 @@ pub fn watch(file: &Path, mut known: Option<Vec<u8>>, requests: SyncSender<Reque
                     }
                     now = later;
                 }
-                if now.is_some() && now != known {
-                    known = now;
+                if now.as_deref().is_some_and(|now| known.learn(now)) {
                     id += 1;
                     let command = Command::Reload;
                     if requests.send(Request { id, command }).is_err() {

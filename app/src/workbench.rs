@@ -1,29 +1,42 @@
 //! The screen's core: keys in, frames and commands out, all of it pure.
 //!
-//! A key goes from the top down: the dialog, the panel on show, then the [`keymap`]. What an action asks of the engine
-//! waits in [`Workbench::outbox`]; what it asks of the terminal in [`Workbench::wants`]; [`crate::ui`] does both. The
-//! clock is a number that the caller sets, so every test sees the same frames.
+//! A key goes from the top down: the dialog, the prompt, the panel on show, then the [`crate::keymap`]. What an action
+//! asks of the engine waits in [`Workbench::outbox`]; what it asks of the terminal and the disk in [`Workbench::wants`] and
+//! its neighbours; [`crate::ui`] does both. The clock is a number that the caller sets, so every test sees the same frames.
 
+use std::cell::Cell;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::link::{Body, Command, Event, Request};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::actions::{Ran, Refused};
+use crate::bars;
 use crate::errand::{Errand, News};
 use crate::leave::{Choice, Leave};
 use crate::panels::{self, Panel};
+use crate::prompt::{Prompt, Said};
 use crate::seat::Seat;
 use crate::state::{Level, State};
 use crate::view::{Scene, View};
-use crate::{bars, keymap};
 
+mod figures;
 #[cfg(test)]
 pub mod fixture;
 #[cfg(all(test, unix))]
 mod frames;
 #[cfg(test)]
+mod hands;
+mod lines;
+#[cfg(test)]
 mod tests;
+
+pub use figures::Figures;
+
+/// How long a message stands in the footer.
+const MESSAGE: Duration = Duration::from_secs(5);
 
 /// Why the screen closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +74,26 @@ pub struct Workbench {
     pub previous: usize,
     /// The dialog on top, if one is open.
     pub dialog: Option<Leave>,
+    /// What lies over the screen and takes the keys, if anything does.
+    pub prompt: Option<Prompt>,
+    /// Lines that were typed, the last one last.
+    pub history: Vec<String>,
+    /// What was just done or refused, and when.
+    pub message: Option<(Duration, Level, String)>,
+    /// Text for the terminal's clipboard.
+    pub clipboard: Option<String>,
+    /// The run's configuration file, where this screen may write to it.
+    pub file: Option<PathBuf>,
+    /// Keys with the values that the file shall say.
+    pub to_file: Vec<(String, String)>,
+    /// Those that wait for the engine to take them, by request.
+    awaited: Vec<(u64, String, String)>,
+    /// Whether the screen takes the mouse.
+    pub mouse: bool,
+    /// What the screen itself costs.
+    pub figures: Figures,
+    /// Where the last frame was drawn.
+    drawn: Cell<Rect>,
     /// Requests to be sent.
     pub outbox: Vec<Request>,
     /// What shall be done in the folder of runs.
@@ -96,6 +129,16 @@ impl Workbench {
             current: 0,
             previous: 0,
             dialog: None,
+            prompt: None,
+            history: Vec::new(),
+            message: None,
+            clipboard: None,
+            file: None,
+            to_file: Vec::new(),
+            awaited: Vec::new(),
+            mouse: true,
+            figures: Figures::default(),
+            drawn: Cell::default(),
             outbox: Vec::new(),
             errands: Vec::new(),
             wants: None,
@@ -112,8 +155,15 @@ impl Workbench {
 
     /// Takes an event of the engine.
     pub fn hear(&mut self, event: &Event) {
+        if let Body::Step(step) = &event.body
+            && !self.state.track.is_empty()
+        {
+            self.figures.missed += step.step.saturating_sub(self.state.step() + 1);
+        }
         self.state.apply(event);
         self.heard = self.now;
+        self.figures.events += 1;
+        self.write_what_was_taken(event);
         // The machine is wanted; a screen of another process may stay.
         let preempted = self.seat == Seat::Own
             && matches!(&event.body, Body::Finished { reason, .. } if reason == "preempted");
@@ -133,32 +183,58 @@ impl Workbench {
 
     /// Takes a key.
     pub fn press(&mut self, key: &str) {
-        // Ctrl-C works everywhere, in dialogs and fields too.
-        if key == "ctrl-c" {
+        self.message = None;
+        let bound = self.view.keys.find(key).map(|b| b.line.clone());
+        // Whatever is open, there is a way out.
+        if key.starts_with("ctrl-") && bound.as_deref() == Some("interrupt") {
             self.dialog = None;
+            self.prompt = None;
         } else if let Some(dialog) = &mut self.dialog {
             if let Some(choice) = dialog.handle(key) {
                 self.dialog = None;
                 self.choose(choice);
             }
             return;
-        } else {
-            let state = self.frozen.as_deref().unwrap_or(&self.state);
-            let mut asked = Vec::new();
-            let taken = self.panels[self.current].handle(key, state, &mut self.view, &mut asked);
-            for command in asked {
-                self.ask(command);
+        } else if let Some(mut prompt) = self.prompt.take() {
+            match prompt.handle(key, self) {
+                Said::Open => self.prompt = Some(prompt),
+                said => self.said(said, prompt),
             }
-            self.collect();
-            if std::mem::take(&mut self.view.to_charts) {
-                self.show(0);
-            }
-            if taken {
-                return;
-            }
+            return;
+        } else if self.offer(key) {
+            return;
         }
-        if let Some(action) = keymap::find(key) {
-            (action.run)(key, self);
+        if let Some(line) = bound {
+            self.start(&line);
+        }
+    }
+
+    /// Offers a key to the panel on show. Whether it took it.
+    pub fn offer(&mut self, key: &str) -> bool {
+        let state = self.frozen.as_deref().unwrap_or(&self.state);
+        let mut asked = Vec::new();
+        let taken = self.panels[self.current].handle(key, state, &mut self.view, &mut asked);
+        for command in asked {
+            self.ask(command);
+        }
+        self.collect();
+        if std::mem::take(&mut self.view.to_charts) {
+            self.show(0);
+        }
+        if let Some(line) = self.view.wish.take() {
+            self.start(&line);
+        }
+        taken
+    }
+
+    /// Takes pasted text.
+    pub fn paste(&mut self, text: &str) {
+        if self.dialog.is_some() {
+            return;
+        }
+        match &mut self.prompt {
+            Some(prompt) => prompt.paste(text),
+            None => self.panels[self.current].paste(text),
         }
     }
 
@@ -176,12 +252,31 @@ impl Workbench {
     }
 
     fn choose(&mut self, choice: Choice) {
-        match choice {
+        let done = match choice {
             Choice::Stop => self.stop(true),
             Choice::Discard => self.stop(false),
-            Choice::Detach => self.exit = Some(Exit::Detach),
-            Choice::Cancel => {}
+            Choice::Detach => {
+                self.exit = Some(Exit::Detach);
+                Ok(())
+            }
+            Choice::Cancel => Ok(()),
+        };
+        self.complain(done);
+    }
+
+    /// Whether the engine may be asked.
+    ///
+    /// # Errors
+    /// If nobody is there to answer, or this screen looks on only.
+    pub fn may_ask(&self, word: &str) -> Ran {
+        if !self.seat.controls() {
+            let why = format!("{word}: this screen looks on only");
+            return Err(Refused::Because(why));
         }
+        if self.state.status.is_over() {
+            return Err(Refused::Because(format!("{word}: the run is over")));
+        }
+        Ok(())
     }
 
     /// Lets the screen on show ask for what it needs from time to time.
@@ -203,27 +298,31 @@ impl Workbench {
     }
 
     /// Asks the engine for something.
-    pub fn ask(&mut self, command: Command) {
-        if !self.seat.controls() {
-            let message = format!("{}: this screen looks on only", command.word());
-            self.state.note(Level::Warn, &message);
-            return;
-        }
-        if self.state.status.is_over() {
-            let message = format!("{}: the run is over", command.word());
-            self.state.note(Level::Warn, &message);
-            return;
-        }
+    ///
+    /// # Errors
+    /// As [`Self::may_ask`].
+    pub fn try_ask(&mut self, command: Command) -> Ran {
+        self.may_ask(command.word())?;
         let id = self.next_id;
         self.next_id += 1;
         self.state.sent(id, command.clone());
         self.outbox.push(Request { id, command });
+        Ok(())
+    }
+
+    /// Asks the engine for something; that it cannot be asked is noted.
+    pub fn ask(&mut self, command: Command) {
+        let done = self.try_ask(command);
+        self.complain(done);
     }
 
     /// Asks the engine to stop, and leaves once it has.
-    pub fn stop(&mut self, checkpoint: bool) {
+    ///
+    /// # Errors
+    /// As [`Self::may_ask`].
+    pub fn stop(&mut self, checkpoint: bool) -> Ran {
         self.leaving = true;
-        self.ask(Command::Stop { checkpoint });
+        self.try_ask(Command::Stop { checkpoint })
     }
 
     /// Goes to a screen, if there is one of that number.
@@ -240,25 +339,47 @@ impl Workbench {
         (&mut self.view, state)
     }
 
-    /// Draws everything.
-    pub fn render(&self, area: Rect, buf: &mut Buffer) {
-        let live = Scene {
+    /// What is on show.
+    pub fn scene(&self) -> Scene<'_> {
+        Scene {
+            state: self.frozen.as_deref().unwrap_or(&self.state),
+            ..self.live()
+        }
+    }
+
+    /// Where the last frame was drawn.
+    pub fn drawn(&self) -> Rect {
+        self.drawn.get()
+    }
+
+    fn live(&self) -> Scene<'_> {
+        Scene {
             state: &self.state,
             view: &self.view,
             silence: self.now.saturating_sub(self.heard),
             seat: self.seat,
             open: self.open,
-        };
+        }
+    }
+
+    /// Draws everything.
+    pub fn render(&self, area: Rect, buf: &mut Buffer) {
+        self.drawn.set(area);
+        let live = self.live();
         let parts = bars::split(area);
         bars::header(&live, self.frozen.is_some(), parts.header, buf);
         bars::tabs(&live, &self.panels, self.current, parts.tabs, buf);
-        let shown = Scene {
-            state: self.frozen.as_deref().unwrap_or(&self.state),
-            ..live
-        };
-        self.panels[self.current].render(&shown, parts.body, buf);
+        self.panels[self.current].render(&self.scene(), parts.body, buf);
         bars::progress(&live, parts.progress, buf);
-        bars::footer(&live, &*self.panels[self.current], parts.footer, buf);
+        let fresh = |m: &&(Duration, Level, String)| self.now.saturating_sub(m.0) < MESSAGE;
+        match self.message.as_ref().filter(fresh) {
+            Some((_, level, text)) => bars::message(&live, *level, text, parts.footer, buf),
+            None => bars::footer(&live, &*self.panels[self.current], parts.footer, buf),
+        }
+        self.figures.render(&self.view, area, buf);
+        if let Some(prompt) = &self.prompt {
+            prompt.render(self, area, buf);
+        }
         if let Some(dialog) = &self.dialog {
             dialog.render(&self.state, &self.view, area, buf);
         }

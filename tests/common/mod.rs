@@ -93,6 +93,7 @@ impl Place {
             .env("ZEROLLM_RUNS", self.path("runs"))
             .env("ZEROLLM_CACHE", self.path("cache"))
             .env("XDG_RUNTIME_DIR", self.dir.path())
+            .env("XDG_CONFIG_HOME", self.path("settings"))
             .env_remove("ZEROLLM_ISA")
             .env_remove("CI")
             .stdin(Stdio::null());

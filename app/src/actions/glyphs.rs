@@ -1,19 +1,29 @@
 //! Change the characters of charts and frames.
 
-use super::Action;
+use super::{Action, Ran, Refused, first};
+use crate::chart::glyph::GlyphSet;
 use crate::lang::Text;
 use crate::workbench::Workbench;
 
+const WORDS: [&str; 4] = GlyphSet::WORDS;
+
 /// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("glyphs", "字符"),
-    help: Text::new(
+pub const ACTION: Action = Action::new(
+    "glyphs",
+    Text::new("glyphs", "字符"),
+    Text::new(
         "characters of charts: braille, octant, block, ascii",
         "图表字符: braille / octant / block / ascii",
     ),
     run,
-};
+)
+.takes("[NAME]", |before, _| first(before, &WORDS));
 
-fn run(_key: &str, bench: &mut Workbench) {
-    bench.view.glyphs = bench.view.glyphs.next();
+fn run(argument: &str, bench: &mut Workbench) -> Ran {
+    bench.view.glyphs = match argument {
+        "" => bench.view.glyphs.next(),
+        word => GlyphSet::parse(word)
+            .ok_or_else(|| Refused::because(format!("expected one of {}", WORDS.join(", "))))?,
+    };
+    Ok(())
 }

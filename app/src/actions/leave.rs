@@ -6,16 +6,17 @@ use crate::leave::Leave;
 use crate::workbench::{Exit, Workbench};
 
 /// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("leave", "退出"),
-    help: Text::new(
+pub const ACTION: Action = Action::always(
+    "leave",
+    Text::new("leave", "退出"),
+    Text::new(
         "leave: stop with a checkpoint, go on without a screen, or stop",
         "退出: 存档后停止 / 无界面继续 / 直接停止",
     ),
     run,
-};
+);
 
-fn run(_key: &str, bench: &mut Workbench) {
+fn run(bench: &mut Workbench) {
     if bench.state.status.is_over() {
         bench.exit = Some(Exit::Ended);
     } else if bench.seat.controls() {

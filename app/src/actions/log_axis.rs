@@ -1,20 +1,26 @@
 //! Switch the loss axis between linear and logarithmic.
 
-use super::Action;
+use super::{Action, Ran, expected, first};
 use crate::chart::axis::Scale;
 use crate::lang::Text;
 use crate::workbench::Workbench;
 
-/// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("log y", "对数轴"),
-    help: Text::new("loss axis linear or logarithmic", "损失轴: 线性 / 对数"),
-    run,
-};
+const WORDS: [&str; 2] = ["linear", "log"];
 
-fn run(_key: &str, bench: &mut Workbench) {
-    bench.view.scale = match bench.view.scale {
-        Scale::Linear => Scale::Log,
-        Scale::Log => Scale::Linear,
+/// See the module's page.
+pub const ACTION: Action = Action::new(
+    "axis",
+    Text::new("log y", "对数轴"),
+    Text::new("loss axis linear or logarithmic", "损失轴: 线性 / 对数"),
+    run,
+)
+.takes("[linear|log]", |before, _| first(before, &WORDS));
+
+fn run(argument: &str, bench: &mut Workbench) -> Ran {
+    bench.view.scale = match (argument, bench.view.scale) {
+        ("linear", _) | ("", Scale::Log) => Scale::Linear,
+        ("log", _) | ("", Scale::Linear) => Scale::Log,
+        (other, _) => return Err(expected(&WORDS, other)),
     };
+    Ok(())
 }

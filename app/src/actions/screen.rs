@@ -1,18 +1,54 @@
-//! Go to a screen by its number.
+//! Go to a screen: by its name, by its number, or the next one.
 
-use super::Action;
-use crate::lang::Text;
+use super::{Action, Ran, Refused};
+use crate::lang::{Lang, Text};
 use crate::workbench::Workbench;
 
 /// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("screen", "界面"),
-    help: Text::new("go to that screen", "切换到该界面"),
+pub const ACTION: Action = Action::new(
+    "screen",
+    Text::new("screen", "界面"),
+    Text::new(
+        "go to that screen, to the next, to the previous",
+        "切换到该界面, 下一个, 上一个",
+    ),
     run,
-};
-
-fn run(key: &str, bench: &mut Workbench) {
-    if let Ok(number @ 1..) = key.parse::<usize>() {
-        bench.show(number - 1);
+)
+.takes("NAME|NUMBER|next|previous", |before, bench| match before {
+    [] => {
+        let mut words = names(bench);
+        words.extend(["next".to_owned(), "previous".to_owned()]);
+        words
     }
+    _ => Vec::new(),
+});
+
+/// The screens' names, as lines write them.
+pub fn names(bench: &Workbench) -> Vec<String> {
+    let titles = bench.panels.iter().map(|panel| panel.title().get(Lang::En));
+    titles.map(|t| t.to_lowercase().replace(' ', "-")).collect()
+}
+
+fn run(argument: &str, bench: &mut Workbench) -> Ran {
+    let num = bench.panels.len();
+    let to = match argument {
+        "" => return Err(Refused::Unfinished),
+        "next" => (bench.current + 1) % num,
+        "previous" => (bench.current + num - 1) % num,
+        word => {
+            let number = word.parse::<usize>().ok().filter(|n| *n >= 1);
+            let names = names(bench);
+            let named = || names.iter().position(|name| *name == word.to_lowercase());
+            let found = number.map(|n| n - 1).or_else(named);
+            found.ok_or_else(|| {
+                Refused::because(format!(
+                    "there is no screen {word:?}; there are {}",
+                    names.join(", ")
+                ))
+            })?
+        }
+    };
+    // A digit without a screen does nothing.
+    bench.show(to);
+    Ok(())
 }

@@ -1,41 +1,48 @@
-//! Ctrl-C: stop in good order; again within five seconds: at once. A screen of another process leaves the run alone.
+//! Stop the run and leave once it has.
 
-use std::time::Duration;
+use super::{Action, Ran, expected, first};
+use crate::lang::{Lang, Text};
+use crate::text;
+use crate::workbench::Workbench;
 
-use super::Action;
-use crate::lang::Text;
-use crate::seat::Seat;
-use crate::workbench::{Exit, Workbench};
-
-/// A second Ctrl-C within this time does not wait for the engine.
-const AGAIN: Duration = Duration::from_secs(5);
+const WORDS: [&str; 1] = ["discard"];
 
 /// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("stop", "停止"),
-    help: Text::new(
-        "stop with a checkpoint; twice within 5 s: exit at once without (attached: leave, the run goes on)",
-        "存档后停止; 5 秒内再按: 立即退出 (接入的界面: 离开, 训练继续)",
+pub const ACTION: Action = Action::new(
+    "stop",
+    Text::new("stop", "停止"),
+    Text::new(
+        "stop with a checkpoint and leave (discard: write nothing)",
+        "存档后停止并退出 (discard: 不保存)",
     ),
     run,
-};
+)
+.takes("[discard]", |before, _| first(before, &WORDS))
+.weighs(result);
 
-fn run(_key: &str, bench: &mut Workbench) {
-    if bench.state.status.is_over() {
-        bench.exit = Some(Exit::Ended);
-        return;
+fn result(argument: &str, bench: &Workbench) -> Vec<String> {
+    let (state, lang) = (&bench.state, bench.view.lang);
+    let last = state.checkpoints.last();
+    if argument == "discard" {
+        let lost = text::count(state.step().saturating_sub(last.map_or(0, |c| c.step)));
+        return vec![match lang {
+            Lang::En => format!("the run ends, {lost} steps are lost"),
+            Lang::Zh => format!("训练结束, 丢失 {lost} 步"),
+        }];
     }
-    if bench.seat != Seat::Own {
-        bench.exit = Some(Exit::Detach);
-        return;
+    let cost = last.map_or_else(String::new, |c| {
+        format!(" ({}, {})", text::bytes(c.bytes), text::duration(c.seconds))
+    });
+    vec![match lang {
+        Lang::En => format!("a checkpoint is written{cost}, then the run ends"),
+        Lang::Zh => format!("保存检查点{cost}, 然后结束训练"),
+    }]
+}
+
+fn run(argument: &str, bench: &mut Workbench) -> Ran {
+    match argument {
+        "" => bench.stop(true),
+        "discard" => bench.stop(false),
+        other => Err(expected(&WORDS, other)),
     }
-    let again = bench
-        .interrupted
-        .is_some_and(|first| bench.now.saturating_sub(first) <= AGAIN);
-    if again {
-        bench.exit = Some(Exit::Hard);
-        return;
-    }
-    bench.interrupted = Some(bench.now);
-    bench.stop(true);
 }

@@ -5,15 +5,16 @@ use crate::lang::Text;
 use crate::workbench::{Wants, Workbench};
 
 /// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("suspend", "挂起"),
-    help: Text::new(
+pub const ACTION: Action = Action::always(
+    "suspend",
+    Text::new("suspend", "挂起"),
+    Text::new(
         "suspend the program, training too; fg goes on",
         "挂起整个程序(训练也停); fg 继续",
     ),
     run,
-};
+);
 
-fn run(_key: &str, bench: &mut Workbench) {
+fn run(bench: &mut Workbench) {
     bench.wants = Some(Wants::Suspend);
 }

@@ -1,23 +1,30 @@
 //! Zoom the horizontal axis.
 
-use super::Action;
+use super::{Action, Ran, expected, first};
 use crate::lang::Text;
 use crate::workbench::Workbench;
 
+const WORDS: [&str; 3] = ["in", "out", "all"];
+
 /// See the module's page.
-pub const ACTION: Action = Action {
-    label: Text::new("zoom", "缩放"),
-    help: Text::new(
+pub const ACTION: Action = Action::new(
+    "zoom",
+    Text::new("zoom", "缩放"),
+    Text::new(
         "zoom in, out (around the cursor), whole run",
         "放大, 缩小(以光标为中心), 全程",
     ),
     run,
-};
+)
+.takes("in|out|all", |before, _| first(before, &WORDS));
 
-fn run(key: &str, bench: &mut Workbench) {
+fn run(argument: &str, bench: &mut Workbench) -> Ran {
     let (view, state) = bench.looked_at();
-    match key {
-        "0" => view.zoom = 0,
-        _ => view.zoom_by(matches!(key, "z" | "+"), &state.track),
+    match argument {
+        "all" => view.unzoom(),
+        "in" => view.zoom_by(true, &state.track),
+        "out" => view.zoom_by(false, &state.track),
+        other => return Err(expected(&WORDS, other)),
     }
+    Ok(())
 }

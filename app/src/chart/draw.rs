@@ -150,16 +150,16 @@ const ASCII: Rules = Rules {
 };
 
 impl Chart<'_> {
-    /// Draws the chart into `area`.
-    pub fn render(&self, area: Rect, buf: &mut Buffer) {
-        self.render_over(&[], area, buf);
+    /// Draws the chart into `area`. Returns where the plot within its axes lies.
+    pub fn render(&self, area: Rect, buf: &mut Buffer) -> Rect {
+        self.render_over(&[], area, buf)
     }
 
     /// Draws the chart over the lines of other runs.
-    pub fn render_over(&self, others: &[Other<'_>], area: Rect, buf: &mut Buffer) {
+    pub fn render_over(&self, others: &[Other<'_>], area: Rect, buf: &mut Buffer) -> Rect {
         let area = area.intersection(buf.area);
         if area.is_empty() {
-            return;
+            return area;
         }
         let rules = if self.glyphs == GlyphSet::Ascii {
             &ASCII
@@ -167,8 +167,9 @@ impl Chart<'_> {
             &UNICODE
         };
         let Some(axis) = self.vertical_axis(others, usize::from(area.width)) else {
-            self.axes(&parts(area, 0), None, rules, buf);
-            return;
+            let parts = parts(area, 0);
+            self.axes(&parts, None, rules, buf);
+            return parts.plot;
         };
         // A label every other row at most.
         let most = usize::from(area.height.saturating_sub(1) / 2).clamp(2, 9);
@@ -187,6 +188,7 @@ impl Chart<'_> {
         }
         self.curves(&parts, &axis, rules, buf);
         self.validation(&parts, &axis, rules, buf);
+        parts.plot
     }
 
     /// The vertical window: all that is visible, and the floor where that leaves the curve at least half the height.

@@ -21,6 +21,15 @@ pub enum GlyphSet {
 }
 
 impl GlyphSet {
+    /// The words that ask for each.
+    pub const WORDS: [&str; 4] = ["braille", "octant", "block", "ascii"];
+
+    /// The set that a word asks for.
+    pub fn parse(word: &str) -> Option<Self> {
+        let at = Self::WORDS.iter().position(|have| *have == word)?;
+        Some([Self::Braille, Self::Octant, Self::Block, Self::Ascii][at])
+    }
+
     /// The next set, in the order in which the key walks through them.
     pub fn next(self) -> Self {
         match self {

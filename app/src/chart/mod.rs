@@ -7,6 +7,7 @@
 pub mod axis;
 pub mod draw;
 pub mod ema;
+pub mod function;
 pub mod glyph;
 pub mod series;
 pub mod spark;

@@ -2,11 +2,14 @@
 
 use super::Failure;
 use crate::ancestry;
+use crate::chart::glyph::GlyphSet;
+use crate::keymap;
 use crate::lang::Lang;
 use crate::out;
 use crate::plain::Plain;
 use crate::remote;
 use crate::seat::Seat;
+use crate::settings::{self, Settings};
 use crate::signals;
 use crate::state::History;
 use crate::theme::Palette;
@@ -15,7 +18,8 @@ use clap::{Args, ValueEnum};
 use engine::link::Request;
 use engine::run_folder::{Next, Tail};
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a run is followed.
@@ -59,24 +63,50 @@ pub struct ScreenFlags {
     /// Language of the screen: en, zh [default: LANG]
     #[arg(long, value_name = "LANG")]
     pub lang: Option<String>,
-    /// Colours of the screen [default: what the terminal and NO_COLOR ask for]
+    /// Colours of the screen [default: ZEROLLM_THEME, settings.toml, what the terminal asks for]
     #[arg(long, value_name = "THEME", value_parser = Palette::ALL.map(|(word, _)| word))]
     pub theme: Option<String>,
+    /// Characters of charts [default: what the terminal can show]
+    #[arg(long, value_name = "GLYPHS", value_parser = GlyphSet::WORDS)]
+    pub glyphs: Option<String>,
+    /// File of one's own keys [default: keys.toml in the configuration folder, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
 }
 
 impl ScreenFlags {
-    /// The screen that they and the environment ask for.
+    /// The screen that they, the environment and the person's own files ask for.
     ///
     /// # Errors
-    /// If there is no such language.
+    /// If there is no such language, or a file is not as it should be.
     pub fn options(&self) -> Result<ui::Options, Failure> {
-        let mut options = ui::Options::from_environment();
+        let refused = |message: String| Failure::new(2, message);
+        let var = |name: &str| std::env::var(name).ok();
+        let mut flags = Settings {
+            theme: self.theme.as_deref().and_then(Palette::parse),
+            glyphs: self.glyphs.as_deref().and_then(GlyphSet::parse),
+            ..Settings::default()
+        };
         if let Some(word) = &self.lang {
-            options.lang = Lang::parse(word)
-                .ok_or_else(|| Failure::new(2, format!("--lang {word}: expected en or zh")))?;
+            let lang = Lang::parse(word);
+            flags.lang =
+                Some(lang.ok_or_else(|| refused(format!("--lang {word}: expected en or zh")))?);
         }
-        if let Some(palette) = self.theme.as_deref().and_then(Palette::parse) {
-            options.palette = palette;
+        let environment = Settings::environment(var).map_err(refused)?;
+        let file = Settings::file(var).map_err(refused)?;
+        let said = flags.or(environment).or(file);
+        let mut options = ui::Options::from_environment();
+        options.lang = said.lang.unwrap_or(options.lang);
+        options.palette = said.theme.unwrap_or(options.palette);
+        options.glyphs = said.glyphs.unwrap_or(options.glyphs);
+        options.mouse = said.mouse.unwrap_or(options.mouse);
+        let own = || settings::folder(var).map(|folder| folder.join("keys.toml"));
+        let keys = self
+            .keys
+            .clone()
+            .or_else(|| own().filter(|file| file.exists()));
+        if let Some(file) = keys {
+            options.keys = Arc::new(keymap::file::load(&file).map_err(refused)?);
         }
         Ok(options)
     }

@@ -5,6 +5,7 @@ use super::detach;
 use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
 use crate::ancestry;
+use crate::config_file;
 use crate::signals;
 use crate::state::{History, Reach};
 use crate::ui::{self, Outcome};
@@ -105,7 +106,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let known = arguments
         .config
         .as_ref()
-        .and_then(|file| watch_file::contents(file));
+        .map_or_else(watch_file::Known::default, |file| {
+            watch_file::Known::of(file)
+        });
     let mut progress = Progress::new(ui != Ui::None || detached);
     let launched = launch(&request, &signals.interrupt, &mut |what| {
         progress.show(what)
@@ -129,6 +132,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         }
         ancestry::tell(&mut options, &folder);
     }
+    options.file = arguments
+        .config
+        .as_ref()
+        .map(|file| config_file::File::new(file, known.clone()));
     let _watcher = arguments
         .config
         .as_ref()

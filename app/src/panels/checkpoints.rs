@@ -2,11 +2,11 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
 use super::field::{Field, Typed};
-use super::list::{self, Place};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::errand::{Errand, ForkWish, News};
 use crate::lang::{self, Text};
@@ -19,6 +19,7 @@ use crate::view::{Scene, View};
 #[derive(Default)]
 pub struct Checkpoints {
     place: Place,
+    shown: Shown,
     asking: Option<Asking>,
     /// What came of the last fork.
     said: Option<Result<String, String>>,
@@ -181,6 +182,10 @@ impl Panel for Checkpoints {
         }
     }
 
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
+    }
+
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
@@ -196,7 +201,12 @@ impl Panel for Checkpoints {
         let notes = [("keep_last deletes older ones on the disk", theme.dim)];
         let inner = paint::frame(buf, area, view, &title, &notes);
         if rows.is_empty() {
-            paint::centred(buf, inner, lang::NO_CHECKPOINTS.get(view.lang), theme.dim);
+            paint::centred(
+                buf,
+                inner,
+                &lang::NO_CHECKPOINTS.with_key(view, "ckpt"),
+                theme.dim,
+            );
             return;
         }
         let foot = self.foot(state, view);
@@ -250,11 +260,7 @@ impl Checkpoints {
         };
         let selected = self.place.row(rows.len());
         let best = state.best_eval().map(|e| e.step);
-        for (row, index) in self
-            .place
-            .visible(rows.len(), usize::from(list.height))
-            .enumerate()
-        {
+        for (row, index) in self.shown.rows(self.place, rows.len(), list).enumerate() {
             let c = &rows[index];
             let loss = c
                 .loss

@@ -1,42 +1,43 @@
-//! The configuration in force: every key with its value, where it comes from and when a change takes effect.
+//! The configuration in force: every key with its value, where it comes from and when a change takes effect; and how it
+//! came to be so.
 //!
-//! A live key is edited here with Enter; the engine takes the new value at the next step or refuses it with the reason.
+//! Enter opens the form of a key ([`crate::edit`]); the engine takes the new value or refuses it with the reason. `v`
+//! shows the live edits so far.
 
+use engine::config;
 use engine::link::{Command, ConfigValue};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use super::field::{Field, Typed};
-use super::list::{self, Place};
+use super::filter::{self, Filter};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey, past_mark, past_note};
+use crate::edit::when;
 use crate::lang::{self, Text};
 use crate::paint;
 use crate::state::State;
 use crate::text;
 use crate::view::{Scene, View};
 
+mod history;
+
 /// The screen; see the module's page.
 pub struct Config {
     place: Place,
-    filter: String,
-    typing: Option<(Purpose, Field)>,
-}
-
-/// What is typed.
-#[derive(Clone, Debug, PartialEq)]
-enum Purpose {
-    Filter,
-    /// A new value for this key.
-    Value(String),
+    shown: Shown,
+    filter: Filter,
+    /// The live edits, while they are shown.
+    history: Option<Place>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             place: Place::top(),
-            filter: String::new(),
-            typing: None,
+            shown: Shown::default(),
+            filter: Filter::default(),
+            history: None,
         }
     }
 }
@@ -44,26 +45,14 @@ impl Default for Config {
 impl Config {
     /// The keys on show: those in force at the data cursor's step, where there is one.
     fn rows<'a>(&self, state: &'a State, view: &View) -> Vec<&'a ConfigValue> {
-        let matches =
-            |v: &&ConfigValue| v.key.contains(&self.filter) || v.source.contains(&self.filter);
+        let passes = |v: &&ConfigValue| self.filter.passes(&[&v.key, &v.source, &v.class]);
         let (_, config) = state.config_at(view.cursor);
-        config.iter().filter(matches).collect()
+        config.iter().filter(passes).collect()
     }
 
-    fn open(&mut self, state: &State, view: &View) {
-        // What was in force then cannot be changed any more.
-        if view.cursor.is_some() {
-            return;
-        }
+    fn chosen<'a>(&self, state: &'a State, view: &View) -> Option<&'a ConfigValue> {
         let rows = self.rows(state, view);
-        let Some(value) = rows.get(self.place.row(rows.len())) else {
-            return;
-        };
-        // What only a new run can change is not offered; its class says so in the row.
-        if value.class != "restart" {
-            let field = Field::with(&value.value);
-            self.typing = Some((Purpose::Value(value.key.clone()), field));
-        }
+        rows.get(self.place.row(rows.len())).copied()
     }
 }
 
@@ -78,15 +67,27 @@ impl Panel for Config {
                 keys: &["enter"],
                 label: Text::new("edit", "修改"),
                 help: Text::new(
-                    "change the chosen key, if it is live or boundary",
-                    "修改所选的 live 或 boundary 项",
+                    "change the chosen key, if it is live or boundary; of the history: undo the chosen edit",
+                    "修改所选的 live 或 boundary 项; 历史中: 撤销所选修改",
                 ),
             },
             PanelKey {
-                keys: &["/"],
-                label: Text::new("filter", "筛选"),
-                help: Text::new("show only keys that hold this text", "只显示包含该文字的项"),
+                keys: &["w"],
+                label: Text::new("to file", "写入文件"),
+                help: Text::new(
+                    "write the value in force of the chosen key into the run's configuration file",
+                    "将所选项的当前值写入配置文件",
+                ),
             },
+            PanelKey {
+                keys: &["v"],
+                label: Text::new("history", "历史"),
+                help: Text::new(
+                    "the live edits so far, with what each changed; again: the keys",
+                    "历次在线修改及其内容; 再按返回",
+                ),
+            },
+            filter::KEYS,
             PanelKey {
                 keys: &["r"],
                 label: Text::new("reload", "重读"),
@@ -104,68 +105,91 @@ impl Panel for Config {
         view: &mut View,
         asked: &mut Vec<Command>,
     ) -> bool {
-        if let Some((purpose, field)) = &mut self.typing {
-            let typed = field.handle(key);
-            match (&*purpose, typed) {
-                (Purpose::Filter, Typed::Open) => self.filter.clone_from(&field.text),
-                (Purpose::Filter, Typed::Cancelled) => self.filter.clear(),
-                (Purpose::Value(key), Typed::Done) => asked.push(Command::Set {
-                    key: key.clone(),
-                    value: field.text.clone(),
-                }),
+        if !self.filter.is_open() {
+            match key {
+                "r" => {
+                    asked.push(Command::Reload);
+                    return true;
+                }
+                "v" => {
+                    self.history = match self.history.take() {
+                        None => Some(Place::default()),
+                        Some(_) => None,
+                    };
+                    return true;
+                }
                 _ => {}
             }
-            if typed != Typed::Open {
-                self.typing = None;
+        }
+        if let Some(place) = &mut self.history {
+            let versions = &state.versions;
+            match key {
+                "esc" => self.history = None,
+                "enter" => {
+                    let chosen = versions.get(place.row(versions.len()));
+                    view.wish = chosen.map(|v| format!("undo {}", v.number));
+                }
+                key => return place.handle(key, versions.len()),
             }
             return true;
         }
+        let len = self.rows(state, view).len();
+        if self.filter.handle(key, &mut self.place, len) {
+            return true;
+        }
         match key {
-            "enter" => self.open(state, view),
-            "r" => asked.push(Command::Reload),
-            "/" => self.typing = Some((Purpose::Filter, Field::with(&self.filter))),
-            "esc" if !self.filter.is_empty() => self.filter.clear(),
-            key => return self.place.handle(key, self.rows(state, view).len()),
+            // What was in force then cannot be changed any more.
+            "enter" | "w" if view.cursor.is_some() => {}
+            // What only a new run can change is not offered: its line says so.
+            "enter" => view.wish = self.chosen(state, view).map(|v| format!("set {}", v.key)),
+            "w" => view.wish = self.chosen(state, view).map(|v| format!("write {}", v.key)),
+            key => return self.place.handle(key, len),
         }
         true
     }
 
     fn paste(&mut self, text: &str) {
-        if let Some((_, field)) = &mut self.typing {
-            field.paste(text);
-        }
+        self.filter.paste(text);
+    }
+
+    fn copied(&self, scene: &Scene<'_>) -> Option<String> {
+        let chosen = self.chosen(scene.state, scene.view)?;
+        Some(format!("{} = {}\n", chosen.key, chosen.value))
+    }
+
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        let place = self.history.as_mut().unwrap_or(&mut self.place);
+        self.shown.click(place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
+        if let Some(place) = &self.history {
+            history::render((*place, &self.shown), scene, area, buf);
+            return;
+        }
         let version = format!("v{}", state.config_at(view.cursor).0);
         let mark = past_mark(view);
-        let filter = format!("  /{}", self.filter);
-        let mut title = vec![
+        let filter = self.filter.title();
+        let title = [
             ("config ", theme.title),
             (&*version, theme.strong),
             (&*mark, theme.warn),
+            (&*filter, theme.warn),
         ];
-        if !self.filter.is_empty() {
-            title.push((&*filter, theme.warn));
-        }
         const NOTES: Text = Text::new(
             "live: next step  boundary: next pause or checkpoint  restart: new run",
             "live: 下一步生效  boundary: 下次暂停/存档  restart: 需新建",
         );
-        let inner = paint::frame(
-            buf,
-            area,
-            view,
-            &title,
-            &[match view.cursor {
-                Some(_) => (past_note(view), theme.dim),
-                None => (NOTES.get(view.lang), theme.dim),
-            }],
-        );
+        let notes = [match view.cursor {
+            Some(_) => (past_note(view), theme.dim),
+            None => (NOTES.get(view.lang), theme.dim),
+        }];
+        let mut inner = paint::frame(buf, area, view, &title, &notes);
+        self.filter.render(view, &mut inner, buf);
         let rows = self.rows(state, view);
-        if rows.is_empty() && self.typing.is_none() {
+        if rows.is_empty() && self.filter.is_empty() {
             paint::centred(buf, inner, lang::NO_CONFIG.get(view.lang), theme.dim);
             return;
         }
@@ -185,26 +209,40 @@ impl Panel for Config {
             ];
             paint::line(buf, inner, 0, &pieces);
         }
-        let foot = u16::from(self.typing.is_some());
+        // What the chosen key is, where there is room to say it.
+        let foot = if inner.height >= 10 { 2 } else { 0 };
         let list = Rect {
             y: inner.y + head.min(inner.height),
             height: inner.height.saturating_sub(head + foot),
             ..inner
         };
         self.render_rows(&rows, view, list, buf);
-        if let Some((purpose, field)) = &self.typing {
-            let at = Rect {
-                y: inner.bottom().saturating_sub(1).max(inner.y),
-                height: inner.height.min(1),
+        if let (Some(value), 1..) = (self.chosen(state, view), foot) {
+            let below = Rect {
+                y: list.bottom(),
+                height: foot,
                 ..inner
             };
-            let label = match purpose {
-                Purpose::Filter => "/".to_owned(),
-                Purpose::Value(key) => format!("{key} = "),
-            };
-            field.render(&label, view, at, buf);
+            describe(value, view, below, buf);
         }
     }
+}
+
+/// What a key is and what it takes.
+fn describe(value: &ConfigValue, view: &View, area: Rect, buf: &mut Buffer) {
+    let theme = &view.theme;
+    let Some(form) = config::form(&value.key) else {
+        return;
+    };
+    let pieces = [(" ", theme.text), (form.doc, theme.text)];
+    paint::line(buf, area, 0, &pieces);
+    let takes = format!("{}  ", form.takes);
+    let pieces = [
+        (" ", theme.text),
+        (&*takes, theme.dim),
+        (when(&value.class, view.lang), theme.dim),
+    ];
+    paint::line(buf, area, 1, &pieces);
 }
 
 impl Config {
@@ -215,11 +253,7 @@ impl Config {
         // What remains beside key, source and class.
         let value_width = usize::from(area.width).saturating_sub(key_width + 25);
         let selected = self.place.row(rows.len());
-        for (row, index) in self
-            .place
-            .visible(rows.len(), usize::from(area.height))
-            .enumerate()
-        {
+        for (row, index) in self.shown.rows(self.place, rows.len(), area).enumerate() {
             let value = rows[index];
             let chosen = index == selected;
             let changed = value.source != "default";

@@ -2,13 +2,14 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use super::list::{self, Place};
+use super::filter::{self, Filter};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
-use crate::keymap;
-use crate::lang::{Lang, Text};
+use crate::actions::ALL;
+use crate::lang::Text;
 use crate::paint;
 use crate::state::State;
 use crate::text;
@@ -18,12 +19,16 @@ use crate::view::{Scene, View};
 /// The screen; see the module's page.
 pub struct Help {
     place: Place,
+    shown: Shown,
+    filter: Filter,
 }
 
 impl Default for Help {
     fn default() -> Self {
         Self {
             place: Place::top(),
+            shown: Shown::default(),
+            filter: Filter::default(),
         }
     }
 }
@@ -72,43 +77,99 @@ const SIGNS: [(&str, Text); 7] = [
     ),
 ];
 
-type Line = (String, String, bool);
+/// A line: a title, or keys with what they do.
+struct Line {
+    key: String,
+    help: String,
+    is_title: bool,
+}
 
-fn lines(lang: Lang) -> Vec<Line> {
+/// Everything that there is to say, in lines of `width`; of a section, what passes the filter, with its title.
+fn lines(view: &View, filter: &Filter, width: u16) -> Vec<Line> {
+    let lang = view.lang;
+    let room = usize::from(width).saturating_sub(KEY_WIDTH + 6);
     let mut lines: Vec<Line> = Vec::new();
     let mut section = |title: &str, rows: Vec<(String, String)>| {
+        let whole = filter.passes(&[title]);
+        let rows = rows.into_iter();
+        let rows = rows.filter(|(key, help)| whole || filter.passes(&[key, help]));
+        let rows: Vec<Line> = rows
+            .flat_map(|(key, help)| laid_out(key, &help, room))
+            .collect();
         if !rows.is_empty() {
-            lines.push((title.to_owned(), String::new(), true));
-            lines.extend(rows.into_iter().map(|(k, h)| (k, h, false)));
+            lines.push(Line {
+                key: title.to_owned(),
+                help: String::new(),
+                is_title: true,
+            });
+            lines.extend(rows);
         }
     };
-    let everywhere = keymap::KEYMAP
-        .iter()
-        .map(|b| (keys(b.keys), b.action.help.get(lang).to_owned()));
     section(
         Text::new("everywhere", "所有界面").get(lang),
-        everywhere.collect(),
+        everywhere(view),
     );
     for panel in super::all() {
         let rows = panel
             .keys()
             .iter()
-            .map(|k| (keys(k.keys), k.help.get(lang).to_owned()));
+            .map(|k| (k.keys.join(" "), k.help.get(lang).to_owned()));
         section(panel.title().get(lang), rows.collect());
     }
     let signs = SIGNS
         .iter()
         .map(|(s, t)| ((*s).to_owned(), t.get(lang).to_owned()));
     section(Text::new("signs", "图例").get(lang), signs.collect());
+    let commands = ALL.iter().map(|action| {
+        let line = format!(":{} {}", action.name, action.takes);
+        (line.trim_end().to_owned(), action.help.get(lang).to_owned())
+    });
+    section(Text::new("commands", "命令").get(lang), commands.collect());
     lines
 }
 
-/// Keys as the help shows them; runs of digits in short.
-fn keys(keys: &[&str]) -> String {
-    if keys.len() == 9 && keys[0] == "1" {
-        return "1 ... 9".to_owned();
+/// One key with its help, which goes on below where it does not fit beside.
+fn laid_out(key: String, help: &str, room: usize) -> Vec<Line> {
+    let beside = text::width(&key) <= KEY_WIDTH;
+    let help = if room < 20 {
+        vec![help.to_owned()]
+    } else {
+        text::wrap(help, room)
+    };
+    let mut keys = vec![key];
+    let mut helps: Vec<String> = help;
+    if !beside {
+        helps.insert(0, String::new());
     }
-    keys.join(" ")
+    keys.resize(helps.len(), String::new());
+    keys.into_iter()
+        .zip(helps)
+        .map(|(key, help)| Line {
+            key,
+            help,
+            is_title: false,
+        })
+        .collect()
+}
+
+/// The keys of every action that has some.
+fn everywhere(view: &View) -> Vec<(String, String)> {
+    let mut rows: Vec<(&'static str, String, String)> = Vec::new();
+    for binding in view.keys.bindings().iter().filter(|b| !b.keys.is_empty()) {
+        let name = binding.action.name;
+        let keys = binding.keys.join(" ");
+        match rows.iter_mut().find(|row| row.0 == name) {
+            Some(row) => {
+                row.1.push(' ');
+                row.1.push_str(&keys);
+            }
+            None => rows.push((name, keys, binding.action.help.get(view.lang).to_owned())),
+        }
+    }
+    let short = |keys: String| keys.replace("1 2 3 4 5 6 7 8 9", "1 ... 9");
+    rows.into_iter()
+        .map(|(_, keys, help)| (short(keys), help))
+        .collect()
 }
 
 impl Panel for Help {
@@ -117,41 +178,68 @@ impl Panel for Help {
     }
 
     fn keys(&self) -> &'static [PanelKey] {
-        const KEYS: &[PanelKey] = &[list::KEYS];
+        const KEYS: &[PanelKey] = &[filter::KEYS, list::KEYS];
         KEYS
     }
 
     fn handle(&mut self, key: &str, _: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
-        self.place.handle(key, lines(view.lang).len())
+        let len = lines(view, &self.filter, self.shown.width()).len();
+        self.filter.handle(key, &mut self.place, len) || self.place.handle(key, len)
+    }
+
+    fn paste(&mut self, text: &str) {
+        self.filter.paste(text);
+    }
+
+    fn copied(&self, scene: &Scene<'_>) -> Option<String> {
+        let lines = lines(scene.view, &self.filter, self.shown.width());
+        let line = lines.get(self.place.row(lines.len()))?;
+        Some(format!("{}  {}\n", line.key, line.help))
+    }
+
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let view = scene.view;
         let theme = &view.theme;
+        let filter = self.filter.title();
         let title = [
             ("zerollm ", theme.title),
             (env!("CARGO_PKG_VERSION"), theme.dim),
+            (&*filter, theme.warn),
         ];
-        let inner = paint::frame(buf, area, view, &title, &[]);
-        let lines = lines(view.lang);
-        for (row, index) in self
-            .place
-            .visible(lines.len(), usize::from(inner.height))
-            .enumerate()
-        {
+        let mut inner = paint::frame(buf, area, view, &title, &[]);
+        self.filter.render(view, &mut inner, buf);
+        let lines = lines(view, &self.filter, inner.width);
+        let chosen = self.place.row(lines.len());
+        for (row, index) in self.shown.rows(self.place, lines.len(), inner).enumerate() {
             draw(&lines[index], theme, inner, row as u16, buf);
+            if index == chosen && !self.filter.is_empty() {
+                paint::highlight(buf, inner, row as u16, theme.selected);
+            }
         }
     }
 }
 
-fn draw((key, help, is_title): &Line, theme: &Theme, area: Rect, row: u16, buf: &mut Buffer) {
+fn draw(line: &Line, theme: &Theme, area: Rect, row: u16, buf: &mut Buffer) {
+    let Line {
+        key,
+        help,
+        is_title,
+    } = line;
     let plain = Style::new();
     if *is_title {
         paint::line(buf, area, row, &[(" ", plain), (key, theme.title)]);
         return;
     }
-    // Long lists of keys keep their help in the same column.
-    let key = text::fit(key, KEY_WIDTH);
+    // Help stands in one column; what is too long for the other has the line to itself.
+    let key = if help.is_empty() {
+        key.clone()
+    } else {
+        text::fit(key, KEY_WIDTH)
+    };
     paint::line(
         buf,
         area,

@@ -5,10 +5,11 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use super::list::{self, Place};
+use super::filter::{self, Filter};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey, past_mark};
 use crate::bars::{Group, fitting};
 use crate::lang::{self, Text};
@@ -26,6 +27,8 @@ const MEDIAN_OF: usize = 64;
 pub struct Layers {
     quantity: usize,
     place: Place,
+    shown: Shown,
+    filter: Filter,
 }
 
 impl Default for Layers {
@@ -33,6 +36,8 @@ impl Default for Layers {
         Self {
             quantity: 0,
             place: Place::top(),
+            shown: Shown::default(),
+            filter: Filter::default(),
         }
     }
 }
@@ -52,6 +57,7 @@ impl Panel for Layers {
                     "下/上一个指标: 激活, 梯度, 权重, 更新",
                 ),
             },
+            filter::KEYS,
             list::KEYS,
         ];
         KEYS
@@ -59,41 +65,66 @@ impl Panel for Layers {
 
     fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
         let num = Quantity::ALL.len();
+        let len = self.rows(&state.layers).len();
         match key {
+            _ if self.filter.handle(key, &mut self.place, len) => {}
             "v" => self.quantity = (self.quantity + 1) % num,
             "V" => self.quantity = (self.quantity + num - 1) % num,
-            key => return self.place.handle(key, state.layers.names().len()),
+            key => return self.place.handle(key, len),
         }
         true
     }
 
+    fn paste(&mut self, text: &str) {
+        self.filter.paste(text);
+    }
+
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
+    }
+
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
-        let selected = self.place.row(scene.state.layers.names().len());
+        let rows = self.rows(&scene.state.layers);
         let quantity = Quantity::ALL[self.quantity];
         let course = if area.height >= 16 { 6 } else { 0 };
-        let upper = Rect {
+        let mut upper = Rect {
             height: area.height - course,
             ..area
         };
-        draw_map(scene, quantity, Some(selected), upper, buf);
         let lower = Rect {
             y: area.y + upper.height,
             height: course,
             ..area
         };
-        draw_course(scene, selected, lower, buf);
+        self.filter.render(scene.view, &mut upper, buf);
+        let list = (rows.as_slice(), Some((self.place, &self.shown)));
+        draw_map(scene, quantity, list, &self.filter.title(), upper, buf);
+        if let Some(&layer) = rows.get(self.place.row(rows.len())) {
+            draw_course(scene, layer, lower, buf);
+        }
+    }
+}
+
+impl Layers {
+    /// The layers that pass the filter.
+    fn rows(&self, layers: &LayerHistory) -> Vec<usize> {
+        let names = layers.names().iter().enumerate();
+        let passing = names.filter(|(_, name)| self.filter.passes(&[name]));
+        passing.map(|(layer, _)| layer).collect()
     }
 }
 
 /// The heat map in a frame, for other screens.
 pub fn map(scene: &Scene<'_>, quantity: Quantity, area: Rect, buf: &mut Buffer) {
-    draw_map(scene, quantity, None, area, buf);
+    let rows: Vec<usize> = (0..scene.state.layers.names().len()).collect();
+    draw_map(scene, quantity, (&rows, None), "", area, buf);
 }
 
 fn draw_map(
     scene: &Scene<'_>,
     quantity: Quantity,
-    selected: Option<usize>,
+    (rows, place): (&[usize], Option<(Place, &Shown)>),
+    filter: &str,
     area: Rect,
     buf: &mut Buffer,
 ) {
@@ -109,7 +140,11 @@ fn draw_map(
         ("  ", theme.text),
     ]];
     let mark = past_mark(view);
-    title.push(vec![(&*when, theme.dim), (&*mark, theme.warn)]);
+    title.push(vec![
+        (&*when, theme.dim),
+        (filter, theme.warn),
+        (&*mark, theme.warn),
+    ]);
     let room = area.width.saturating_sub(4);
     let range = layers.range(quantity);
     let bounds = range.map(|(lo, hi)| {
@@ -148,9 +183,11 @@ fn draw_map(
         paint::centred(buf, inner, lang::NO_LAYERS.get(view.lang), theme.dim);
         return;
     };
-    let num = layers.names().len();
-    let height = usize::from(inner.height);
-    let first = paint::scroll(num, selected.unwrap_or(0), height);
+    let visible = match place {
+        Some((place, shown)) => shown.rows(place, rows.len(), inner),
+        None => Place::top().visible(rows.len(), usize::from(inner.height)),
+    };
+    let selected = place.and_then(|(place, _)| rows.get(place.row(rows.len())));
     let longest = layers
         .names()
         .iter()
@@ -158,14 +195,14 @@ fn draw_map(
         .max()
         .unwrap_or(0);
     let name_width = longest.clamp(4, usize::from(inner.width / 3).max(4));
-    for (row, layer) in (first..num).take(height).enumerate() {
+    for (row, &layer) in rows[visible].iter().enumerate() {
         let row = row as u16;
         let name = text::fit(&text::escape(&layers.names()[layer]), name_width);
         let value = layers.value(quantity, layer, snapshot);
         let value = f64::from(value.unwrap_or(f32::NAN));
         let figure = format!("{} ", text::fit_right(&text::figure(value, 3), 7));
         let flag = flag(layers, quantity, layer, snapshot, view);
-        let chosen = selected == Some(layer);
+        let chosen = selected == Some(&layer);
         let name_style = if chosen { theme.key } else { theme.text };
         let edge = if chosen { ">" } else { " " };
         let end = paint::line(

@@ -1,5 +1,9 @@
 //! A place in a list: the keys that move it and the rows that are seen.
 
+use std::cell::Cell;
+
+use ratatui::layout::{Position, Rect};
+
 use super::PanelKey;
 use crate::lang::Text;
 use crate::paint;
@@ -23,6 +27,42 @@ const PAGE: usize = 10;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
     row: Option<usize>,
+}
+
+/// Where the rows of a list were drawn last: what the mouse points at.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The rows' area, the first one of them, and how many the list has.
+    drawn: Cell<(Rect, usize, usize)>,
+}
+
+impl Shown {
+    /// The rows of a list of `len` rows that show in `area`, which is remembered.
+    pub fn rows(&self, place: Place, len: usize, area: Rect) -> std::ops::Range<usize> {
+        let rows = place.visible(len, usize::from(area.height));
+        self.drawn.set((area, rows.start, len));
+        rows
+    }
+
+    /// The row under a position, and how many the list has; none if there is no row.
+    pub fn at(&self, at: Position) -> Option<(usize, usize)> {
+        let (area, first, len) = self.drawn.get();
+        let row = first + usize::from(at.y.checked_sub(area.y)?);
+        (area.contains(at) && row < len).then_some((row, len))
+    }
+
+    /// Goes to the row under a position. None if there is no row; whether it was chosen before.
+    pub fn click(&self, place: &mut Place, at: Position) -> Option<bool> {
+        let (row, len) = self.at(at)?;
+        let before = place.row(len);
+        place.choose(row, len);
+        Some(before == row)
+    }
+
+    /// Width of the rows; 0 before they were drawn.
+    pub fn width(&self) -> u16 {
+        self.drawn.get().0.width
+    }
 }
 
 impl Place {
@@ -55,9 +95,13 @@ impl Place {
             "G" | "end" => last,
             _ => return false,
         };
-        // At the end it follows again.
-        self.row = (to < last).then_some(to);
+        self.choose(to, len);
         true
+    }
+
+    /// Goes to a row. At the end it follows again.
+    pub fn choose(&mut self, row: usize, len: usize) {
+        self.row = (row + 1 < len).then_some(row);
     }
 
     /// The rows of a list of `len` rows that `height` rows show.
@@ -85,12 +129,17 @@ impl Dated {
         }
     }
 
+    /// Puts it at a place while the cursor stands at `cursor`.
+    pub fn put(&mut self, place: Place, cursor: Option<u64>) {
+        (self.place, self.cursor) = (place, cursor);
+    }
+
     /// Moves it, if the key is one of [`KEYS`].
     pub fn handle(&mut self, key: &str, len: usize, cursor: Option<u64>, row: usize) -> bool {
         let mut place = self.at(cursor, row);
         let taken = place.handle(key, len);
         if taken {
-            (self.place, self.cursor) = (place, cursor);
+            self.put(place, cursor);
         }
         taken
     }
@@ -111,7 +160,16 @@ mod tests {
         assert_eq!(place.row(30), 29);
         assert!(!place.handle("x", 9));
         assert_eq!(Place::default().row(0), 0);
-        assert_eq!(Place::default().visible(0, 5), 0..0);
+        let shown = Shown::default();
+        assert_eq!(shown.rows(place, 30, Rect::new(2, 5, 10, 4)), 26..30);
+        assert_eq!(shown.click(&mut place, (3, 6).into()), Some(false));
+        assert_eq!(place.row(30), 27);
+        assert_eq!(shown.click(&mut place, (3, 6).into()), Some(true));
+        for outside in [(3, 4), (1, 6), (3, 9)] {
+            assert_eq!(shown.click(&mut place, outside.into()), None);
+        }
+        assert_eq!(shown.click(&mut place, (3, 8).into()), Some(false));
+        assert_eq!(place.row(40), 39, "the last one is followed");
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
-use super::field::{Field, Typed};
-use super::list::{self, Dated};
+use super::filter::{self, Filter};
+use super::list::{self, Dated, Shown};
 use super::{Panel, PanelKey, past_mark, past_note};
 use crate::lang::{self, Text};
 use crate::paint;
@@ -18,14 +18,14 @@ use crate::view::{Scene, View};
 #[derive(Default)]
 pub struct Log {
     place: Dated,
-    filter: String,
-    typing: Option<Field>,
+    shown: Shown,
+    filter: Filter,
 }
 
 impl Log {
     fn rows<'a>(&self, state: &'a State) -> Vec<&'a LogLine> {
-        let matches = |l: &&LogLine| l.text.contains(&self.filter) || l.tag.contains(&self.filter);
-        state.log.iter().filter(matches).collect()
+        let passes = |l: &&LogLine| self.filter.passes(&[&l.text, l.tag]);
+        state.log.iter().filter(passes).collect()
     }
 
     /// The row of the data cursor's step.
@@ -41,14 +41,7 @@ impl Panel for Log {
 
     fn keys(&self) -> &'static [PanelKey] {
         const KEYS: &[PanelKey] = &[
-            PanelKey {
-                keys: &["/"],
-                label: Text::new("filter", "筛选"),
-                help: Text::new(
-                    "show only lines that hold this text",
-                    "只显示包含该文字的行",
-                ),
-            },
+            filter::KEYS,
             PanelKey {
                 keys: &["enter"],
                 label: Text::new("to step", "到该步"),
@@ -63,43 +56,49 @@ impl Panel for Log {
     }
 
     fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
-        if let Some(field) = &mut self.typing {
-            match field.handle(key) {
-                Typed::Open => self.filter.clone_from(&field.text),
-                Typed::Done => self.typing = None,
-                Typed::Cancelled => {
-                    self.typing = None;
-                    self.filter.clear();
-                }
+        let rows = self.rows(state);
+        let (len, here) = (rows.len(), Self::row_at(&rows, view));
+        let mut place = self.place.at(view.cursor, here);
+        let before = place.row(len);
+        let step = rows.get(before).map(|line| line.step);
+        if self.filter.handle(key, &mut place, len) {
+            if place.row(len) != before {
+                self.place.put(place, view.cursor);
             }
             return true;
         }
-        match key {
-            "/" => self.typing = Some(Field::with(&self.filter)),
-            "esc" if !self.filter.is_empty() => self.filter.clear(),
-            "enter" => {
-                let rows = self.rows(state);
-                let (len, here) = (rows.len(), Self::row_at(&rows, view));
-                let line = rows.get(self.place.at(view.cursor, here).row(len));
-                if let Some(step) = line.map(|line| line.step).filter(|step| *step > 0) {
-                    view.cursor = Some(step);
-                    view.to_charts = true;
-                }
-            }
-            key => {
-                let rows = self.rows(state);
-                let (len, row) = (rows.len(), Self::row_at(&rows, view));
-                return self.place.handle(key, len, view.cursor, row);
-            }
+        if key != "enter" {
+            return self.place.handle(key, len, view.cursor, here);
+        }
+        if let Some(step) = step.filter(|step| *step > 0) {
+            view.look_at(Some(step));
+            view.to_charts = true;
         }
         true
     }
 
     fn paste(&mut self, text: &str) {
-        if let Some(field) = &mut self.typing {
-            field.paste(text);
-            self.filter.clone_from(&field.text);
-        }
+        self.filter.paste(text);
+    }
+
+    fn copied(&self, scene: &Scene<'_>) -> Option<String> {
+        let rows = self.rows(scene.state);
+        let place = self
+            .place
+            .at(scene.view.cursor, Self::row_at(&rows, scene.view));
+        let line = rows.get(place.row(rows.len()))?;
+        Some(format!(
+            "{} {} {} {}\n",
+            line.clock, line.step, line.tag, line.text
+        ))
+    }
+
+    fn click(&mut self, at: Position, state: &State, view: &View) -> Option<bool> {
+        let here = Self::row_at(&self.rows(state), view);
+        let mut place = self.place.at(view.cursor, here);
+        let clicked = self.shown.click(&mut place, at);
+        self.place.put(place, view.cursor);
+        clicked
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -107,21 +106,22 @@ impl Panel for Log {
         let theme = &view.theme;
         let rows = self.rows(state);
         let count = text::count(rows.len() as u64);
-        let filter = format!("  /{}", self.filter);
-        let mut title = vec![("log ", theme.title), (&*count, theme.dim)];
-        if !self.filter.is_empty() {
-            title.push((&*filter, theme.warn));
-        }
+        let filter = self.filter.title();
         let mark = past_mark(view);
-        title.push((&*mark, theme.warn));
+        let title = [
+            ("log ", theme.title),
+            (&*count, theme.dim),
+            (&*filter, theme.warn),
+            (&*mark, theme.warn),
+        ];
         let notes = [("UTC  ", theme.dim), (past_note(view), theme.dim)];
-        let inner = paint::frame(buf, area, view, &title, &notes);
+        let mut inner = paint::frame(buf, area, view, &title, &notes);
+        self.filter.render(view, &mut inner, buf);
         let place = self.place.at(view.cursor, Self::row_at(&rows, view));
-        if rows.is_empty() && self.typing.is_none() {
+        if rows.is_empty() && self.filter.is_empty() {
             paint::centred(buf, inner, lang::NO_LOG.get(view.lang), theme.dim);
             return;
         }
-        let foot = u16::from(self.typing.is_some()).min(inner.height);
         let selected = place.row(rows.len());
         // The chosen line stands below in full where the list has to cut it.
         let whole = rows.get(selected).map_or_else(Vec::new, |l| {
@@ -134,13 +134,10 @@ impl Panel for Log {
         let cut = cut && usize::from(inner.height) > whole.len() + 6;
         let detail = if cut { whole.len() as u16 + 1 } else { 0 };
         let list = Rect {
-            height: inner.height.saturating_sub(foot + detail),
+            height: inner.height.saturating_sub(detail),
             ..inner
         };
-        for (row, index) in place
-            .visible(rows.len(), usize::from(list.height))
-            .enumerate()
-        {
+        for (row, index) in self.shown.rows(place, rows.len(), list).enumerate() {
             let text = [text::truncate(&rows[index].text, room)];
             draw(rows[index], &text, view, list, row as u16, buf);
             if index == selected {
@@ -150,14 +147,6 @@ impl Panel for Log {
         for (row, text) in whole.iter().enumerate().filter(|_| cut) {
             let row = list.height + 1 + row as u16;
             paint::line(buf, inner, row, &[(" ", theme.text), (text, theme.strong)]);
-        }
-        if let Some(field) = &self.typing {
-            let at = Rect {
-                y: inner.bottom() - foot,
-                height: foot,
-                ..inner
-            };
-            field.render("/", view, at, buf);
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use engine::link::{Command, Planned, PlannedBuffer};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use super::list::{self, Place};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::chart::glyph::GlyphSet;
 use crate::lang::{self, Text};
@@ -23,12 +23,14 @@ const FIGURES: u16 = 52;
 /// The screen; see the module's page.
 pub struct Memory {
     place: Place,
+    shown: Shown,
 }
 
 impl Default for Memory {
     fn default() -> Self {
         Self {
             place: Place::top(),
+            shown: Shown::default(),
         }
     }
 }
@@ -46,6 +48,10 @@ impl Panel for Memory {
     fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
         let rows = state.plan.as_ref().map_or(0, |plan| plan.buffers.len());
         self.place.handle(key, rows)
+    }
+
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -170,9 +176,7 @@ impl Memory {
             ..inner
         };
         let selected = self.place.row(plan.buffers.len());
-        let visible = self
-            .place
-            .visible(plan.buffers.len(), usize::from(list.height));
+        let visible = self.shown.rows(self.place, plan.buffers.len(), list);
         for (row, index) in visible.enumerate() {
             let buffer = &plan.buffers[index];
             let figures = format!(

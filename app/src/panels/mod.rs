@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
 use crate::errand::{Errand, News};
 use crate::lang::{self, Text};
+use crate::mouse::Mouse;
 use crate::state::State;
 use crate::view::{Scene, View};
 
@@ -18,10 +19,11 @@ mod attention;
 mod chat;
 mod checkpoints;
 mod config;
-mod field;
+pub mod field;
+mod filter;
 mod help;
 mod layers;
-mod list;
+pub mod list;
 mod log;
 mod memory;
 mod runs;
@@ -66,6 +68,22 @@ pub trait Panel {
     /// Takes text that was pasted, where it has a field open.
     fn paste(&mut self, _text: &str) {}
 
+    /// What is copied from here, where that is not the run's figures.
+    fn copied(&self, _scene: &Scene<'_>) -> Option<String> {
+        None
+    }
+
+    /// Goes to the row of its list under a position, where it is a list: whether that row was chosen before, none if there
+    /// is no row.
+    fn click(&mut self, _at: Position, _state: &State, _view: &View) -> Option<bool> {
+        None
+    }
+
+    /// Takes the mouse, or leaves it to others (false).
+    fn point(&mut self, _mouse: Mouse, _state: &State, _view: &mut View) -> bool {
+        false
+    }
+
     /// Called while it is on show, several times a second; `now` is the time since the start of the screen.
     fn tick(&mut self, _now: Duration) {}
 
@@ -104,7 +122,7 @@ fn past_note(view: &View) -> &'static str {
 /// The screens in the order of their numbers.
 pub fn all() -> Vec<Box<dyn Panel>> {
     vec![
-        Box::new(train::Train),
+        Box::new(train::Train::default()),
         Box::new(layers::Layers::default()),
         Box::new(samples::Samples::default()),
         Box::new(system::SystemPanel::default()),

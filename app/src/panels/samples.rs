@@ -4,10 +4,10 @@
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 
-use super::list::{self, Dated, Place};
+use super::list::{self, Dated, Place, Shown};
 use super::{Panel, PanelKey, past_mark, past_note};
 use crate::lang::{self, Text};
 use crate::paint;
@@ -19,6 +19,7 @@ use crate::view::{Scene, View};
 #[derive(Default)]
 pub struct Samples {
     place: Dated,
+    shown: Shown,
 }
 
 impl Panel for Samples {
@@ -37,6 +38,22 @@ impl Panel for Samples {
         self.place.handle(key, len, view.cursor, last)
     }
 
+    fn copied(&self, scene: &Scene<'_>) -> Option<String> {
+        let len = scene.state.samples_until(scene.view.cursor);
+        let place = self.place.at(scene.view.cursor, len.saturating_sub(1));
+        let sample = scene.state.samples.get(place.row(len))?;
+        let lines = text::escape_lines(&format!("{}{}", sample.prompt, sample.text));
+        Some(lines.join("\n") + "\n")
+    }
+
+    fn click(&mut self, at: Position, _: &State, view: &View) -> Option<bool> {
+        let (_, len) = self.shown.at(at)?;
+        let mut place = self.place.at(view.cursor, len.saturating_sub(1));
+        let clicked = self.shown.click(&mut place, at);
+        self.place.put(place, view.cursor);
+        clicked
+    }
+
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let len = state.samples_until(view.cursor);
@@ -45,7 +62,12 @@ impl Panel for Samples {
             let mark = past_mark(view);
             let title = [("samples", view.theme.title), (&*mark, view.theme.warn)];
             let inner = paint::frame(buf, area, view, &title, &[]);
-            paint::centred(buf, inner, lang::NO_SAMPLES.get(view.lang), view.theme.dim);
+            paint::centred(
+                buf,
+                inner,
+                &lang::NO_SAMPLES.with_key(view, "sample"),
+                view.theme.dim,
+            );
             return;
         }
         let selected = place.row(len);
@@ -64,7 +86,7 @@ impl Panel for Samples {
             ..area
         };
         if list_width > 0 {
-            render_list(scene, place, len, list, buf);
+            render_list(scene, (place, &self.shown), len, list, buf);
         }
         let sample = &state.samples[selected];
         let earlier: Vec<&Sample> = state
@@ -77,7 +99,13 @@ impl Panel for Samples {
     }
 }
 
-fn render_list(scene: &Scene<'_>, place: Place, len: usize, area: Rect, buf: &mut Buffer) {
+fn render_list(
+    scene: &Scene<'_>,
+    (place, shown): (Place, &Shown),
+    len: usize,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     let (samples, view) = (&scene.state.samples, scene.view);
     let theme = &view.theme;
     let count = text::count(len as u64);
@@ -89,7 +117,7 @@ fn render_list(scene: &Scene<'_>, place: Place, len: usize, area: Rect, buf: &mu
     ];
     let notes = [(past_note(view), theme.dim)];
     let inner = paint::frame(buf, area, view, &title, &notes);
-    let rows = place.visible(len, usize::from(inner.height));
+    let rows = shown.rows(place, len, inner);
     for (row, index) in rows.enumerate() {
         let sample = &samples[index];
         let chosen = index == place.row(len);
@@ -124,7 +152,12 @@ pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         return;
     }
     let inner = paint::frame(buf, area, view, &[("sample", view.theme.title)], &[]);
-    paint::centred(buf, inner, lang::NO_SAMPLES.get(view.lang), view.theme.dim);
+    paint::centred(
+        buf,
+        inner,
+        &lang::NO_SAMPLES.with_key(view, "sample"),
+        view.theme.dim,
+    );
 }
 
 /// One sample with its prompt, then earlier ones of the same prompt as far as there is room.

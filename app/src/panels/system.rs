@@ -2,9 +2,9 @@
 
 use engine::link::{Command, Gpu, Profiled, System};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
-use super::list::{self, Place};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::lang::{self, Text};
 use crate::paint;
@@ -21,12 +21,14 @@ const FIGURES: u16 = 24;
 /// The screen; see the module's page.
 pub struct SystemPanel {
     place: Place,
+    shown: Shown,
 }
 
 impl Default for SystemPanel {
     fn default() -> Self {
         Self {
             place: Place::top(),
+            shown: Shown::default(),
         }
     }
 }
@@ -58,6 +60,10 @@ impl Panel for SystemPanel {
         }
         let rows = state.profile.as_ref().map_or(0, |p| p.lines.len());
         self.place.handle(key, rows)
+    }
+
+    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        self.shown.click(&mut self.place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -295,9 +301,7 @@ impl SystemPanel {
             ..inner
         };
         let selected = self.place.row(profile.lines.len());
-        let visible = self
-            .place
-            .visible(profile.lines.len(), usize::from(list.height));
+        let visible = self.shown.rows(self.place, profile.lines.len(), list);
         let rows = visible.len() as u16;
         for (row, index) in visible.enumerate() {
             let chosen = index == selected;

@@ -1,10 +1,13 @@
 //! How each event changes the state.
 
-use engine::link::{Body, Change, Command, Eval, Event, Started, Step};
+use engine::config::classify;
+use engine::link::{Body, Change, Command, ConfigValue, Eval, Event, Started, Step};
+use engine::registry::Class;
 use engine::watch::NONFINITE;
 
 use super::{
     Checkpoint, LOG_LINES, LOOKS, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status,
+    Version,
 };
 use crate::text;
 
@@ -126,6 +129,12 @@ impl State {
                 self.answered("set");
                 self.answered("reload");
                 self.reconfigure(*version, changes);
+                self.versions.push(Version {
+                    number: *version,
+                    step: *step,
+                    clock: clock(time),
+                    changes: changes.clone(),
+                });
                 self.configs.note(*step, *version, &self.config);
                 self.mark(*step, Mark::Edit);
                 let changes: Vec<String> = changes
@@ -323,9 +332,21 @@ impl State {
         self.config_version = version;
         self.rejected = None;
         for change in changes {
-            if let Some(value) = self.config.iter_mut().find(|v| v.key == change.key) {
-                value.value.clone_from(&change.to);
-                "edit".clone_into(&mut value.source);
+            let at = self.config.iter().position(|v| v.key == change.key);
+            match at {
+                // A key of a variant that was left.
+                Some(at) if change.to.is_empty() => drop(self.config.remove(at)),
+                Some(at) => {
+                    let value = &mut self.config[at];
+                    value.value.clone_from(&change.to);
+                    "edit".clone_into(&mut value.source);
+                }
+                None => self.config.push(ConfigValue {
+                    key: change.key.clone(),
+                    value: change.to.clone(),
+                    class: classify(&change.key).map_or("live", Class::word).to_owned(),
+                    source: "edit".to_owned(),
+                }),
             }
             if change.key == "train.max_steps"
                 && let (Some(head), Ok(steps)) = (&mut self.started, change.to.parse())

@@ -9,6 +9,7 @@
 mod check;
 mod entry;
 mod error;
+mod form;
 mod help;
 mod import;
 mod layer;
@@ -25,6 +26,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 pub use error::{ConfigError, nearest};
+pub use form::{Form, check, form, with_edits};
 pub use import::{FIELD as MODEL_RECORD_FIELD, record as model_record, recorded};
 pub use layer::Source;
 pub use typed::{

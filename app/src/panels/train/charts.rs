@@ -108,8 +108,8 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
     Figures { loss, rest }
 }
 
-/// The loss chart in its frame.
-pub fn loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+/// The loss chart in its frame. Returns where its plot lies.
+pub fn loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
     let view = scene.view;
     let theme = &view.theme;
     let title = figures(scene).loss;
@@ -119,9 +119,9 @@ pub fn loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let inner = paint::frame(buf, area, view, &title, &fitting(&borrow(&notes), room));
     if scene.state.track.is_empty() {
         paint::centred(buf, inner, lang::NO_STEPS.get(view.lang), theme.dim);
-        return;
+        return Rect::default();
     }
-    bare_loss(scene, indented(inner), buf);
+    bare_loss(scene, indented(inner), buf)
 }
 
 /// One column less at the left, so that labels and frame do not touch.
@@ -147,23 +147,27 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
         Scale::Linear => "linear",
         Scale::Log => "log",
     };
-    let note = |name: &str, value: String, key: &str| -> Owned {
+    let keys = |lines: &[&str]| {
+        let keys = lines.iter().map(|line| view.keys.key_of(line));
+        keys.collect::<Vec<_>>().join("/")
+    };
+    let note = |name: &str, value: String, lines: &[&str]| -> Owned {
         vec![
             (format!("{name} "), theme.dim),
             (value, theme.text),
-            (format!(" ({key})  "), theme.dim),
+            (format!(" ({})  ", keys(lines)), theme.dim),
         ]
     };
     let mut notes = vec![
-        note("x", unit.to_owned(), "t"),
-        note("y", scale.to_owned(), "y"),
-        note("smooth", format!("{}", view.beta()), "S"),
+        note("x", unit.to_owned(), &["unit"]),
+        note("y", scale.to_owned(), &["axis"]),
+        note("smooth", format!("{}", view.beta()), &["smooth"]),
     ];
     if view.zoom > 0 {
         notes.push(note(
             "zoom",
             format!("{}x", 1u64 << view.zoom.min(40)),
-            "z/Z",
+            &["zoom in", "zoom out"],
         ));
     }
     if let Some(parent) = &state.parent {
@@ -202,8 +206,8 @@ fn style_of(mark: Mark, scene: &Scene<'_>) -> Style {
     }
 }
 
-/// The loss chart without a frame.
-pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+/// The loss chart without a frame. Returns where its plot lies.
+pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
     let (state, view) = (scene.state, scene.view);
     let points: Vec<(f64, f64)> = state
         .evals
@@ -226,14 +230,15 @@ pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     chart.points = &points;
     chart.markers = &markers;
     chart.floor = floor.zip(label.as_deref());
+    if state.track.is_empty() {
+        return Rect::default();
+    }
     let parent = state.parent.as_ref().map(|parent| Other {
         track: &parent.track,
         series: &parent.loss,
         style: view.theme.floor,
     });
-    if !state.track.is_empty() {
-        chart.render_over(parent.as_slice(), area, buf);
-    }
+    chart.render_over(parent.as_slice(), area, buf)
 }
 
 fn chart<'a>(scene: &Scene<'a>, metric: &'a Metric, smooth: bool) -> Chart<'a> {
@@ -312,8 +317,8 @@ impl Which {
     }
 }
 
-/// One metric in a frame: with axes where there is room, else as bars.
-pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) {
+/// One metric in a frame: with axes where there is room, else as bars. Returns where its plot lies.
+pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) -> Rect {
     let (state, view) = (scene.state, scene.view);
     let theme = &view.theme;
     let mut title: Vec<Owned> = vec![vec![(format!("{} ", which.name()), theme.title)]];
@@ -327,11 +332,11 @@ pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) {
     let title = fitting(&borrow(&title), area.width.saturating_sub(4));
     let inner = paint::frame(buf, area, view, &title, &[]);
     if state.track.is_empty() {
-        return;
+        return Rect::default();
     }
     let metric = which.metric(scene);
     if inner.height >= 5 {
-        chart(scene, metric, which != Which::Lr).render(indented(inner), buf);
+        chart(scene, metric, which != Which::Lr).render(indented(inner), buf)
     } else {
         let window = (view.unit, view.window(&state.track));
         let looks = (view.glyphs, theme.line);
@@ -349,6 +354,7 @@ pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) {
             inner,
             buf,
         );
+        inner
     }
 }
 

@@ -1,0 +1,137 @@
+//! What the screen itself costs, for the `debug` overlay: measured by [`crate::ui`], shown here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::widgets::{Clear, Widget as _};
+
+use crate::lang::Text;
+use crate::paint;
+use crate::text;
+use crate::view::View;
+
+/// Frames that the figures are taken over.
+const FRAMES: usize = 64;
+
+/// One frame.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    at: Duration,
+    took: Duration,
+    bytes: usize,
+}
+
+/// The figures; see the module's page.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Whether they are shown.
+    pub shown: bool,
+    /// Events that were heard.
+    pub events: u64,
+    /// Steps that did not arrive, as a screen that is far too slow loses the oldest; the record has them.
+    pub missed: u64,
+    /// Requests that could not be sent.
+    pub unsent: u64,
+    /// Most events that were folded in before one frame.
+    pub most_events: usize,
+    frames: VecDeque<Frame>,
+}
+
+impl Figures {
+    /// Notes a frame: when it was drawn, how long that took, what went to the terminal.
+    pub fn drew(&mut self, at: Duration, took: Duration, bytes: usize) {
+        if self.frames.len() == FRAMES {
+            self.frames.pop_front();
+        }
+        self.frames.push_back(Frame { at, took, bytes });
+    }
+
+    /// Draws them in the upper right corner.
+    pub fn render(&self, view: &View, area: Rect, buf: &mut Buffer) {
+        if !self.shown {
+            return;
+        }
+        let num = self.frames.len().max(1) as f64;
+        let span = match (self.frames.front(), self.frames.back()) {
+            (Some(first), Some(last)) => last.at.saturating_sub(first.at).as_secs_f64(),
+            _ => 0.0,
+        };
+        let pace = if span > 0.0 { (num - 1.0) / span } else { 0.0 };
+        let took = self.frames.iter().map(|f| f.took.as_secs_f64());
+        let (sum, most) = took.fold((0.0, 0.0), |(sum, most), t| (sum + t, f64::max(most, t)));
+        let bytes = self.frames.iter().map(|f| f.bytes).sum::<usize>() as f64 / num;
+        let widest = self.frames.iter().map(|f| f.bytes).max().unwrap_or(0);
+        let lang = view.lang;
+        let rows = [
+            (Text::new("frames/s", "帧/秒"), format!("{pace:.1}")),
+            (
+                Text::new("frame", "每帧"),
+                format!("{:.2} ms, at most {:.2}", sum / num * 1e3, most * 1e3),
+            ),
+            (
+                Text::new("bytes", "字节"),
+                format!("{bytes:.0} a frame, at most {widest}"),
+            ),
+            (
+                Text::new("events", "事件"),
+                format!("{}, at most {} a frame", self.events, self.most_events),
+            ),
+            (
+                Text::new("dropped", "丢失"),
+                format!("{} steps, {} requests", self.missed, self.unsent),
+            ),
+        ];
+        let width = 42.min(area.width);
+        let at = Rect {
+            x: area.right() - width,
+            y: area.y + area.height.min(2),
+            width,
+            height: (rows.len() as u16 + 2).min(area.height.saturating_sub(2)),
+        };
+        Clear.render(at.intersection(buf.area), buf);
+        let theme = &view.theme;
+        let inner = paint::frame(buf, at, view, &[("screen", theme.title)], &[]);
+        for (row, (name, value)) in rows.iter().enumerate() {
+            let name = text::fit(name.get(lang), 9);
+            let pieces = [(" ", theme.text), (&*name, theme.dim), (value, theme.text)];
+            paint::line(buf, inner, row as u16, &pieces);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chart::glyph::GlyphSet;
+    use crate::lang::Lang;
+    use crate::theme::{Palette, Theme};
+
+    #[test]
+    fn the_pace_is_that_of_the_last_frames() {
+        let mut figures = Figures {
+            shown: true,
+            ..Figures::default()
+        };
+        for i in 0..200 {
+            figures.drew(
+                Duration::from_millis(100 * i),
+                Duration::from_millis(2),
+                500,
+            );
+        }
+        let view = View::new(Lang::En, Theme::new(Palette::Mono), GlyphSet::Ascii);
+        let area = Rect::new(0, 0, 60, 12);
+        let mut buf = Buffer::empty(area);
+        figures.render(&view, area, &mut buf);
+        let text: String = buf
+            .content
+            .iter()
+            .map(ratatui::buffer::Cell::symbol)
+            .collect();
+        for part in ["frames/s 10.0", "2.00 ms", "500 a frame"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
