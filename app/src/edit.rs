@@ -113,7 +113,7 @@ impl Edit {
             }
         }
         // A variant before its keys.
-        wanted.sort_by_key(|w| !w.key.ends_with(".kind"));
+        wanted.sort_by_key(|w| w.key.rsplit('.').next() != Some("kind"));
         if wanted.is_empty() {
             return Err(format!("what v{} changed is as it was", found.number));
         }
