@@ -113,7 +113,7 @@ impl Edit {
             }
         }
         // A variant before its keys.
-        wanted.sort_by_key(|w| w.key.strip_suffix(".kind").is_none());
+        wanted.sort_by_key(|w| w.key.rsplit('.').next() != Some("kind"));
         if wanted.is_empty() {
             return Err(format!("what v{} changed is as it was", found.number));
         }
