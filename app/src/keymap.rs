@@ -2,7 +2,7 @@
 //!
 //! A key is a word, as crossterm's event spells it here: `p`, `P`, `tab`, `ctrl-c`. It is bound to a line of
 //! [`crate::actions`], such as `pause hard`; any line may be bound, in [`PRESETS`] or in a person's own file
-//! ([`file`]). Panels may take a key before this table does; theirs are listed by [`crate::panels::Panel::keys`].
+//! ([`mod@file`]). Panels may take a key before this table does; theirs are listed by [`crate::panels::Panel::keys`].
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
