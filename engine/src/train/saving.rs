@@ -1,5 +1,6 @@
 //! Checkpoints of a run: writing, keeping, and going on from them.
 
+use super::alerts::Wishes;
 use super::run::{Ending, Engine};
 use crate::checkpoint::{
     self, CheckpointError, Contents, DataPosition, Found, TrainerState, load_tensors, newest_valid,
@@ -237,6 +238,8 @@ impl Engine {
         self.owing = counter(&state, OWING) == Some(1.0);
         self.optimizer_start = counter(&state, OPTIMIZER_START).unwrap_or(0.0) as u64;
         self.watch = Watch::load(&state.counters);
+        // What was wished for belongs to the steps that are forgotten.
+        self.wishes = Wishes::default();
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .and_then(|_| self.correct_best())
             .map_err(|error| failed(&error))?;
