@@ -149,15 +149,16 @@ pub struct Outcome {
 }
 
 /// What gradients are added to in mode `Add`: small, so that rounding to `bf16` does not drown them.
-const BASE: f64 = 0.015625;
+pub(crate) const BASE: f64 = 0.015625;
 
 /// A case made concrete: precision, shapes, values, upstream gradients.
 #[derive(Debug)]
 pub struct Trial<'a> {
-    op: &'a dyn Op,
-    precision: Precision,
-    metas: Vec<Meta>,
-    outputs: Vec<Meta>,
+    pub(crate) op: &'a dyn Op,
+    pub(crate) precision: Precision,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) metas: Vec<Meta>,
+    pub(crate) outputs: Vec<Meta>,
     /// Values of the inputs.
     pub inputs: Vec<Vec<f64>>,
     /// Upstream gradients.
@@ -204,6 +205,7 @@ impl Case {
         Trial {
             op: self.op.as_ref(),
             precision,
+            roles: self.inputs.iter().map(|input| input.role).collect(),
             metas,
             outputs,
             inputs,

@@ -1,4 +1,4 @@
-//! Operations on the CPU (and later on GPUs), and the memory that they work on.
+//! Operations on the CPU and on GPUs, and the memory that they work on.
 //!
 //! Read [`op`] first: the trait that every operation implements. Each operation is one folder of [`ops`], each optimizer
 //! update one folder of [`update`]; nothing else in the program knows their mathematics. [`cpu`] holds what their CPU
@@ -21,6 +21,7 @@ pub mod check;
 pub mod cpu;
 pub mod dtype;
 pub mod file_map;
+pub mod gpu;
 pub mod op;
 pub mod ops;
 pub mod philox;

@@ -4,6 +4,7 @@
 //! to run forward and backward. Nothing has a default: an operation without a gradient, or one that forgets to say what
 //! it keeps, does not compile. The tape owns all memory; an operation receives views ([`Forward`], [`Backward`]).
 
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::{Cpu, Dtype, Elem, Precision, Slot, SlotMut};
 use std::any::Any;
 use std::fmt::{self, Debug};
@@ -321,6 +322,30 @@ pub trait Op: Any + Debug + Send + Sync {
 
     /// Computes the gradients of the inputs from those of the outputs.
     fn backward_cpu(&self, cx: &mut Backward<'_>);
+
+    /// Scratch for one call on a GPU, in bytes.
+    fn workspace_gpu(&self, inputs: &[Meta], device: &Info, backward: bool) -> usize {
+        let _ = (inputs, device, backward);
+        0
+    }
+
+    /// Computes the outputs on a GPU.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        let _ = cx;
+        Err(GpuError::Missing(format!("{} forward", self.name())))
+    }
+
+    /// Computes the gradients of the inputs on a GPU, in a fixed order: the same bits every time.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        let _ = cx;
+        Err(GpuError::Missing(format!("{} backward", self.name())))
+    }
 
     /// Floating-point operations of one forward (a multiply-add counts two).
     fn flops(&self, inputs: &[Meta]) -> u64;

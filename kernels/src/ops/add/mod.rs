@@ -15,10 +15,12 @@
 //! Nothing.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::elementwise::deliver;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradMode, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Elem, Precision, with_elems};
 
@@ -80,6 +82,18 @@ impl Op for Add {
         with_elems!(cx.metas[0].dtype, X, cx.metas[1].dtype, Y => backward::<X, Y>(cx));
     }
 
+    fn workspace_gpu(&self, _: &[Meta], _: &Info, _: bool) -> usize {
+        0
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         inputs[0].len() as u64
     }
@@ -131,6 +145,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 

@@ -1,0 +1,56 @@
+//! Passes over flat tensors that belong to no operation: gradients that go through unchanged, rounding of weights.
+
+use super::{Arg, Gpu, GpuError, GpuGrad, Grid, Unit, View};
+use crate::op::GradMode;
+
+static UNIT: Unit = Unit {
+    name: "gpu/basic/basic.cu",
+    text: include_str!("basic.cu"),
+    pieces: &[],
+};
+
+/// How a kernel is told to deliver a gradient: `SET` or `ADD` of the prelude. In place is an operation's own matter.
+pub fn mode_arg(mode: GradMode) -> Arg {
+    Arg::I32(match mode {
+        GradMode::Set => 0,
+        GradMode::Add => 1,
+        GradMode::InPlace => panic!("a gradient in place is made where it is, not delivered"),
+    })
+}
+
+/// Delivers the gradient `from`, rounded where the receiver is of the narrower type.
+///
+/// # Errors
+/// If the device refuses.
+pub fn deliver(gpu: &Gpu, from: View, to: GpuGrad) -> Result<(), GpuError> {
+    assert_eq!(from.len, to.view.len, "a gradient of another size");
+    let kernel = UNIT
+        .kernel("deliver_all")
+        .with_type("X", from.dtype)
+        .with_type("Y", to.view.dtype);
+    let args = [
+        to.view.into(),
+        from.into(),
+        from.len.into(),
+        mode_arg(to.mode),
+    ];
+    gpu.launch(&kernel, flat(gpu, from.len), &args)
+}
+
+/// Writes `from` into `to`, rounded where that is the narrower type.
+///
+/// # Errors
+/// If the device refuses.
+pub fn convert(gpu: &Gpu, from: View, to: View) -> Result<(), GpuError> {
+    let to = GpuGrad {
+        view: to,
+        mode: GradMode::Set,
+    };
+    deliver(gpu, from, to)
+}
+
+/// Blocks of 256 threads that walk over `n` elements with the stride of the grid: enough to fill the device, no more.
+pub fn flat(gpu: &Gpu, n: usize) -> Grid {
+    let most = gpu.info().multiprocessors as usize * 16;
+    Grid::new(n.div_ceil(256).min(most), 256)
+}
