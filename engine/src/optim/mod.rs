@@ -3,7 +3,8 @@
 use crate::config::{Choice, OptimizerConfig};
 use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Slot};
-use kernels::Cpu;
+use kernels::gpu::{Buffer, Gpu, GpuError, View};
+use kernels::{Cpu, Dtype};
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -14,6 +15,20 @@ pub trait Optimizer: Debug + Send {
 
     /// One update of all parameters from their gradients.
     fn step(&mut self, cpu: &Cpu, params: &mut Params, scalars: &Update);
+
+    /// One update of all parameters from their gradients, on a device.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn step_gpu(
+        &self,
+        arrays: &DeviceArrays<'_>,
+        groups: &[(Group, Range<usize>)],
+        scalars: &Update,
+    ) -> Result<(), GpuError>;
+
+    /// Bytes of device memory for the scalars of one group's update.
+    fn scalar_bytes(&self) -> usize;
 
     /// Its arrays, each as long as the parameters' flat buffer, with the names they have in checkpoints.
     fn state(&self) -> Vec<(&'static str, &[f32])>;
@@ -29,6 +44,28 @@ pub trait Optimizer: Debug + Send {
         group: Group,
         scalars: &Update,
     ) -> f64;
+}
+
+/// What an update works on, on a device; each array as long as the parameters' flat buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceArrays<'a> {
+    /// The device.
+    pub gpu: &'a Gpu,
+    /// Weights, and their rounded copies where the run is in `bf16`: both are written.
+    pub values: View,
+    /// Gradients.
+    pub gradients: View,
+    /// The optimizer's arrays, in the order of [`Optimizer::state`].
+    pub state: &'a [View],
+    /// [`Optimizer::scalar_bytes`] for each group.
+    pub scalars: &'a Buffer,
+}
+
+impl DeviceArrays<'_> {
+    /// Where the scalars of group `number` lie.
+    fn scalars_of(&self, number: usize, bytes: usize) -> View {
+        self.scalars.view(number * bytes, bytes / 4, Dtype::I32)
+    }
 }
 
 /// The scalars of one update.

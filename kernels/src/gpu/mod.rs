@@ -13,9 +13,11 @@ pub mod blas;
 pub mod check;
 pub mod compiled;
 pub mod context;
+pub mod devices;
 pub mod driver;
 #[cfg(unix)]
 pub mod emulator;
+pub mod fetch;
 pub mod survey;
 pub mod unit;
 
@@ -181,6 +183,14 @@ impl View {
             dtype: self.dtype,
             rounded: self.rounded.map(|at| at + 2 * start as u64),
         }
+    }
+
+    /// `len` of its elements from `start` on.
+    #[must_use]
+    pub fn slice(self, start: usize, len: usize) -> Self {
+        let rest = self.from(start);
+        assert!(len <= rest.len, "{len} elements of {}", rest.len);
+        Self { len, ..rest }
     }
 
     /// As the factor of a matrix product: rounded, where that is kept.

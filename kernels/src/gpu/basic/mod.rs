@@ -49,6 +49,19 @@ pub fn convert(gpu: &Gpu, from: View, to: View) -> Result<(), GpuError> {
     deliver(gpu, from, to)
 }
 
+/// Sets every element of `to` to `value`.
+///
+/// # Errors
+/// If the device refuses.
+pub fn set(gpu: &Gpu, to: View, value: f64) -> Result<(), GpuError> {
+    let kernel = UNIT
+        .kernel("set_all")
+        .with_type("X", to.dtype)
+        .with_type("Y", to.dtype);
+    let args = [to.into(), value.into(), to.len.into()];
+    gpu.launch(&kernel, flat(gpu, to.len), &args)
+}
+
 /// Blocks of 256 threads that walk over `n` elements with the stride of the grid: enough to fill the device, no more.
 pub fn flat(gpu: &Gpu, n: usize) -> Grid {
     let most = gpu.info().multiprocessors as usize * 16;
