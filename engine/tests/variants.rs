@@ -14,7 +14,7 @@ use engine::train::step::Trainer;
 use kernels::arena::Arena;
 use kernels::philox::Stream;
 use kernels::{Cpu, Precision, Scalars};
-use list::{VOCAB, all, batch, config, valid_targets};
+use list::{VOCAB, all, batch, valid_targets};
 
 /// A recorded model in some precision.
 struct Bench {

@@ -120,10 +120,10 @@ impl Optimizer for AdamW {
             let [m, v] = arrays.state else {
                 unreachable!("two arrays, as in `state`")
             };
+            let scalars = arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
             adamw::update_gpu(
                 arrays.gpu,
-                &self.scalars(*group, update),
-                arrays.scalars_of(number, self.scalar_bytes()),
+                scalars,
                 part(arrays.values),
                 part(arrays.gradients),
                 part(*m),
@@ -131,10 +131,6 @@ impl Optimizer for AdamW {
             )?;
         }
         Ok(())
-    }
-
-    fn scalar_bytes(&self) -> usize {
-        adamw::SCALAR_BYTES
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {

@@ -3,8 +3,8 @@
 use crate::config::{Choice, OptimizerConfig};
 use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Slot};
+use kernels::Cpu;
 use kernels::gpu::{Buffer, Gpu, GpuError, View};
-use kernels::{Cpu, Dtype};
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -27,9 +27,6 @@ pub trait Optimizer: Debug + Send {
         scalars: &Update,
     ) -> Result<(), GpuError>;
 
-    /// Bytes of device memory for the scalars of one group's update.
-    fn scalar_bytes(&self) -> usize;
-
     /// Its arrays, each as long as the parameters' flat buffer, with the names they have in checkpoints.
     fn state(&self) -> Vec<(&'static str, &[f32])>;
 
@@ -46,6 +43,9 @@ pub trait Optimizer: Debug + Send {
     ) -> f64;
 }
 
+/// Bytes from the scalars of one group's update to those of the next.
+pub const SCALARS_STRIDE: usize = 64;
+
 /// What an update works on, on a device; each array as long as the parameters' flat buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceArrays<'a> {
@@ -57,14 +57,21 @@ pub struct DeviceArrays<'a> {
     pub gradients: View,
     /// The optimizer's arrays, in the order of [`Optimizer::state`].
     pub state: &'a [View],
-    /// [`Optimizer::scalar_bytes`] for each group.
+    /// [`SCALARS_STRIDE`] bytes for each group.
     pub scalars: &'a Buffer,
 }
 
 impl DeviceArrays<'_> {
-    /// Where the scalars of group `number` lie.
-    fn scalars_of(&self, number: usize, bytes: usize) -> View {
-        self.scalars.view(number * bytes, bytes / 4, Dtype::I32)
+    /// Writes the scalars of group `number`'s update; the address at which they lie.
+    fn write_scalars(&self, number: usize, bytes: &[u8]) -> Result<u64, GpuError> {
+        let to = self.scalars.address() + (number * SCALARS_STRIDE) as u64;
+        assert!(
+            bytes.len() <= SCALARS_STRIDE && (number + 1) * SCALARS_STRIDE <= self.scalars.bytes(),
+            "scalars of {} bytes for group {number}",
+            bytes.len()
+        );
+        self.gpu.driver().upload(to, bytes)?;
+        Ok(to)
     }
 }
 

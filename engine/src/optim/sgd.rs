@@ -108,20 +108,16 @@ impl Optimizer for Sgd {
     ) -> Result<(), GpuError> {
         for (number, (group, range)) in groups.iter().enumerate() {
             let part = |view: View| view.slice(range.start, range.len());
+            let scalars = arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
             sgd::update_gpu(
                 arrays.gpu,
-                &self.scalars(*group, update),
-                arrays.scalars_of(number, self.scalar_bytes()),
+                scalars,
                 part(arrays.values),
                 part(arrays.gradients),
                 part(arrays.state[0]),
             )?;
         }
         Ok(())
-    }
-
-    fn scalar_bytes(&self) -> usize {
-        sgd::SCALAR_BYTES
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {

@@ -6,7 +6,7 @@
 
 use crate::data::Batch;
 use crate::model::TrainingVars;
-use crate::optim::{DeviceArrays, Optimizer, Update};
+use crate::optim::{DeviceArrays, Optimizer, SCALARS_STRIDE, Update};
 use crate::param::Params;
 use crate::tape::run::{DeviceMemory, DeviceReplay, Program};
 use kernels::gpu::fetch::{bytes_of_f32, bytes_of_f32_mut};
@@ -65,8 +65,8 @@ impl Accelerator {
             gradients: gpu.alloc(bytes)?,
             arena: gpu.alloc(0)?,
             live: gpu.alloc(LIVE_BYTES)?,
-            sums: gpu.alloc(norm::gpu_bytes(params.len()))?,
-            scalars: gpu.alloc(params.groups().len().max(1) * optimizer.scalar_bytes())?,
+            sums: gpu.alloc(8 * (norm::partial_sums(params.len()) + 1))?,
+            scalars: gpu.alloc(params.groups().len().max(1) * SCALARS_STRIDE)?,
             rounded,
             state,
             version: None,
@@ -234,7 +234,13 @@ impl Accelerator {
     /// # Errors
     /// If the device does not answer.
     pub fn sum_of_squares(&self) -> Result<f64, GpuError> {
-        norm::sum_of_squares_gpu(&self.gpu, self.flat(&self.gradients), &self.sums)
+        let count = self.sums.bytes() / 8 - 1;
+        let partial = self.sums.view(8, count, Dtype::F64);
+        let out = self.sums.view(0, 1, Dtype::F64);
+        norm::sum_of_squares_gpu(&self.gpu, self.flat(&self.gradients), partial, out)?;
+        let mut bytes = [0; 8];
+        self.gpu.driver().download(&mut bytes, out.ptr)?;
+        Ok(f64::from_le_bytes(bytes))
     }
 
     /// Updates the weights from the gradients, all on the device.

@@ -388,7 +388,12 @@ impl Trainer {
         };
         let start = Instant::now();
         match &mut self.accelerator {
-            Some(accelerator) => accelerator.update(&self.params, &*self.optimizer, &update)?,
+            Some(accelerator) => {
+                accelerator.update(&self.params, &*self.optimizer, &update)?;
+                if self.profile.is_some() {
+                    accelerator.gpu().driver().synchronize()?;
+                }
+            }
             None => self.optimizer.step(&self.cpu, &mut self.params, &update),
         }
         // Weights and state are read and written, gradients read.
