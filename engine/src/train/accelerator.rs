@@ -9,7 +9,7 @@ use crate::model::TrainingVars;
 use crate::optim::{DeviceArrays, Optimizer, SCALARS_STRIDE, Update};
 use crate::param::Params;
 use crate::tape::run::{DeviceMemory, DeviceReplay, Program};
-use kernels::gpu::fetch::{bytes_of_f32, bytes_of_f32_mut};
+use kernels::gpu::fetch::{bytes_of_f32, bytes_of_f32_mut, fetch};
 use kernels::gpu::{Buffer, Gpu, GpuError, Graph, LIVE_BYTES, View, basic, live_bytes};
 use kernels::update::norm;
 use kernels::{Dtype, Precision, Scalars};
@@ -32,6 +32,8 @@ pub struct Accelerator {
     /// Partial sums and the sum of the squares of the gradients.
     sums: Buffer,
     scalars: Buffer,
+    /// Losses of the micro-batches of a step, read back together at its end.
+    losses: Buffer,
     /// Version of the host's values that the device has.
     version: Option<u64>,
     /// Whether the device's values and state are newer than the host's.
@@ -67,6 +69,7 @@ impl Accelerator {
             live: gpu.alloc(LIVE_BYTES)?,
             sums: gpu.alloc(8 * (norm::partial_sums(params.len()) + 1))?,
             scalars: gpu.alloc(params.groups().len().max(1) * SCALARS_STRIDE)?,
+            losses: gpu.alloc(0)?,
             rounded,
             state,
             version: None,
@@ -213,12 +216,34 @@ impl Accelerator {
         Ok(())
     }
 
-    /// The loss of the program that was replayed last: waits for it.
+    /// Makes room for the losses of a step of `count` micro-batches.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn begin_losses(&mut self, count: usize) -> Result<(), GpuError> {
+        if self.losses.bytes() < count * size_of::<f32>() {
+            self.losses = self.gpu.alloc(count * size_of::<f32>())?;
+        }
+        Ok(())
+    }
+
+    /// Puts aside the loss of the program that was replayed last, as that of micro-batch `number`. Nothing is waited for.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn keep_loss(&self, program: &Program, number: usize) -> Result<(), GpuError> {
+        let loss = program.loss_view(&self.memory());
+        let to = self.losses.view(number * size_of::<f32>(), 1, Dtype::F32);
+        self.gpu.driver().copy(to.ptr, loss.ptr, size_of::<f32>())
+    }
+
+    /// The sum of the losses of the first `count` micro-batches of a step, in their order: waits for them.
     ///
     /// # Errors
     /// If the device does not answer.
-    pub fn loss(&self, program: &Program) -> Result<f64, GpuError> {
-        program.loss_gpu(&self.memory())
+    pub fn sum_of_losses(&self, count: usize) -> Result<f64, GpuError> {
+        let losses = fetch(&self.gpu, self.losses.view(0, count, Dtype::F32))?;
+        Ok(losses.slot().to_f64().iter().sum())
     }
 
     /// A kept value of the program that was replayed last, one number: waits for it.

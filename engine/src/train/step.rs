@@ -309,6 +309,9 @@ impl Trainer {
         let mut loss = 0.0;
         let rows = batches.first().map_or(0, |batch| batch.height);
         let keep_packed = keep_packed(rows * self.seq, batches.len());
+        if let Some(accelerator) = &mut self.accelerator {
+            accelerator.begin_losses(batches.len())?;
+        }
         for (number, batch) in batches.iter().enumerate() {
             if stop() {
                 return Ok(None);
@@ -341,7 +344,7 @@ impl Trainer {
                     Some(batch.height),
                     &mut replay,
                 )?;
-                loss += accelerator.loss(&recorded.program)?;
+                accelerator.keep_loss(&recorded.program, number)?;
             } else {
                 write(recorded, &mut self.arena, batch);
                 let mut replay = Replay {
@@ -357,6 +360,9 @@ impl Trainer {
                     .replay(&mut self.arena, &mut self.params, &self.cpu, &mut replay);
                 loss += recorded.program.loss(&self.arena);
             }
+        }
+        if let Some(accelerator) = &self.accelerator {
+            loss = accelerator.sum_of_losses(batches.len())?;
         }
         let start = Instant::now();
         let squares = match &self.accelerator {
