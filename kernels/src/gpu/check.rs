@@ -324,7 +324,7 @@ pub fn error(case: &Case, gpu: &Gpu, precision: Precision) -> Result<f64, GpuErr
 /// with the case on the first failure; says so and returns where there is no C++ compiler.
 #[cfg(all(test, unix))]
 pub(crate) fn all(case: &Case, limit: f64, bf16_limit: f64) {
-    use super::emulator::{self, Emulator};
+    use super::emulator;
     for warp in [32, 64] {
         let Some(gpu) = emulated(emulator::Options {
             warp,
@@ -352,29 +352,32 @@ pub(crate) fn all(case: &Case, limit: f64, bf16_limit: f64) {
         let [one, two] = [&gpu, &other].map(|gpu| run(&trial, gpu, GradMode::Set));
         assert!(one == two, "{case:?}: the order of threads changes bits");
     }
+}
 
-    /// Devices are kept: kernels are compiled once in a process.
-    fn emulated(options: emulator::Options) -> Option<Gpu> {
-        use std::collections::HashMap;
-        use std::sync::{LazyLock, Mutex};
-        type Key = (u32, bool, u32);
-        static DEVICES: LazyLock<Mutex<HashMap<Key, Option<Gpu>>>> = LazyLock::new(Mutex::default);
-        let mut devices = super::lock(&DEVICES);
-        let key = (options.warp, options.checked, options.order);
-        devices
-            .entry(key)
-            .or_insert_with(|| {
-                let program = std::env::current_exe().expect("a test knows its file");
-                let cache = super::compiled::Cache::new(program.with_file_name("emulated"));
-                match Emulator::new(options, Some(&cache)) {
-                    Ok(emulator) => Some(Gpu::new(Box::new(emulator), Some(cache))),
-                    Err(GpuError::Missing(why)) => {
-                        eprintln!("skipped: kernels on the emulated device: {why}");
-                        None
-                    }
-                    Err(error) => panic!("{error}"),
+/// An emulated device, or none with a word to stderr where there is no C++ compiler. Devices are kept: kernels are compiled
+/// once in a process.
+#[cfg(all(test, unix))]
+pub(crate) fn emulated(options: super::emulator::Options) -> Option<Gpu> {
+    use super::emulator::Emulator;
+    use std::collections::HashMap;
+    use std::sync::{LazyLock, Mutex};
+    type Key = (u32, bool, u32);
+    static DEVICES: LazyLock<Mutex<HashMap<Key, Option<Gpu>>>> = LazyLock::new(Mutex::default);
+    let mut devices = super::lock(&DEVICES);
+    let key = (options.warp, options.checked, options.order);
+    devices
+        .entry(key)
+        .or_insert_with(|| {
+            let program = std::env::current_exe().expect("a test knows its file");
+            let cache = super::compiled::Cache::new(program.with_file_name("emulated"));
+            match Emulator::new(options, Some(&cache)) {
+                Ok(emulator) => Some(Gpu::new(Box::new(emulator), Some(cache))),
+                Err(GpuError::Missing(why)) => {
+                    eprintln!("skipped: kernels on the emulated device: {why}");
+                    None
                 }
-            })
-            .clone()
-    }
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .clone()
 }

@@ -18,16 +18,18 @@ pub mod driver;
 #[cfg(unix)]
 pub mod emulator;
 pub mod fetch;
+pub mod gemm;
 pub mod survey;
 pub mod unit;
 
 pub use context::{GpuBackward, GpuForward, GpuGrad, LIVE_BYTES, live_bytes};
 pub use driver::{Driver, Graph, Info, Kind};
-pub use unit::{Kernel, Piece, REDUCE, Unit};
+pub use unit::{ACT, Kernel, Piece, REDUCE, Unit};
 
 use crate::Dtype;
 use driver::Function;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use unit::Source;
 
@@ -267,6 +269,7 @@ struct SharedParts {
     functions: Mutex<HashMap<(Source, &'static str), Function>>,
     modules: Mutex<HashMap<Source, driver::Module>>,
     cache: Option<compiled::Cache>,
+    own_products: AtomicBool,
 }
 
 impl Gpu {
@@ -278,6 +281,7 @@ impl Gpu {
                 functions: Mutex::default(),
                 modules: Mutex::default(),
                 cache,
+                own_products: AtomicBool::new(false),
             }),
         }
     }
@@ -290,6 +294,17 @@ impl Gpu {
     /// What device this is.
     pub fn info(&self) -> &Info {
         self.driver().info()
+    }
+
+    /// Whether matrix products are made by our own kernels even where the vendor's library is installed: for comparisons.
+    pub fn use_own_products(&self, own: bool) {
+        self.shared.own_products.store(own, Ordering::Relaxed);
+    }
+
+    /// The vendor's matrix products, where they are installed and not set aside by [`Gpu::use_own_products`].
+    pub fn library(&self) -> Option<&dyn blas::Blas> {
+        let own = self.shared.own_products.load(Ordering::Relaxed);
+        self.driver().blas().filter(|_| !own)
     }
 
     /// Takes device memory.
