@@ -21,7 +21,7 @@ pub mod unit;
 
 pub use context::{GpuBackward, GpuForward, GpuGrad, LIVE_BYTES, live_bytes};
 pub use driver::{Driver, Graph, Info, Kind};
-pub use unit::{Kernel, Piece, REDUCE, Unit};
+pub use unit::{ACT, Kernel, Piece, REDUCE, Unit};
 
 use crate::Dtype;
 use driver::Function;

@@ -9,6 +9,7 @@
 //   shfl_xor shfl_down shfl_from vote_mask            between the lanes of a warp
 //   copy16_async copy_commit copy_wait<N>             16 bytes from global to shared memory, in the background
 //   ldmatrix_x4 mma_m16n8k16                          matrix fragments of groups of 32 lanes
+//   RECIP(x)                                          1 / x within two units in the last place; 0 beyond 2^126
 //   load<T> put<T>, Pack                              elements as floats; several elements at once
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -102,6 +103,7 @@ DEV float TANH(float x) { return tanhf(x); }
 DEV float ERF(float x) { return erff(x); }
 DEV void SINCOS(double x, double* s, double* c) { *s = sin(x), *c = cos(x); }
 DEV float POW(float x, float y) { return powf(x, y); }
+DEV float RECIP(float x) { return 1.0f / x; }
 DEV float FMA(float a, float b, float c) { return fmaf(a, b, c); }
 DEV u32 mulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 // A kernel's launcher takes the same void** as cuLaunchKernel and hipModuleLaunchKernel.
@@ -187,6 +189,7 @@ DEV float TANH(float x) { return __ocml_tanh_f32(x); }
 DEV float ERF(float x) { return __ocml_erf_f32(x); }
 DEV float POW(float x, float y) { return __ocml_pow_f32(x, y); }
 DEV void SINCOS(double x, double* s, double* c) { *s = __ocml_sin_f64(x), *c = __ocml_cos_f64(x); }
+DEV float RECIP(float x) { return __builtin_amdgcn_rcpf(x); }
 DEV float FMA(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 DEV u32 mulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 
@@ -227,6 +230,7 @@ DEV float TANH(float x) { return tanhf(x); }
 DEV float ERF(float x) { return erff(x); }
 DEV float POW(float x, float y) { return powf(x, y); }
 DEV void SINCOS(double x, double* s, double* c) { sincos(x, s, c); }
+DEV float RECIP(float x) { return __fdividef(1.0f, x); }
 DEV float FMA(float a, float b, float c) { return fmaf(a, b, c); }
 DEV u32 mulhi(u32 a, u32 b) { return __umulhi(a, b); }
 #endif

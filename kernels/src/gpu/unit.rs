@@ -11,6 +11,12 @@ pub const REDUCE: Piece = Piece {
     text: include_str!("reduce.cuh"),
 };
 
+/// The activation functions and their derivatives, chosen by the definition `ACT` ([`crate::ops::act::Act::define`]).
+pub const ACT: Piece = Piece {
+    name: "act.cuh",
+    text: include_str!("act.cuh"),
+};
+
 /// A text that several units share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
