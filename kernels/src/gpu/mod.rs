@@ -16,12 +16,13 @@ pub mod context;
 pub mod driver;
 #[cfg(unix)]
 pub mod emulator;
+pub mod norm;
 pub mod survey;
 pub mod unit;
 
 pub use context::{GpuBackward, GpuForward, GpuGrad, LIVE_BYTES, live_bytes};
 pub use driver::{Driver, Graph, Info, Kind};
-pub use unit::{ACT, Kernel, Piece, REDUCE, Unit};
+pub use unit::{ACT, Kernel, PACK, PHILOX, Piece, REDUCE, Unit};
 
 use crate::Dtype;
 use driver::Function;
