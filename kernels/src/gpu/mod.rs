@@ -8,6 +8,7 @@
 //! Device memory is named by plain numbers ([`View`]), not by Rust references: no Rust code reads or writes it, and the
 //! planner that gives every tensor its place proves that they do not overlap, as on the CPU.
 
+pub mod angles;
 pub mod basic;
 pub mod blas;
 pub mod check;

@@ -163,6 +163,7 @@ fn cases() -> Vec<Case> {
         case(37, 67, Role::Compute, true, true),
         case(130, 128, Role::Wide, false, false),
         case(5, 513, Role::Wide, true, false),
+        case(3, 1048, Role::Wide, true, false),
     ]
 }
 
