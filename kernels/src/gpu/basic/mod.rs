@@ -65,3 +65,17 @@ pub fn pack_width(views: &[View], cols: usize) -> usize {
         1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dtype;
+
+    #[test]
+    fn packs_need_aligned_views_and_rows() {
+        let view = |at| View::new(256, 64, Dtype::Bf16).from(at);
+        assert_eq!(pack_width(&[view(0), view(8)], 16), 8);
+        assert_eq!(pack_width(&[view(0), view(4)], 16), 1);
+        assert_eq!(pack_width(&[view(0)], 12), 1);
+    }
+}

@@ -4,6 +4,9 @@
 //! The twin of [`crate::cpu::norm`]. [`crate::ops::rmsnorm`], [`crate::ops::layernorm`] and [`crate::ops::add_norm`] call it
 //! with their tensors; [`crate::ops::head_norm`] has kernels of its own over the same rows ([`NORM`]).
 
+#[cfg(all(test, unix))]
+mod tests;
+
 use super::basic::{mode_arg, pack_width};
 use super::unit::PACK;
 use super::{Arg, Gpu, GpuError, GpuGrad, Grid, Kernel, Piece, Unit, View};

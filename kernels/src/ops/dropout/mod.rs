@@ -176,4 +176,33 @@ mod tests {
         assert!((same(&mask(&mut other.trial(Precision::F32, 1), 6, 1)) - 0.5).abs() < 0.03);
         assert!((same(&mask(&mut large.trial(Precision::F32, 1), 7, 1)) - 0.5).abs() < 0.03);
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_gpu_draws_the_same_mask() {
+        use crate::gpu::emulator::{Emulator, Options};
+        use crate::gpu::{Gpu, GpuError};
+        let emulator = match Emulator::new(Options::default(), None) {
+            Ok(emulator) => emulator,
+            Err(GpuError::Missing(why)) => {
+                eprintln!("skipped: dropout on the emulated device: {why}");
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let gpu = Gpu::new(Box::new(emulator), None);
+        for row_len in [130, 77] {
+            let x = Input::new([3, row_len], Role::Wide, Fill::Normal(1.0));
+            let (p, id) = (0.3, (9 << 32) + 4);
+            let case = Case::new(Dropout { p, id }, vec![x]);
+            let mut trial = case.trial(Precision::F32, 1);
+            // Each has a high word, and the row's low word overflows within the batch.
+            trial.scalars.seed = (3 << 40) + 1;
+            trial.scalars.step = (1 << 33) + 5;
+            trial.scalars.row0 = (2 << 32) - 1;
+            let want = trial.run(&Cpu::new(1), GradMode::Set);
+            let got = crate::gpu::check::run(&trial, &gpu, GradMode::Set).unwrap();
+            assert!(got == want, "rows of {row_len}");
+        }
+    }
 }
