@@ -8,6 +8,7 @@
 //! Device memory is named by plain numbers ([`View`]), not by Rust references: no Rust code reads or writes it, and the
 //! planner that gives every tensor its place proves that they do not overlap, as on the CPU.
 
+pub mod angles;
 pub mod basic;
 pub mod blas;
 pub mod check;
@@ -19,12 +20,13 @@ pub mod driver;
 pub mod emulator;
 pub mod fetch;
 pub mod gemm;
+pub mod norm;
 pub mod survey;
 pub mod unit;
 
 pub use context::{GpuBackward, GpuForward, GpuGrad, LIVE_BYTES, live_bytes};
 pub use driver::{Driver, Graph, Info, Kind};
-pub use unit::{ACT, Kernel, Piece, REDUCE, Unit};
+pub use unit::{ACT, Kernel, PACK, PHILOX, Piece, REDUCE, Unit};
 
 use crate::Dtype;
 use driver::Function;

@@ -266,6 +266,16 @@ DEV u16 f2bf(float f) {
   return (c.u & 0x7fffffffu) > 0x7f800000u ? (u16)((c.u >> 16) | 0x40u) : (u16)(rounded >> 16);
 }
 DEV u32 pack2(u16 lo, u16 hi) { return (u32)lo | (u32)hi << 16; }
+// Two floats rounded, in one word.
+#if defined(EMU_WARP) || defined(__HIP__)
+DEV u32 round2(float lo, float hi) { return pack2(f2bf(lo), f2bf(hi)); }
+#else
+DEV u32 round2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+#endif
 DEV float lo2f(u32 w) { return bf2f((u16)w); }
 DEV float hi2f(u32 w) { return bf2f((u16)(w >> 16)); }
 DEV float load(const float* p) { return *p; }
@@ -302,7 +312,7 @@ DEV void put4(float* p, float4x x) {
   st16(p, w);
 }
 DEV void put4(bf16* p, float4x x) {
-  *(u64*)p = (u64)pack2(f2bf(x.v[0]), f2bf(x.v[1])) | (u64)pack2(f2bf(x.v[2]), f2bf(x.v[3])) << 32;
+  *(u64*)p = (u64)round2(x.v[0], x.v[1]) | (u64)round2(x.v[2], x.v[3]) << 32;
 }
 
 // ---- matrix fragments of 32 lanes; g = lane / 4, t = lane % 4 ------------------------------------------------------------------

@@ -17,6 +17,17 @@ pub const ACT: Piece = Piece {
     text: include_str!("act.cuh"),
 };
 
+/// Several neighbouring elements at once; takes the definition `W` ([`super::basic::pack_width`]).
+pub const PACK: Piece = Piece {
+    name: "pack.cuh",
+    text: include_str!("pack.cuh"),
+};
+/// Philox and the key of an operation that draws random numbers.
+pub const PHILOX: Piece = Piece {
+    name: "philox.cuh",
+    text: include_str!("philox.cuh"),
+};
+
 /// A text that several units share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {

@@ -67,3 +67,28 @@ pub fn flat(gpu: &Gpu, n: usize) -> Grid {
     let most = gpu.info().multiprocessors as usize * 16;
     Grid::new(n.div_ceil(256).min(most), 256)
 }
+
+/// Elements that a kernel may take at once ([`super::PACK`]): 8 where every view and every row of `cols` elements starts at
+/// a multiple of 16 bytes, else 1. For flat tensors `cols` is 8: kernels take what is left over one by one.
+pub fn pack_width(views: &[View], cols: usize) -> usize {
+    let aligned = views.iter().all(|view| view.ptr.is_multiple_of(16));
+    if aligned && cols.is_multiple_of(8) {
+        8
+    } else {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dtype;
+
+    #[test]
+    fn packs_need_aligned_views_and_rows() {
+        let view = |at| View::new(256, 64, Dtype::Bf16).from(at);
+        assert_eq!(pack_width(&[view(0), view(8)], 16), 8);
+        assert_eq!(pack_width(&[view(0), view(4)], 16), 1);
+        assert_eq!(pack_width(&[view(0)], 12), 1);
+    }
+}
