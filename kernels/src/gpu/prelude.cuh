@@ -11,6 +11,8 @@
 //   copy16_async copy_commit copy_wait<N>             16 bytes from global to shared memory, in the background
 //   ldmatrix_x4 mma_m16n8k16                          matrix fragments of groups of 32 lanes
 //   RECIP(x)                                          1 / x within two units in the last place; 0 beyond 2^126
+//   UNROLL for (..)                                   a loop whose arrays must lie in registers
+//   EX2(x)                                            2^x, results below 2^-126 zero
 //   load<T> put<T>, Pack                              elements as floats; several elements at once
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -45,6 +47,7 @@ int emu_launch(void (*call)(void**), void** args, u32 grid, u32 block, u32 dyn_b
 #define BID (emu_cur->bid)
 #define BDIM (emu_cur->bdim)
 #define GDIM (emu_cur->gdim)
+#define UNROLL
 #define LINE_ARG , int line = __builtin_LINE()
 #define SHARED(T, name, dims) \
   typedef T name##_t dims;    \
@@ -98,6 +101,7 @@ DEV float RSQRT(float x) { return 1.0f / sqrtf(x); }
 DEV float SQRT(float x) { return sqrtf(x); }
 DEV float EXP(float x) { return expf(x); }
 DEV float EXP2(float x) { return exp2f(x); }
+DEV float EX2(float x) { return x < -126.0f ? 0.0f : exp2f(x); }
 DEV float LOG(float x) { return logf(x); }
 DEV float LOG2(float x) { return log2f(x); }
 DEV float TANH(float x) { return tanhf(x); }
@@ -126,6 +130,7 @@ template <class... A, void (*F)(A...)> struct EmuKernel<F> {
 #define DEV __attribute__((device)) inline __attribute__((always_inline))
 #define KERNEL(name, threads, params)                                                                  \
   extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(1, threads))) void name params
+#define UNROLL _Pragma("unroll")
 #define TID ((u32)__builtin_amdgcn_workitem_id_x())
 #define BID ((u32)__builtin_amdgcn_workgroup_id_x())
 #define BDIM ((u32)__builtin_amdgcn_workgroup_size_x())
@@ -184,6 +189,7 @@ __attribute__((device)) double __ocml_cos_f64(double);
 DEV float RSQRT(float x) { return __builtin_amdgcn_rsqf(x); }
 DEV float SQRT(float x) { return __builtin_sqrtf(x); }
 DEV float EXP2(float x) { return __builtin_amdgcn_exp2f(x); }
+DEV float EX2(float x) { return __builtin_amdgcn_exp2f(x); }
 DEV float LOG2(float x) { return __builtin_amdgcn_logf(x); }
 DEV float EXP(float x) { return EXP2(x * 1.4426950408889634f); }
 DEV float LOG(float x) { return LOG2(x) * 0.6931471805599453f; }
@@ -200,6 +206,7 @@ DEV u32 popcount(u64 mask) { return (u32)__builtin_popcountll(mask); }
 #define WARP 32
 #define DEV __device__ __forceinline__
 #define KERNEL(name, threads, params) extern "C" __global__ void __launch_bounds__(threads) name params
+#define UNROLL _Pragma("unroll")
 #define TID threadIdx.x
 #define BID blockIdx.x
 #define BDIM blockDim.x
@@ -227,6 +234,11 @@ DEV float RSQRT(float x) { return rsqrtf(x); }
 DEV float SQRT(float x) { return sqrtf(x); }
 DEV float EXP(float x) { return expf(x); }
 DEV float EXP2(float x) { return exp2f(x); }
+DEV float EX2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 DEV float LOG(float x) { return logf(x); }
 DEV float LOG2(float x) { return log2f(x); }
 DEV float TANH(float x) { return tanhf(x); }
