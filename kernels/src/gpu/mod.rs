@@ -13,9 +13,16 @@ pub mod blas;
 pub mod check;
 pub mod compiled;
 pub mod context;
+mod cublaslt;
+mod cuda;
+pub mod devices;
 pub mod driver;
 #[cfg(unix)]
 pub mod emulator;
+mod library;
+mod native;
+mod rocm;
+pub mod rtc;
 pub mod survey;
 pub mod unit;
 
