@@ -349,7 +349,7 @@ fn edits_of_the_file_are_applied_whole_or_refused_whole() {
     // A device that is not there is refused, not taken for applied.
     let cuda = [
         ("optimizer.lr", "1e-3"),
-        ("device.kind", "\"cuda\""),
+        ("device.kind", "\"cuda:999\""),
         ("train.micro_batch", "2"),
     ];
     place.write("c.toml", edited(&cuda));

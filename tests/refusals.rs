@@ -309,9 +309,9 @@ const CASES: &[Case] = &[
     },
     // The command line and the machine.
     Case {
-        arguments: &["--device", "cuda"],
+        arguments: &["--device", "cuda:999"],
         code: 4,
-        ..keys("no such device here", &[], &["cuda"])
+        ..keys("no such device here", &[], &["cuda:999"])
     },
     Case {
         arguments: &["--device", "abacus"],

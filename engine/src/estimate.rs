@@ -6,7 +6,7 @@ use crate::link::Memory;
 use crate::model::Model;
 use crate::optim;
 use crate::param::{Group, Params};
-use crate::tape::plan::{Options, Plan};
+use crate::tape::plan::{On, Options, Plan};
 use crate::tape::{Tape, fuse};
 use crate::train::step::{keep_packed, precision};
 use kernels::cpu::gemm::packed_bytes;
@@ -14,7 +14,8 @@ use kernels::{Cpu, Precision};
 
 /// Memory by kind for training `model` as `config` says. Nothing of that size is allocated: the training step is recorded
 /// and planned. `runtime` is what the process holds already.
-pub fn memory(config: &Config, model: &Model, cpu: &Cpu) -> Memory {
+pub fn memory<'a>(config: &Config, model: &Model, on: impl Into<On<'a>>) -> Memory {
+    let on = on.into();
     let precision = precision(config);
     let seq = config.data.sequence_length;
     let mut tape = Tape::new(precision);
@@ -29,14 +30,19 @@ pub fn memory(config: &Config, model: &Model, cpu: &Cpu) -> Memory {
     } else {
         tape
     };
-    let plan = Plan::new(&tape, Some(vars.loss), cpu, Options::default());
+    let plan = Plan::new(&tape, Some(vars.loss), on, Options::default());
     let parameters = Params::flat_bytes(model.specs(), precision) as u64;
     let mut workspace = plan.workspace_bytes() as u64;
     // Ids, targets, positions and document starts of a step: being trained on, two ready, and one being made.
     let data = 4 * 4 * 4 * (config.train.batch_size * seq) as u64;
     let micro_batches = config.train.batch_size.div_ceil(config.train.micro_batch);
-    if keep_packed(config.train.micro_batch * seq, micro_batches) {
-        workspace += packed_weights(model, cpu, precision);
+    match on {
+        On::Cpu(cpu) if keep_packed(config.train.micro_batch * seq, micro_batches) => {
+            workspace += packed_weights(model, cpu, precision);
+        }
+        // The weights rounded once, as factors of products.
+        On::Gpu(_) if precision == Precision::Bf16 => workspace += parameters / 2,
+        _ => {}
     }
     let mut memory = Memory {
         parameters,

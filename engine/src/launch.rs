@@ -7,7 +7,6 @@ mod fork;
 use crate::checkpoint::{CheckpointError, read_trainer};
 use crate::config::{Config, ConfigError, Sources, diff, read, recorded};
 use crate::data::Cache;
-use crate::estimate;
 use crate::infer::chat::Desk;
 #[cfg(unix)]
 use crate::link::socket::Server;
@@ -21,6 +20,7 @@ use crate::setup::Setup;
 use crate::train::run::{ConfigSource, Ending, Engine, Origin, now};
 use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
+use crate::{device, estimate};
 use attended::attended;
 pub use error::LaunchError;
 pub use fork::{Fork, ForkPlan, plan as plan_fork};
@@ -68,7 +68,7 @@ pub struct Launched {
     pub desk: Desk,
 }
 
-/// The device that `[device]` names: the CPU, the only one that this build computes on.
+/// The CPU as `[device]` names it, for what only the CPU does: `auto` is the CPU too.
 ///
 /// # Errors
 /// If it names another device.
@@ -82,7 +82,7 @@ pub fn cpu(config: &Config) -> Result<Cpu, LaunchError> {
             Ok(Cpu::new(threads))
         }
         other => Err(LaunchError::Device(format!(
-            "device {other}: this build trains on the CPU only; use --device cpu (or auto)"
+            "device {other}: only training runs there; use --device cpu (or auto)"
         ))),
     }
 }
@@ -369,11 +369,15 @@ impl Prepared {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, LaunchError> {
-        let cpu = cpu(&config)?;
+        let (cpu, gpu) = device::open(&config)?;
         let cache = Cache::of_user();
         let setup = Setup::unless(interrupt, config, own, cache.as_ref(), progress)?;
-        let memory = estimate::memory(&setup.config, &setup.model, &cpu);
-        if let Some(free) = estimate::available_bytes()
+        let memory = match &gpu {
+            Some(gpu) => estimate::memory(&setup.config, &setup.model, gpu.info()),
+            None => estimate::memory(&setup.config, &setup.model, &cpu),
+        };
+        if gpu.is_none()
+            && let Some(free) = estimate::available_bytes()
             && memory.total - memory.runtime > free
         {
             return Err(LaunchError::Memory {
@@ -382,7 +386,10 @@ impl Prepared {
             });
         }
         let model = crate::model::Model::new(&setup.config.model, setup.model.vocab_size());
-        let mut trainer = Trainer::new(&setup.config, model, cpu);
+        if let Some(gpu) = &gpu {
+            device::check_room(&setup.config, &setup.model, gpu)?;
+        }
+        let mut trainer = Trainer::on(&setup.config, model, cpu, gpu)?;
         if setup.config.model.init_from.is_some() && own.is_none() {
             progress("reading the weights");
             init_from(&setup, &mut trainer.params)?;

@@ -241,6 +241,16 @@ impl Params {
         &self.gradients.as_f32()[..self.len]
     }
 
+    /// All gradients, to be changed.
+    pub fn gradients_mut(&mut self) -> &mut [f32] {
+        assert_eq!(
+            self.dtype,
+            Dtype::F32,
+            "only f32 parameters are read as f32"
+        );
+        &mut self.gradients.as_f32_mut()[..self.len]
+    }
+
     /// Values to be changed and gradients to be changed, at once: what an optimizer works on.
     pub fn both_mut(&mut self) -> (&mut [f32], &mut [f32]) {
         self.version = next_version();

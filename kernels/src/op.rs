@@ -374,6 +374,12 @@ pub trait InferOp: Any + Debug + Send + Sync {
     /// [`InferOp::state`].
     fn forward_cpu(&self, cx: &mut Forward<'_>, state: &mut [Vec<f32>]);
 
+    /// Scratch for one call on a GPU, in bytes.
+    fn workspace_gpu(&self, inputs: &[Meta], device: &Info) -> usize {
+        let _ = (inputs, device);
+        0
+    }
+
     /// Number of `f32` values of each tensor of state.
     fn state(&self) -> Vec<usize>;
 

@@ -1,7 +1,7 @@
-"""A training step in PyTorch on the CPU, to be set beside `zerollm bench step`.
+"""A training step in PyTorch, on the CPU or a GPU, to be set beside `zerollm bench step`.
 
-    python tests/peers/torch_step.py nano|tiny|gpt2-124m [--precision bf16] [--compile] [--threads N]
-        [--steps 15] [--seconds 30] [--warm-up 2]
+    python tests/peers/torch_step.py nano|tiny|gpt2-124m|gpt2-350m|gpt2-1558m [--precision bf16] [--compile]
+        [--threads N] [--device cuda] [--batch N] [--steps 15] [--seconds 30] [--warm-up 2]
 
 The model that our configuration of the same name describes, on random ids: forward, backward, clipping to a norm of 1,
 fused AdamW. bf16 is autocast: weights, norms and optimizer in f32. At most --steps steps are timed, fewer (but three) once
@@ -15,10 +15,12 @@ import statistics
 import time
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-p.add_argument("model", choices=["nano", "tiny", "gpt2-124m"])
+p.add_argument("model", choices=["nano", "tiny", "gpt2-124m", "gpt2-350m", "gpt2-1558m"])
 p.add_argument("--precision", choices=["f32", "bf16"], default="f32")
 p.add_argument("--compile", action="store_true")
 p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+p.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+p.add_argument("--batch", type=int)
 p.add_argument("--steps", type=int, default=15)
 p.add_argument("--seconds", type=float, default=30.0)
 p.add_argument("--warm-up", type=int, default=2)
@@ -36,9 +38,12 @@ MODELS = {
     "nano": (6400, 512, 6, 8, 1408, 512, 16),
     "tiny": (512, 128, 4, 4, 352, 256, 32),
     "gpt2-124m": (50304, 768, 12, 12, 3072, 1024, 4),
+    "gpt2-350m": (50304, 1024, 24, 16, 4096, 1024, 4),
+    "gpt2-1558m": (50304, 1600, 48, 25, 6400, 1024, 4),
 }
 V, C, L, H, HIDDEN, T, B = MODELS[a.model]
-LLAMA = a.model != "gpt2-124m"  # else GPT-2
+B = a.batch or B
+LLAMA = not a.model.startswith("gpt2")
 
 
 class Attention(nn.Module):
@@ -113,14 +118,14 @@ class Model(nn.Module):
         return F.cross_entropy(logits.view(-1, V), targets.view(-1))
 
 
-model = Model()
+model = Model().to(a.device)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
 loss_of = torch.compile(model) if a.compile else model
-tokens, targets = torch.randint(V, (2, B, T)).unbind(0)
+tokens, targets = torch.randint(V, (2, B, T), device=a.device).unbind(0)
 
 
 def step():
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=a.precision == "bf16"):
+    with torch.autocast(a.device, dtype=torch.bfloat16, enabled=a.precision == "bf16"):
         loss = loss_of(tokens, targets)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)

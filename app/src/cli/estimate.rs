@@ -6,7 +6,7 @@ use clap::Args;
 use engine::config::Config;
 use engine::data::{Batch, Cache};
 use engine::estimate::{available_bytes, memory};
-use engine::launch::cpu;
+use engine::launch::LaunchError;
 use engine::setup::Setup;
 use engine::train::step::{Trainer, precision};
 use serde_json::json;
@@ -39,13 +39,23 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(file) => Config::load(existing(file)?, &sets)?,
         None => Config::demo(&sets)?,
     };
-    let cpu = cpu(&config)?;
+    let (cpu, gpu) = engine::device::open(&config)?;
     let setup = Setup::new(config, Cache::of_user().as_ref(), &mut |_| {})?;
-    let memory = memory(&setup.config, &setup.model, &cpu);
+    let memory = match &gpu {
+        Some(gpu) => memory(&setup.config, &setup.model, gpu.info()),
+        None => memory(&setup.config, &setup.model, &cpu),
+    };
     let parameters = setup.model.specs().count();
     let chat = engine::estimate::chat(&setup.model, precision(&setup.config));
-    let fits = available_bytes().is_none_or(|free| memory.total - memory.runtime <= free);
-    let step_seconds = fits.then(|| probe(setup, cpu));
+    let fits = match &gpu {
+        Some(gpu) => engine::device::check_room(&setup.config, &setup.model, gpu).is_ok(),
+        None => available_bytes().is_none_or(|free| memory.total - memory.runtime <= free),
+    };
+    let step_seconds = if fits {
+        Some(probe(setup, cpu, gpu)?)
+    } else {
+        None
+    };
     let steps = |config: &Config| config.train.max_steps as f64;
     let max_steps = match &arguments.config {
         Some(file) => steps(&Config::load(file, &sets)?),
@@ -99,9 +109,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 /// Median time of a step on real data. Parameters change, and are thrown away.
-fn probe(setup: Setup, cpu: kernels::Cpu) -> f64 {
+fn probe(setup: Setup, cpu: Cpu, gpu: Option<Gpu>) -> Result<f64, LaunchError> {
     let train = setup.config.train.clone();
-    let mut trainer = Trainer::new(&setup.config, setup.model, cpu);
+    let mut trainer = Trainer::on(&setup.config, setup.model, cpu, gpu)?;
     let mut times = Vec::new();
     let mut step = 0;
     let begin = Instant::now();
@@ -113,8 +123,8 @@ fn probe(setup: Setup, cpu: kernels::Cpu) -> f64 {
             .step(step, train.batch_size, train.micro_batch);
         let start = Instant::now();
         let batches: &[Batch] = &data.micro_batches;
-        if let Some(gradients) = trainer.gradients(batches, step, false, &|| false) {
-            trainer.update(&gradients, 1e-9, step, train.clip_norm);
+        if let Some(gradients) = trainer.gradients(batches, step, false, &|| false)? {
+            trainer.update(&gradients, 1e-9, step, train.clip_norm)?;
         }
         // The first step also touches memory for the first time.
         if step > 2 {
@@ -122,5 +132,5 @@ fn probe(setup: Setup, cpu: kernels::Cpu) -> f64 {
         }
     }
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    Ok(times[times.len() / 2])
 }

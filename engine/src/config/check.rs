@@ -56,11 +56,11 @@ fn device(e: &Entries) -> Result<(), ConfigError> {
         .strip_prefix("cuda:")
         .or_else(|| kind.strip_prefix("rocm:"))
         .is_some_and(|n| n.len() <= 3 && n.parse::<u16>().is_ok() && !n.starts_with('+'));
-    if numbered || ["auto", "cpu", "cuda", "rocm"].contains(&kind) {
+    if numbered || ["auto", "cpu", "cuda", "rocm", "emulated"].contains(&kind) {
         return Ok(());
     }
     let message = format!(
-        "expected auto, cpu, cuda, cuda:N, rocm or rocm:N, found {}",
+        "expected auto, cpu, cuda, cuda:N, rocm, rocm:N or emulated, found {}",
         quote(kind)
     );
     Err(e.blame(&["device.kind"], message))

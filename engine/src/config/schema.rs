@@ -80,7 +80,7 @@ pub(super) static SECTIONS: &[Section] = &[
         key("seed", Kind::COUNT, Is("0"), Restart, "seed of initialisation, data order and dropout"),
     ]},
     Section { name: "device", doc: "where it is computed", keys: &[
-        key("kind", Kind::Text, Is("\"auto\""), Boundary, "auto, cpu, cuda, cuda:N, rocm or rocm:N"),
+        key("kind", Kind::Text, Is("\"auto\""), Boundary, "auto, cpu, cuda, cuda:N, rocm, rocm:N, or emulated: the GPU kernels run by the CPU, to check them"),
         key("threads", Kind::Int { min: 1, max: 4096 }, Derived("what affinity and quota allow"), Boundary, "threads of the CPU kernels; the results do not depend on it"),
         key("precision", Kind::Choice(&["f32", "bf16"]), Is("\"f32\""), Restart, "bf16 computes in bfloat16 with f32 master weights, statistics and optimizer state"),
     ]},

@@ -130,7 +130,7 @@ fn faults_are_named_with_line_column_and_a_way_out() {
         ),
         (
             "[device]\nkind = \"gpu\"",
-            "x.toml:8:8: device.kind: expected auto, cpu, cuda, cuda:N, rocm or rocm:N, found \"gpu\"",
+            "x.toml:8:8: device.kind: expected auto, cpu, cuda, cuda:N, rocm, rocm:N or emulated, found \"gpu\"",
         ),
         (
             "[run]\nname = \"a/b\"",

@@ -5,6 +5,7 @@ use crate::config::ConfigError;
 use crate::hf::HfError;
 use crate::run_folder::RunError;
 use crate::setup::SetupError;
+use kernels::gpu::GpuError;
 
 /// Why a run does not start. Nothing was left behind.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,9 @@ pub enum LaunchError {
     /// There is no such device, or not yet.
     #[error("{0}")]
     Device(String),
+    /// The device refuses.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// It does not fit.
     #[error(
         "training needs {} MiB of memory, {} MiB are free: lower train.micro_batch or set train.recompute = true",
@@ -98,6 +102,22 @@ pub enum LaunchError {
         need: u64,
         /// Bytes free.
         free: u64,
+    },
+    /// It does not fit the device.
+    #[error(
+        "training needs {} MiB on {device}, {} MiB are free: {advice}",
+        need >> 20,
+        free >> 20
+    )]
+    DeviceMemory {
+        /// The device.
+        device: String,
+        /// Bytes needed.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+        /// What would fit.
+        advice: String,
     },
     /// A signal came before the first step.
     #[error(
@@ -135,7 +155,7 @@ impl LaunchError {
             | Self::OtherTokenizer { .. }
             | Self::NoConfig { .. } => 2,
             Self::Run(error) => error.exit_code(),
-            Self::Device(_) | Self::Memory { .. } => 4,
+            Self::Device(_) | Self::Gpu(_) | Self::Memory { .. } | Self::DeviceMemory { .. } => 4,
             Self::Checkpoint(_) | Self::Unusable(_) => 5,
             Self::Interrupted { preempted: true } => 75,
             Self::Interrupted { preempted: false } => 130,

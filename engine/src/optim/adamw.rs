@@ -5,12 +5,13 @@
 //!
 //! Source: Loshchilov and Hutter, "Decoupled weight decay regularization", arXiv:1711.05101; Kingma and Ba, arXiv:1412.6980.
 
-use super::{Optimizer, Update, is_decayed};
+use super::{DeviceArrays, Optimizer, Update, is_decayed};
 use crate::config::Choice;
 use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Variant};
 use kernels::Cpu;
 use kernels::arena::Arena;
+use kernels::gpu::{GpuError, View};
 use kernels::update::adamw;
 use std::ops::Range;
 
@@ -106,6 +107,30 @@ impl Optimizer for AdamW {
             let v = &mut self.v.as_f32_mut()[range.clone()];
             adamw::update(cpu, &scalars, &mut w[range.clone()], &g[range], m, v);
         }
+    }
+
+    fn step_gpu(
+        &self,
+        arrays: &DeviceArrays<'_>,
+        groups: &[(Group, Range<usize>)],
+        update: &Update,
+    ) -> Result<(), GpuError> {
+        for (number, (group, range)) in groups.iter().enumerate() {
+            let part = |view: View| view.slice(range.start, range.len());
+            let [m, v] = arrays.state else {
+                unreachable!("two arrays, as in `state`")
+            };
+            let scalars = arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
+            adamw::update_gpu(
+                arrays.gpu,
+                scalars,
+                part(arrays.values),
+                part(arrays.gradients),
+                part(*m),
+                part(*v),
+            )?;
+        }
+        Ok(())
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {

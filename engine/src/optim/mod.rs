@@ -4,6 +4,7 @@ use crate::config::{Choice, OptimizerConfig};
 use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Slot};
 use kernels::Cpu;
+use kernels::gpu::{Buffer, Gpu, GpuError, View};
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -14,6 +15,17 @@ pub trait Optimizer: Debug + Send {
 
     /// One update of all parameters from their gradients.
     fn step(&mut self, cpu: &Cpu, params: &mut Params, scalars: &Update);
+
+    /// One update of all parameters from their gradients, on a device.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn step_gpu(
+        &self,
+        arrays: &DeviceArrays<'_>,
+        groups: &[(Group, Range<usize>)],
+        scalars: &Update,
+    ) -> Result<(), GpuError>;
 
     /// Its arrays, each as long as the parameters' flat buffer, with the names they have in checkpoints.
     fn state(&self) -> Vec<(&'static str, &[f32])>;
@@ -29,6 +41,38 @@ pub trait Optimizer: Debug + Send {
         group: Group,
         scalars: &Update,
     ) -> f64;
+}
+
+/// Bytes from the scalars of one group's update to those of the next.
+pub const SCALARS_STRIDE: usize = 64;
+
+/// What an update works on, on a device; each array as long as the parameters' flat buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceArrays<'a> {
+    /// The device.
+    pub gpu: &'a Gpu,
+    /// Weights, and their rounded copies where the run is in `bf16`: both are written.
+    pub values: View,
+    /// Gradients.
+    pub gradients: View,
+    /// The optimizer's arrays, in the order of [`Optimizer::state`].
+    pub state: &'a [View],
+    /// [`SCALARS_STRIDE`] bytes for each group.
+    pub scalars: &'a Buffer,
+}
+
+impl DeviceArrays<'_> {
+    /// Writes the scalars of group `number`'s update; the address at which they lie.
+    fn write_scalars(&self, number: usize, bytes: &[u8]) -> Result<u64, GpuError> {
+        let to = self.scalars.address() + (number * SCALARS_STRIDE) as u64;
+        assert!(
+            bytes.len() <= SCALARS_STRIDE && (number + 1) * SCALARS_STRIDE <= self.scalars.bytes(),
+            "scalars of {} bytes for group {number}",
+            bytes.len()
+        );
+        self.gpu.driver().upload(to, bytes)?;
+        Ok(to)
+    }
 }
 
 /// The scalars of one update.

@@ -4,12 +4,13 @@
 //!
 //! Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
 
-use super::{Optimizer, Update, is_decayed};
+use super::{DeviceArrays, Optimizer, Update, is_decayed};
 use crate::config::Choice;
 use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Variant};
 use kernels::Cpu;
 use kernels::arena::Arena;
+use kernels::gpu::{GpuError, View};
 use kernels::update::sgd;
 use std::ops::Range;
 
@@ -66,6 +67,22 @@ pub(super) fn build(choice: &Choice, len: usize) -> Box<dyn Optimizer> {
     Box::new(sgd)
 }
 
+impl Sgd {
+    fn scalars(&self, group: Group, update: &Update) -> sgd::Sgd {
+        sgd::Sgd {
+            lr: update.lr,
+            momentum: self.momentum,
+            nesterov: self.nesterov,
+            weight_decay: if is_decayed(group) {
+                self.weight_decay
+            } else {
+                0.0
+            },
+            grad_scale: update.grad_scale,
+        }
+    }
+}
+
 impl Optimizer for Sgd {
     fn configure(&mut self, choice: &Choice) {
         self.momentum = choice.float("momentum");
@@ -76,21 +93,31 @@ impl Optimizer for Sgd {
     fn step(&mut self, cpu: &Cpu, params: &mut Params, update: &Update) {
         let groups = params.groups().to_vec();
         for (group, range) in groups {
-            let scalars = sgd::Sgd {
-                lr: update.lr,
-                momentum: self.momentum,
-                nesterov: self.nesterov,
-                weight_decay: if is_decayed(group) {
-                    self.weight_decay
-                } else {
-                    0.0
-                },
-                grad_scale: update.grad_scale,
-            };
+            let scalars = self.scalars(group, update);
             let (w, g) = params.both_mut();
             let b = &mut self.momentum_buffer.as_f32_mut()[range.clone()];
             sgd::update(cpu, &scalars, &mut w[range.clone()], &g[range], b);
         }
+    }
+
+    fn step_gpu(
+        &self,
+        arrays: &DeviceArrays<'_>,
+        groups: &[(Group, Range<usize>)],
+        update: &Update,
+    ) -> Result<(), GpuError> {
+        for (number, (group, range)) in groups.iter().enumerate() {
+            let part = |view: View| view.slice(range.start, range.len());
+            let scalars = arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
+            sgd::update_gpu(
+                arrays.gpu,
+                scalars,
+                part(arrays.values),
+                part(arrays.gradients),
+                part(arrays.state[0]),
+            )?;
+        }
+        Ok(())
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {

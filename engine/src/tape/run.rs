@@ -5,8 +5,12 @@
     reason = "hands operations disjoint views of one arena, as the plan laid them out"
 )]
 
+mod gpu;
+
+pub use gpu::{DeviceMemory, DeviceReplay};
+
 use super::observe::Statistics;
-use super::plan::{Delivery, Kind, Options, Phase, Place, Plan, Step, Target};
+use super::plan::{Delivery, Kind, On, Options, Phase, Place, Plan, Step, Target};
 use super::{NodeOp, Tape, Var};
 use crate::param::Params;
 use crate::profile::{Part, Profile, Work};
@@ -42,8 +46,8 @@ pub struct Replay<'a> {
 
 impl Program {
     /// Plans a recording: a training step for `loss`, or without it a forward of the kept values.
-    pub fn new(tape: Tape, loss: Option<Var>, cpu: &Cpu, options: Options) -> Self {
-        let plan = Plan::new(&tape, loss, cpu, options);
+    pub fn new<'a>(tape: Tape, loss: Option<Var>, on: impl Into<On<'a>>, options: Options) -> Self {
+        let plan = Plan::new(&tape, loss, on.into(), options);
         let states = tape
             .states()
             .iter()
@@ -183,7 +187,10 @@ impl Program {
                 Phase::Backward => backward(&self.tape, step, &memory, cpu, replay),
             }
             if let Some(start) = start {
-                self.record(step, start.elapsed().as_secs_f64(), params, replay);
+                let seconds = start.elapsed().as_secs_f64();
+                if let Some(profile) = &mut replay.profile {
+                    self.record(step, seconds, params, replay.accumulate, profile);
+                }
             }
             if let Some(statistics) = &mut replay.statistics {
                 for (number, buffer) in &step.observed {
@@ -199,11 +206,15 @@ impl Program {
         }
     }
 
-    fn record(&self, step: &Step, seconds: f64, params: &Params, replay: &mut Replay<'_>) {
-        let bytes = self.bytes(step, params, replay.accumulate);
-        let Some(profile) = &mut replay.profile else {
-            return;
-        };
+    fn record(
+        &self,
+        step: &Step,
+        seconds: f64,
+        params: &Params,
+        accumulate: bool,
+        profile: &mut Profile,
+    ) {
+        let bytes = self.bytes(step, params, accumulate);
         let node = &self.tape.nodes[step.node];
         let metas = &step.metas;
         let (name, part, flops) = match (&step.instead, &node.op) {
@@ -374,13 +385,6 @@ fn backward(tape: &Tape, step: &Step, memory: &Memory<'_>, cpu: &Cpu, replay: &R
     let NodeOp::Op(op) = &tape.nodes[step.node].op else {
         unreachable!("the planner refuses it")
     };
-    let mode = |delivery: Delivery| match delivery {
-        Delivery {
-            to: Target::Param(_),
-            mode: GradMode::Set,
-        } if replay.accumulate => GradMode::Add,
-        delivery => delivery.mode,
-    };
     // SAFETY: as in `forward`. A gradient that is made in place is given out once, for writing (`d_outputs` is `None`
     // there); a value that is twice an input has its second gradient in a buffer aside; a parameter's gradient is given
     // out once, for the same reason.
@@ -407,7 +411,7 @@ fn backward(tape: &Tape, step: &Step, memory: &Memory<'_>, cpu: &Cpu, replay: &R
             .map(|d| {
                 d.map(|d| Grad {
                     slot: memory.target(d.to),
-                    mode: mode(d),
+                    mode: mode(d, replay.accumulate),
                 })
             })
             .collect();
@@ -430,6 +434,17 @@ fn backward(tape: &Tape, step: &Step, memory: &Memory<'_>, cpu: &Cpu, replay: &R
         for (aside, delivery) in &step.after {
             add(memory.target(delivery.to), memory.read(*aside));
         }
+    }
+}
+
+/// How a gradient is delivered in this replay: a parameter's is added to after the first micro-batch of a step.
+fn mode(delivery: Delivery, accumulate: bool) -> GradMode {
+    match delivery {
+        Delivery {
+            to: Target::Param(_),
+            mode: GradMode::Set,
+        } if accumulate => GradMode::Add,
+        delivery => delivery.mode,
     }
 }
 

@@ -192,7 +192,8 @@ impl Engine {
                 return f64::NAN;
             }
             let batch = dataset.batch(row, 1, 1);
-            trainer.evaluate(&batch) / batch.valid_targets.max(1) as f64
+            let summed = trainer.evaluate(&batch).unwrap_or(f64::NAN);
+            summed / batch.valid_targets.max(1) as f64
         };
         let message = &finding.message;
         let kept = KeptBatch::new(rule, message, data, &dataset, tokenizer.as_deref(), measure);

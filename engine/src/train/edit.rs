@@ -2,7 +2,7 @@
 
 use super::run::Engine;
 use crate::config::{Config, ConfigError, Sources, diff, model_record, read};
-use crate::launch::cpu;
+use crate::device;
 use crate::link::{Body, Change};
 use crate::registry::Class;
 
@@ -90,7 +90,7 @@ impl Engine {
         let device = changes
             .iter()
             .any(|(change, _)| change.key.starts_with("device."));
-        if device && let Err(error) = cpu(&config) {
+        if device && let Err(error) = device::open(&config) {
             return self.refuse(error.to_string());
         }
         let names = |changes: &[(Change, Class)]| {
@@ -127,8 +127,18 @@ impl Engine {
         // A run that has given its memory back plans when it takes it again.
         let planned_anew =
             !self.released && changes.iter().any(|(_, class)| *class == Class::Boundary);
-        if planned_anew && let Ok(cpu) = cpu(&config) {
-            self.trainer.configure(&config, cpu);
+        if planned_anew && let Ok((cpu, gpu)) = device::open(&config) {
+            let moved = config.device.kind != self.config().device.kind;
+            let configured = if moved {
+                self.trainer.move_to(gpu)
+            } else {
+                Ok(())
+            };
+            let configured = configured.and_then(|()| self.trainer.configure(&config, cpu));
+            if let Err(error) = configured {
+                // The next step tries again, and ends the run if it cannot.
+                self.warn(error.to_string());
+            }
             // Its plans are of the old threads.
             self.session = None;
         }

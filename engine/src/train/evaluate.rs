@@ -1,6 +1,7 @@
 //! Looking at the model while it trains: evaluation on held-out data, and samples of what it writes.
 
 use super::run::{Ending, Engine};
+use super::saving::device_failed;
 use crate::infer::sample::{Sampler, SamplerConfig};
 use crate::infer::session::Session;
 use crate::link::{Body, Eval, Urgency};
@@ -19,7 +20,8 @@ impl Engine {
             if self.interrupt.urgency() != Urgency::None {
                 return Ok(false);
             }
-            loss += self.trainer.evaluate(&batch);
+            let summed = self.trainer.evaluate(&batch);
+            loss += summed.map_err(|error| device_failed(&error))?;
             targets += batch.valid_targets;
             bytes = bytes
                 .zip(batch.target_bytes)
@@ -61,6 +63,10 @@ impl Engine {
         let Some(tokenizer) = self.setup.tokenizer.clone() else {
             return;
         };
+        if let Err(error) = self.trainer.fetch() {
+            self.warn(format!("no samples: {error}"));
+            return;
+        }
         let config = self.setup.config.sample.clone();
         let capacity = self.config().model.max_positions;
         if self

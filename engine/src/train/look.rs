@@ -46,6 +46,7 @@ impl Engine {
             ));
         }
         let read: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+        self.trainer.fetch().map_err(|error| error.to_string())?;
         let precision = self.trainer.precision();
         let trainer = &mut self.trainer;
         let maps = AttentionMaps::new(
@@ -92,12 +93,13 @@ impl Engine {
     }
 
     /// Obeys the wish for a copy of the weights. Returns whether it was refused, and a line.
-    pub(super) fn lend(&self) -> (bool, String) {
+    pub(super) fn lend(&mut self) -> (bool, String) {
         let Some(order) = self.desk.ordered() else {
             let reason = "weights are copied for a chat in the process that trains only; write a checkpoint and chat with that";
             return (true, reason.to_owned());
         };
-        let outcome = self.copy(order);
+        let fetched = self.trainer.fetch().map_err(|error| error.to_string());
+        let outcome = fetched.and_then(|()| self.copy(order));
         if outcome.is_err() {
             self.desk.cancel();
         }

@@ -1,5 +1,6 @@
 //! Training: one step in reading order ([`step`]), statistics of the layers ([`stats`]), and the run around them.
 
+pub mod accelerator;
 mod alerts;
 mod boundary;
 mod edit;

@@ -26,7 +26,7 @@ impl Engine {
             attempt: self.attempt,
             config_version: self.config_version,
             parameters: self.trainer.model.specs().count(),
-            device: "cpu".to_owned(),
+            device: self.trainer.device_name(),
             isa: self.trainer.cpu.isa.name().to_owned(),
             threads: self.trainer.cpu.pool.threads(),
             precision: self.trainer.precision().name().to_owned(),

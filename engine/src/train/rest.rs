@@ -8,8 +8,9 @@ use super::run::{Ending, Engine};
 use super::saving::init_from;
 use crate::checkpoint::{self, folder_name};
 use crate::data::{self, Cache, Datasets};
+use crate::device;
 use crate::estimate;
-use crate::launch::{LaunchError, cpu};
+use crate::launch::LaunchError;
 use crate::link::{Body, Command};
 
 impl Engine {
@@ -107,10 +108,13 @@ impl Engine {
     /// Takes memory and data again and fills them from the checkpoint. After an error everything is as before.
     fn take_back(&mut self) -> Result<(), String> {
         let config = &self.setup.config;
-        let cpu = cpu(config).map_err(|error| error.to_string())?;
+        let (cpu, gpu) = device::open(config).map_err(|error| error.to_string())?;
         let memory = estimate::memory(config, &self.setup.model, &cpu);
         let need = memory.total - memory.runtime;
-        if let Some(free) = estimate::available_bytes()
+        if let Some(gpu) = &gpu {
+            device::check_room(config, &self.setup.model, gpu)
+                .map_err(|error| error.to_string())?;
+        } else if let Some(free) = estimate::available_bytes()
             && need > free
         {
             return Err(LaunchError::Memory { need, free }.to_string());
@@ -129,8 +133,9 @@ impl Engine {
             }
             .to_string());
         }
-        self.trainer.rebuild(&self.setup.config, cpu);
-        if let Err(reason) = self.fill() {
+        let rebuilt = self.trainer.rebuild(&self.setup.config, cpu, gpu);
+        let rebuilt = rebuilt.map_err(|error| error.to_string());
+        if let Err(reason) = rebuilt.and_then(|()| self.fill()) {
             self.trainer.release(&self.setup.config);
             return Err(reason);
         }

@@ -4,7 +4,7 @@
 //! evaluates, writes samples and checkpoints, and writes every event to the run's folder before anybody else sees it.
 
 use super::alerts::{ROLLBACKS, Wishes};
-use super::saving::Saver;
+use super::saving::{Saver, device_failed};
 use super::stats;
 use super::step::{Gradients, Trainer};
 use super::telemetry::Telemetry;
@@ -280,6 +280,7 @@ impl Engine {
         let Some(gradients) = self
             .trainer
             .gradients(&data.micro_batches, step, statistics, &stop)
+            .map_err(|error| device_failed(&error))?
         else {
             return Ok(StepEnd::Interrupted);
         };
@@ -296,7 +297,10 @@ impl Engine {
             .lr(step, config.optimizer.lr, config.train.max_steps);
         let clip_norm = config.train.clip_norm;
         let own_step = step - self.optimizer_start;
-        let (update, clipped) = self.trainer.update(&gradients, lr, own_step, clip_norm);
+        let (update, clipped) = self
+            .trainer
+            .update(&gradients, lr, own_step, clip_norm)
+            .map_err(|error| device_failed(&error))?;
         let seconds = start.elapsed().as_secs_f64();
         let tokens = (config.train.batch_size * config.data.sequence_length) as u64;
         self.step = step;
@@ -316,6 +320,11 @@ impl Engine {
         }));
         self.measure(seconds);
         if statistics {
+            let fetched = self
+                .trainer
+                .fetch()
+                .and_then(|()| self.trainer.fetch_gradients());
+            fetched.map_err(|error| device_failed(&error))?;
             let names = self.trainer.model.layer_names();
             let trainer = &self.trainer;
             let layers = stats::layers(

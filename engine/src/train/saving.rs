@@ -13,6 +13,7 @@ use crate::model::store::{Export, OptimizerSink, OptimizerSource, load_weights, 
 use crate::run_folder::RunFolder;
 use crate::setup::Setup;
 use crate::watch::Watch;
+use kernels::gpu::GpuError;
 use std::path::PathBuf;
 
 /// What every checkpoint of a run has in common.
@@ -124,6 +125,14 @@ fn failed(error: &CheckpointError) -> Ending {
     }
 }
 
+/// What the device's failure means for the run: what is saved stays as it is.
+pub(super) fn device_failed(error: &GpuError) -> Ending {
+    Ending::Failed {
+        message: error.to_string(),
+        code: 4,
+    }
+}
+
 impl Engine {
     /// Writes a checkpoint of the last step done, unless it has one already. Returns its folder, relative to the run's.
     /// A disk that is full or refuses is told and does not end the run, except where the run ends with this checkpoint.
@@ -142,6 +151,9 @@ impl Engine {
                 // What it would be written from is freed.
                 Err(damage)
             } else {
+                self.trainer
+                    .fetch()
+                    .map_err(|error| device_failed(&error))?;
                 self.write_checkpoint(reason)
             };
             match written {

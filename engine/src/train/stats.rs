@@ -97,7 +97,8 @@ mod tests {
             valid_targets: 256,
             ..Batch::default()
         };
-        let gradients = trainer.gradients(&[batch], 1, true, &|| false).unwrap();
+        let gradients = trainer.gradients(&[batch], 1, true, &|| false);
+        let gradients = gradients.unwrap().unwrap();
         assert!(gradients.loss.is_finite());
         assert_eq!(trainer.statistics.rms.len(), 4);
         assert!(trainer.statistics.rms.iter().all(|rms| *rms > 0.0));

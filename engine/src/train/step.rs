@@ -3,6 +3,7 @@
 //! Batches come from the loader; forward and backward leave the gradient in one flat buffer; its norm is taken and checked
 //! before any weight is touched; the schedule gives the learning rate; the optimizer updates each group in one pass.
 
+use super::accelerator::Accelerator;
 use crate::config::Config;
 use crate::data::Batch;
 use crate::model::{Model, TrainingVars};
@@ -10,10 +11,11 @@ use crate::optim::{self, Optimizer, Update};
 use crate::param::{ParamSpecs, Params};
 use crate::profile::{CLIP_NORM, OPTIMIZER, Part, Profile, Work};
 use crate::tape::observe::Statistics;
-use crate::tape::plan::Options;
-use crate::tape::run::{Program, Replay};
+use crate::tape::plan::{On, Options};
+use crate::tape::run::{DeviceReplay, Program, Replay};
 use crate::tape::{Tape, fuse};
 use kernels::arena::Arena;
+use kernels::gpu::{Gpu, GpuError};
 use kernels::update::norm::{clip_factor, sum_of_squares};
 use kernels::{Cpu, Precision, Scalars};
 use std::collections::BTreeMap;
@@ -40,9 +42,13 @@ struct Recorded {
 pub struct Trainer {
     /// Threads and instruction set.
     pub cpu: Cpu,
+    /// The device that trains, where that is not the CPU.
+    gpu: Option<Gpu>,
+    /// What training has there.
+    accelerator: Option<Accelerator>,
     /// The model.
     pub model: Model,
-    /// Its parameters and their gradients.
+    /// Its parameters and their gradients. On a device they are as new as the last [`Trainer::fetch`].
     pub params: Params,
     /// The optimizer.
     pub optimizer: Box<dyn Optimizer>,
@@ -71,13 +77,94 @@ pub fn precision(config: &Config) -> Precision {
 }
 
 impl Trainer {
-    /// Memory and plans for training `model` as `config` says, with parameters drawn from `run.seed`.
+    /// Memory and plans for training `model` on the CPU as `config` says, with parameters drawn from `run.seed`.
     pub fn new(config: &Config, model: Model, cpu: Cpu) -> Self {
+        let mut trainer = Self::without_plans(config, model, cpu);
+        let planned = trainer.plan_training(config.train.micro_batch);
+        planned.expect("only a device refuses");
+        trainer
+    }
+
+    /// The same on a GPU, where there is one.
+    ///
+    /// # Errors
+    /// If the device has not enough memory.
+    pub fn on(config: &Config, model: Model, cpu: Cpu, gpu: Option<Gpu>) -> Result<Self, GpuError> {
+        let mut trainer = Self::without_plans(config, model, cpu);
+        trainer.gpu = gpu;
+        trainer.take_device()?;
+        trainer.plan_training(config.train.micro_batch)?;
+        Ok(trainer)
+    }
+
+    /// Takes memory on the device, where there is one.
+    fn take_device(&mut self) -> Result<(), GpuError> {
+        if let Some(gpu) = self.gpu.clone() {
+            let (params, optimizer) = (&self.params, &*self.optimizer);
+            self.accelerator = Some(Accelerator::new(gpu, params, optimizer, self.precision)?);
+        }
+        Ok(())
+    }
+
+    /// Moves training to another device, or to the CPU; [`Trainer::configure`] must follow.
+    ///
+    /// # Errors
+    /// If the old device does not answer, or the new one has not enough memory.
+    pub fn move_to(&mut self, gpu: Option<Gpu>) -> Result<(), GpuError> {
+        self.fetch()?;
+        self.accelerator = None;
+        self.training.clear();
+        self.evaluation.clear();
+        self.gpu = gpu;
+        self.take_device()
+    }
+
+    /// The device that trains, where that is not the CPU.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref()
+    }
+
+    /// The device that trains, as events name it: `cpu`, or its kind, number and name.
+    pub fn device_name(&self) -> String {
+        match &self.gpu {
+            Some(gpu) => {
+                let info = gpu.info();
+                format!("{}:{} ({})", info.kind.name(), info.index, info.name)
+            }
+            None => "cpu".to_owned(),
+        }
+    }
+
+    /// Makes the host's parameters and optimizer state those after the last update. Does nothing where the CPU trains.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn fetch(&mut self) -> Result<(), GpuError> {
+        match &mut self.accelerator {
+            Some(accelerator) => accelerator.fetch_model(&mut self.params, &mut *self.optimizer),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the host's gradients those of the last step, as well. Does nothing where the CPU trains.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn fetch_gradients(&mut self) -> Result<(), GpuError> {
+        match &self.accelerator {
+            Some(accelerator) => accelerator.fetch_gradients(&mut self.params),
+            None => Ok(()),
+        }
+    }
+
+    fn without_plans(config: &Config, model: Model, cpu: Cpu) -> Self {
         let precision = precision(config);
         let params = model.init(config.run.seed, precision, true);
         let optimizer = optim::build(&config.optimizer, params.len());
-        let mut trainer = Self {
+        Self {
             cpu,
+            gpu: None,
+            accelerator: None,
             model,
             params,
             optimizer,
@@ -91,19 +178,23 @@ impl Trainer {
             seed: config.run.seed,
             training: BTreeMap::new(),
             evaluation: BTreeMap::new(),
-        };
-        trainer.plan_training(config.train.micro_batch);
-        trainer
+        }
     }
 
     /// Takes over what may change at a boundary: threads and how programs are planned. Plans are made anew.
-    pub fn configure(&mut self, config: &Config, cpu: Cpu) {
+    ///
+    /// # Errors
+    /// If the device has not enough memory.
+    pub fn configure(&mut self, config: &Config, cpu: Cpu) -> Result<(), GpuError> {
         self.cpu = cpu;
         self.fuse = config.train.fuse;
         self.recompute = config.train.recompute;
         self.training.clear();
         self.evaluation.clear();
-        self.plan_training(config.train.micro_batch);
+        if let Some(accelerator) = &mut self.accelerator {
+            accelerator.forget_graphs();
+        }
+        self.plan_training(config.train.micro_batch)
     }
 
     /// Gives all memory back: parameters, gradients, optimizer state, plans and arena. Nothing but [`Trainer::rebuild`] may
@@ -115,16 +206,23 @@ impl Trainer {
         self.optimizer = optim::build(&config.optimizer, 0);
         self.statistics = Statistics::default();
         self.arena = Arena::new(0);
+        self.accelerator = None;
+        self.gpu = None;
         self.cpu.packs.keep(None);
         kernels::arena::give_back();
     }
 
     /// Takes memory anew after [`Trainer::release`], with parameters drawn as at the start and an optimizer that has seen
     /// nothing: a checkpoint's, or those of the first step, are loaded into it.
-    pub fn rebuild(&mut self, config: &Config, cpu: Cpu) {
+    ///
+    /// # Errors
+    /// If the device has not enough memory.
+    pub fn rebuild(&mut self, config: &Config, cpu: Cpu, gpu: Option<Gpu>) -> Result<(), GpuError> {
+        self.gpu = gpu;
         self.params = self.model.init(config.run.seed, self.precision, true);
         self.optimizer = optim::build(&config.optimizer, self.params.len());
-        self.configure(config, cpu);
+        self.take_device()?;
+        self.configure(config, cpu)
     }
 
     /// The precision of the run.
@@ -147,19 +245,35 @@ impl Trainer {
         }
         let tape = if self.fuse { fuse::fuse(tape) } else { tape };
         let loss = training.then_some(vars.loss);
+        let on = match &self.gpu {
+            Some(gpu) => On::Gpu(gpu.info()),
+            None => On::Cpu(&self.cpu),
+        };
         Recorded {
-            program: Program::new(tape, loss, &self.cpu, Options::default()),
+            program: Program::new(tape, loss, on, Options::default()),
             vars,
         }
     }
 
-    fn plan_training(&mut self, rows: usize) {
+    fn plan_training(&mut self, rows: usize) -> Result<(), GpuError> {
         let recorded = self.record(rows, true);
-        self.reserve(recorded.program.plan().bytes());
+        self.make_room(recorded.program.plan().bytes())?;
         self.training.insert(rows, recorded);
+        Ok(())
     }
 
-    /// Makes sure that the arena has `bytes` bytes.
+    /// Makes sure that the arena that plans are replayed on has `bytes` bytes.
+    fn make_room(&mut self, bytes: usize) -> Result<(), GpuError> {
+        match &mut self.accelerator {
+            Some(accelerator) => accelerator.reserve(bytes),
+            None => {
+                self.reserve(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes sure that the host's arena has `bytes` bytes.
     pub fn reserve(&mut self, bytes: usize) {
         if self.arena.size() < bytes {
             // The old memory is given back before the new is taken: nothing in it is needed any more.
@@ -180,27 +294,32 @@ impl Trainer {
 
     /// Forward and backward over the micro-batches of one step. Their valid targets are counted first, so that unequal
     /// micro-batches weigh right; `stop` is asked before each micro-batch and ends the step early (`None`).
+    ///
+    /// # Errors
+    /// If the device fails; nothing has changed then but the gradients.
     pub fn gradients(
         &mut self,
         batches: &[Batch],
         step: u64,
         statistics: bool,
         stop: &dyn Fn() -> bool,
-    ) -> Option<Gradients> {
+    ) -> Result<Option<Gradients>, GpuError> {
         let valid: u64 = batches.iter().map(|batch| batch.valid_targets).sum();
         let loss_scale = 1.0 / valid.max(1) as f64;
         let mut loss = 0.0;
         let rows = batches.first().map_or(0, |batch| batch.height);
         let keep_packed = keep_packed(rows * self.seq, batches.len());
+        if let Some(accelerator) = &mut self.accelerator {
+            accelerator.begin_losses(batches.len())?;
+        }
         for (number, batch) in batches.iter().enumerate() {
             if stop() {
-                return None;
+                return Ok(None);
             }
             if !self.training.contains_key(&batch.height) {
-                self.plan_training(batch.height);
+                self.plan_training(batch.height)?;
             }
             let recorded = self.training.get_mut(&batch.height).expect("just planned");
-            write(recorded, &mut self.arena, batch);
             let scalars = Scalars {
                 seed: self.seed,
                 step,
@@ -208,34 +327,65 @@ impl Trainer {
                 loss_scale,
                 cache_len: 0,
             };
-            let mut replay = Replay {
-                scalars,
-                accumulate: number > 0,
-                keep_packed,
-                statistics: (statistics && number == 0).then_some(&mut self.statistics),
-                profile: self.profile.as_mut(),
-                poison: false,
-            };
-            recorded
-                .program
-                .replay(&mut self.arena, &mut self.params, &self.cpu, &mut replay);
-            loss += recorded.program.loss(&self.arena);
+            let accumulate = number > 0;
+            let statistics = (statistics && number == 0).then_some(&mut self.statistics);
+            let profile = self.profile.as_mut();
+            if let Some(accelerator) = &mut self.accelerator {
+                let mut replay = DeviceReplay {
+                    accumulate,
+                    statistics,
+                    profile,
+                    poison: false,
+                };
+                accelerator.replay(
+                    (&recorded.program, &recorded.vars),
+                    (&self.params, &*self.optimizer),
+                    (batch, &scalars),
+                    Some(batch.height),
+                    &mut replay,
+                )?;
+                accelerator.keep_loss(&recorded.program, number)?;
+            } else {
+                write(recorded, &mut self.arena, batch);
+                let mut replay = Replay {
+                    scalars,
+                    accumulate,
+                    keep_packed,
+                    statistics,
+                    profile,
+                    poison: false,
+                };
+                recorded
+                    .program
+                    .replay(&mut self.arena, &mut self.params, &self.cpu, &mut replay);
+                loss += recorded.program.loss(&self.arena);
+            }
+        }
+        if let Some(accelerator) = &self.accelerator {
+            loss = accelerator.sum_of_losses(batches.len())?;
         }
         let start = Instant::now();
-        let norm = sum_of_squares(&self.cpu, self.params.gradients()).sqrt();
+        let squares = match &self.accelerator {
+            Some(accelerator) => accelerator.sum_of_squares()?,
+            None => sum_of_squares(&self.cpu, self.params.gradients()),
+        };
         let elements = self.params.len() as u64;
         self.record_update(CLIP_NORM, start, 2 * elements, 4 * elements);
-        Some(Gradients { loss, norm })
+        let norm = squares.sqrt();
+        Ok(Some(Gradients { loss, norm }))
     }
 
     /// Clips the gradient and updates the parameters. Returns what was applied and whether the gradient was clipped.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub fn update(
         &mut self,
         gradients: &Gradients,
         lr: f64,
         step: u64,
         clip_norm: f64,
-    ) -> (Update, bool) {
+    ) -> Result<(Update, bool), GpuError> {
         let grad_scale = clip_factor(gradients.norm, clip_norm);
         let update = Update {
             lr,
@@ -243,11 +393,19 @@ impl Trainer {
             grad_scale,
         };
         let start = Instant::now();
-        self.optimizer.step(&self.cpu, &mut self.params, &update);
+        match &mut self.accelerator {
+            Some(accelerator) => {
+                accelerator.update(&self.params, &*self.optimizer, &update)?;
+                if self.profile.is_some() {
+                    accelerator.gpu().driver().synchronize()?;
+                }
+            }
+            None => self.optimizer.step(&self.cpu, &mut self.params, &update),
+        }
         // Weights and state are read and written, gradients read.
         let arrays = 3 + 2 * self.optimizer.state().len() as u64;
         self.record_update(OPTIMIZER, start, 0, 4 * arrays * self.params.len() as u64);
-        (update, grad_scale < 1.0)
+        Ok((update, grad_scale < 1.0))
     }
 
     /// Adds a pass over the flat buffers that began at `start` to the profile, if one is wanted.
@@ -265,16 +423,30 @@ impl Trainer {
     }
 
     /// Sum of the losses of a batch's valid targets, in nats, without training on it.
-    pub fn evaluate(&mut self, batch: &Batch) -> f64 {
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn evaluate(&mut self, batch: &Batch) -> Result<f64, GpuError> {
         if !self.evaluation.contains_key(&batch.height) {
             let recorded = self.record(batch.height, false);
-            self.reserve(recorded.program.plan().bytes());
+            self.make_room(recorded.program.plan().bytes())?;
             self.evaluation.insert(batch.height, recorded);
         }
         let recorded = self
             .evaluation
             .get_mut(&batch.height)
             .expect("just planned");
+        if let Some(accelerator) = &mut self.accelerator {
+            let Recorded { program, vars } = recorded;
+            accelerator.replay(
+                (program, vars),
+                (&self.params, &*self.optimizer),
+                (batch, &Scalars::default()),
+                None,
+                &mut DeviceReplay::default(),
+            )?;
+            return accelerator.number(program, vars);
+        }
         write(recorded, &mut self.arena, batch);
         recorded.program.replay(
             &mut self.arena,
@@ -282,10 +454,8 @@ impl Trainer {
             &self.cpu,
             &mut Replay::default(),
         );
-        recorded
-            .program
-            .read(&self.arena, recorded.vars.loss)
-            .to_f64()[0]
+        let loss = recorded.program.read(&self.arena, recorded.vars.loss);
+        Ok(loss.to_f64()[0])
     }
 }
 

@@ -135,6 +135,10 @@ impl<'a> Bench<'a> {
 
     fn forward(&self, training: bool) -> Result<(), GpuError> {
         let (_memory, workspace) = self.scratch(false)?;
+        self.forward_in(training, workspace)
+    }
+
+    fn forward_in(&self, training: bool, workspace: View) -> Result<(), GpuError> {
         self.trial.op.forward_gpu(&GpuForward {
             gpu: self.gpu,
             training,
@@ -147,9 +151,9 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn backward(&self, mode: GradMode) -> Result<Vec<Option<Tensor>>, GpuError> {
+    /// Memory for the gradients, delivered in `mode`.
+    fn gradients(&self, mode: GradMode) -> Result<Gradients, GpuError> {
         let (trial, gpu) = (self.trial, self.gpu);
-        let keeps = trial.op.keeps();
         let sharing = trial.op.grad_sharing().in_place;
         let in_place = sharing.filter(|_| mode == GradMode::InPlace);
         let mut d_outputs = Vec::new();
@@ -170,38 +174,60 @@ impl<'a> Bench<'a> {
             d_inputs.push(tensor);
             modes.push(how);
         }
-        let grads: Vec<_> = d_inputs
-            .iter()
-            .zip(&modes)
-            .map(|(tensor, mode)| {
-                let view = tensor.as_ref()?.view;
-                Some(GpuGrad { view, mode: *mode })
+        let (scratch, workspace) = self.scratch(true)?;
+        Ok(Gradients {
+            d_outputs,
+            d_inputs,
+            modes,
+            workspace,
+            _scratch: scratch,
+        })
+    }
+
+    fn backward(&self, gradients: &Gradients) -> Result<(), GpuError> {
+        let trial = self.trial;
+        let keeps = trial.op.keeps();
+        let views_of = |tensors: &[Option<Tensor>]| -> Vec<Option<View>> {
+            let views = tensors.iter();
+            views.map(|tensor| Some(tensor.as_ref()?.view)).collect()
+        };
+        let grads: Vec<_> = views_of(&gradients.d_inputs)
+            .into_iter()
+            .zip(&gradients.modes)
+            .map(|(view, mode)| {
+                Some(GpuGrad {
+                    view: view?,
+                    mode: *mode,
+                })
             })
-            .collect();
-        let upstream: Vec<_> = d_outputs
-            .iter()
-            .map(|tensor| tensor.as_ref().map(|tensor| tensor.view))
             .collect();
         let late = if keeps.forward_in_backward {
             views(&self.outputs)
         } else {
             Vec::new()
         };
-        let (_memory, workspace) = self.scratch(true)?;
         trial.op.backward_gpu(&GpuBackward {
-            gpu,
+            gpu: self.gpu,
             metas: &trial.metas,
             inputs: &kept(keeps.inputs, &views(&self.inputs)),
             outputs: &kept(keeps.outputs, &views(&self.outputs)),
             late_outputs: &late,
-            d_outputs: &upstream,
+            d_outputs: &views_of(&gradients.d_outputs),
             d_inputs: &grads,
             saved: &views(&self.saved),
-            workspace,
+            workspace: gradients.workspace,
             live: self.live.address(),
-        })?;
-        Ok(d_inputs)
+        })
     }
+}
+
+/// What a backward reads and writes beside what the forward has.
+struct Gradients {
+    d_outputs: Vec<Option<Tensor>>,
+    d_inputs: Vec<Option<Tensor>>,
+    modes: Vec<GradMode>,
+    workspace: View,
+    _scratch: Buffer,
 }
 
 /// One forward and one backward, as [`Trial::run`] does it on the CPU: all outputs and scratch are NaN beforehand.
@@ -213,7 +239,8 @@ pub fn run(trial: &Trial<'_>, gpu: &Gpu, mode: GradMode) -> Result<Outcome, GpuE
     if !trial.op.keeps().forward_in_backward {
         bench.forward(true)?;
     }
-    let d_inputs = bench.backward(mode)?;
+    let gradients = bench.gradients(mode)?;
+    bench.backward(&gradients)?;
     gpu.driver().synchronize()?;
     let base = if mode == GradMode::Add { BASE } else { 0.0 };
     let gradient = |tensor: &Option<Tensor>| -> Result<Vec<f64>, GpuError> {
@@ -225,8 +252,36 @@ pub fn run(trial: &Trial<'_>, gpu: &Gpu, mode: GradMode) -> Result<Outcome, GpuE
     };
     Ok(Outcome {
         outputs: outputs(&bench, gpu)?,
-        d_inputs: d_inputs.iter().map(gradient).collect::<Result<_, _>>()?,
+        d_inputs: gradients
+            .d_inputs
+            .iter()
+            .map(gradient)
+            .collect::<Result<_, _>>()?,
     })
+}
+
+/// Seconds of one forward and of one backward by the device's clock, each the mean of `calls` behind one another after a
+/// first that compiles what they need. An operation whose forward runs with its backward has a forward of no time.
+///
+/// # Errors
+/// As for [`run`].
+pub fn time(trial: &Trial<'_>, gpu: &Gpu, calls: usize) -> Result<[f64; 2], GpuError> {
+    let bench = Bench::new(trial, gpu, true)?;
+    let repeated = |work: &dyn Fn() -> Result<(), GpuError>| {
+        work()?;
+        let seconds = gpu
+            .driver()
+            .time(&mut || (0..calls).try_for_each(|_| work()))?;
+        Ok(seconds / calls as f64)
+    };
+    let forward = if trial.op.keeps().forward_in_backward {
+        0.0
+    } else {
+        let (_memory, workspace) = bench.scratch(false)?;
+        repeated(&|| bench.forward_in(true, workspace))?
+    };
+    let gradients = bench.gradients(GradMode::Set)?;
+    Ok([forward, repeated(&|| bench.backward(&gradients))?])
 }
 
 /// Only a forward, as in evaluation.
@@ -269,7 +324,7 @@ pub fn error(case: &Case, gpu: &Gpu, precision: Precision) -> Result<f64, GpuErr
 /// with the case on the first failure; says so and returns where there is no C++ compiler.
 #[cfg(all(test, unix))]
 pub(crate) fn all(case: &Case, limit: f64, bf16_limit: f64) {
-    use super::emulator::{self, Emulator};
+    use super::emulator;
     for warp in [32, 64] {
         let Some(gpu) = emulated(emulator::Options {
             warp,
@@ -297,29 +352,32 @@ pub(crate) fn all(case: &Case, limit: f64, bf16_limit: f64) {
         let [one, two] = [&gpu, &other].map(|gpu| run(&trial, gpu, GradMode::Set));
         assert!(one == two, "{case:?}: the order of threads changes bits");
     }
+}
 
-    /// Devices are kept: kernels are compiled once in a process.
-    fn emulated(options: emulator::Options) -> Option<Gpu> {
-        use std::collections::HashMap;
-        use std::sync::{LazyLock, Mutex};
-        type Key = (u32, bool, u32);
-        static DEVICES: LazyLock<Mutex<HashMap<Key, Option<Gpu>>>> = LazyLock::new(Mutex::default);
-        let mut devices = super::lock(&DEVICES);
-        let key = (options.warp, options.checked, options.order);
-        devices
-            .entry(key)
-            .or_insert_with(|| {
-                let program = std::env::current_exe().expect("a test knows its file");
-                let cache = super::compiled::Cache::new(program.with_file_name("emulated"));
-                match Emulator::new(options, Some(&cache)) {
-                    Ok(emulator) => Some(Gpu::new(Box::new(emulator), Some(cache))),
-                    Err(GpuError::Missing(why)) => {
-                        eprintln!("skipped: kernels on the emulated device: {why}");
-                        None
-                    }
-                    Err(error) => panic!("{error}"),
+/// An emulated device, or none with a word to stderr where there is no C++ compiler. Devices are kept: kernels are compiled
+/// once in a process.
+#[cfg(all(test, unix))]
+pub(crate) fn emulated(options: super::emulator::Options) -> Option<Gpu> {
+    use super::emulator::Emulator;
+    use std::collections::HashMap;
+    use std::sync::{LazyLock, Mutex};
+    type Key = (u32, bool, u32);
+    static DEVICES: LazyLock<Mutex<HashMap<Key, Option<Gpu>>>> = LazyLock::new(Mutex::default);
+    let mut devices = super::lock(&DEVICES);
+    let key = (options.warp, options.checked, options.order);
+    devices
+        .entry(key)
+        .or_insert_with(|| {
+            let program = std::env::current_exe().expect("a test knows its file");
+            let cache = super::compiled::Cache::new(program.with_file_name("emulated"));
+            match Emulator::new(options, Some(&cache)) {
+                Ok(emulator) => Some(Gpu::new(Box::new(emulator), Some(cache))),
+                Err(GpuError::Missing(why)) => {
+                    eprintln!("skipped: kernels on the emulated device: {why}");
+                    None
                 }
-            })
-            .clone()
-    }
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .clone()
 }

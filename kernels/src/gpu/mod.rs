@@ -8,6 +8,7 @@
 //! Device memory is named by plain numbers ([`View`]), not by Rust references: no Rust code reads or writes it, and the
 //! planner that gives every tensor its place proves that they do not overlap, as on the CPU.
 
+pub mod angles;
 pub mod basic;
 pub mod blas;
 pub mod check;
@@ -19,8 +20,11 @@ pub mod devices;
 pub mod driver;
 #[cfg(unix)]
 pub mod emulator;
+pub mod fetch;
+pub mod gemm;
 mod library;
 mod native;
+pub mod norm;
 mod rocm;
 pub mod rtc;
 pub mod survey;
@@ -28,11 +32,12 @@ pub mod unit;
 
 pub use context::{GpuBackward, GpuForward, GpuGrad, LIVE_BYTES, live_bytes};
 pub use driver::{Driver, Graph, Info, Kind};
-pub use unit::{Kernel, Piece, REDUCE, Unit};
+pub use unit::{ACT, Kernel, PACK, PHILOX, Piece, REDUCE, Unit};
 
 use crate::Dtype;
 use driver::Function;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use unit::Source;
 
@@ -190,6 +195,14 @@ impl View {
         }
     }
 
+    /// `len` of its elements from `start` on.
+    #[must_use]
+    pub fn slice(self, start: usize, len: usize) -> Self {
+        let rest = self.from(start);
+        assert!(len <= rest.len, "{len} elements of {}", rest.len);
+        Self { len, ..rest }
+    }
+
     /// As the factor of a matrix product: rounded, where that is kept.
     #[must_use]
     pub fn factor(self) -> Self {
@@ -264,6 +277,7 @@ struct SharedParts {
     functions: Mutex<HashMap<(Source, &'static str), Function>>,
     modules: Mutex<HashMap<Source, driver::Module>>,
     cache: Option<compiled::Cache>,
+    own_products: AtomicBool,
 }
 
 impl Gpu {
@@ -275,6 +289,7 @@ impl Gpu {
                 functions: Mutex::default(),
                 modules: Mutex::default(),
                 cache,
+                own_products: AtomicBool::new(false),
             }),
         }
     }
@@ -287,6 +302,17 @@ impl Gpu {
     /// What device this is.
     pub fn info(&self) -> &Info {
         self.driver().info()
+    }
+
+    /// Whether matrix products are made by our own kernels even where the vendor's library is installed: for comparisons.
+    pub fn use_own_products(&self, own: bool) {
+        self.shared.own_products.store(own, Ordering::Relaxed);
+    }
+
+    /// The vendor's matrix products, where they are installed and not set aside by [`Gpu::use_own_products`].
+    pub fn library(&self) -> Option<&dyn blas::Blas> {
+        let own = self.shared.own_products.load(Ordering::Relaxed);
+        self.driver().blas().filter(|_| !own)
     }
 
     /// Takes device memory.

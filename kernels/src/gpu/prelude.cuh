@@ -7,8 +7,12 @@
 //   SHARED(T, name, [8][4]);  DYN_SHARED(T, name);    shared memory of the block
 //   BARRIER();  WSYNC();                              all threads of the block, of the warp
 //   shfl_xor shfl_down shfl_from vote_mask            between the lanes of a warp
+//   popcount                                          set bits of a vote
 //   copy16_async copy_commit copy_wait<N>             16 bytes from global to shared memory, in the background
 //   ldmatrix_x4 mma_m16n8k16                          matrix fragments of groups of 32 lanes
+//   RECIP(x)                                          1 / x within two units in the last place; 0 beyond 2^126
+//   UNROLL for (..)                                   a loop whose arrays must lie in registers
+//   EX2(x)                                            2^x, results below 2^-126 zero
 //   load<T> put<T>, Pack                              elements as floats; several elements at once
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -43,6 +47,7 @@ int emu_launch(void (*call)(void**), void** args, u32 grid, u32 block, u32 dyn_b
 #define BID (emu_cur->bid)
 #define BDIM (emu_cur->bdim)
 #define GDIM (emu_cur->gdim)
+#define UNROLL
 #define LINE_ARG , int line = __builtin_LINE()
 #define SHARED(T, name, dims) \
   typedef T name##_t dims;    \
@@ -96,14 +101,17 @@ DEV float RSQRT(float x) { return 1.0f / sqrtf(x); }
 DEV float SQRT(float x) { return sqrtf(x); }
 DEV float EXP(float x) { return expf(x); }
 DEV float EXP2(float x) { return exp2f(x); }
+DEV float EX2(float x) { return x < -126.0f ? 0.0f : exp2f(x); }
 DEV float LOG(float x) { return logf(x); }
 DEV float LOG2(float x) { return log2f(x); }
 DEV float TANH(float x) { return tanhf(x); }
 DEV float ERF(float x) { return erff(x); }
 DEV void SINCOS(double x, double* s, double* c) { *s = sin(x), *c = cos(x); }
 DEV float POW(float x, float y) { return powf(x, y); }
+DEV float RECIP(float x) { return 1.0f / x; }
 DEV float FMA(float a, float b, float c) { return fmaf(a, b, c); }
 DEV u32 mulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
+DEV u32 popcount(u64 mask) { return (u32)__builtin_popcountll(mask); }
 // A kernel's launcher takes the same void** as cuLaunchKernel and hipModuleLaunchKernel.
 template <auto F> struct EmuKernel;
 template <class... A, void (*F)(A...)> struct EmuKernel<F> {
@@ -122,6 +130,7 @@ template <class... A, void (*F)(A...)> struct EmuKernel<F> {
 #define DEV __attribute__((device)) inline __attribute__((always_inline))
 #define KERNEL(name, threads, params)                                                                  \
   extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(1, threads))) void name params
+#define UNROLL _Pragma("unroll")
 #define TID ((u32)__builtin_amdgcn_workitem_id_x())
 #define BID ((u32)__builtin_amdgcn_workgroup_id_x())
 #define BDIM ((u32)__builtin_amdgcn_workgroup_size_x())
@@ -180,6 +189,7 @@ __attribute__((device)) double __ocml_cos_f64(double);
 DEV float RSQRT(float x) { return __builtin_amdgcn_rsqf(x); }
 DEV float SQRT(float x) { return __builtin_sqrtf(x); }
 DEV float EXP2(float x) { return __builtin_amdgcn_exp2f(x); }
+DEV float EX2(float x) { return __builtin_amdgcn_exp2f(x); }
 DEV float LOG2(float x) { return __builtin_amdgcn_logf(x); }
 DEV float EXP(float x) { return EXP2(x * 1.4426950408889634f); }
 DEV float LOG(float x) { return LOG2(x) * 0.6931471805599453f; }
@@ -187,13 +197,16 @@ DEV float TANH(float x) { return __ocml_tanh_f32(x); }
 DEV float ERF(float x) { return __ocml_erf_f32(x); }
 DEV float POW(float x, float y) { return __ocml_pow_f32(x, y); }
 DEV void SINCOS(double x, double* s, double* c) { *s = __ocml_sin_f64(x), *c = __ocml_cos_f64(x); }
+DEV float RECIP(float x) { return __builtin_amdgcn_rcpf(x); }
 DEV float FMA(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 DEV u32 mulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
+DEV u32 popcount(u64 mask) { return (u32)__builtin_popcountll(mask); }
 
 #else  // ---- NVIDIA: NVRTC ------------------------------------------------------------------------------------------------
 #define WARP 32
 #define DEV __device__ __forceinline__
 #define KERNEL(name, threads, params) extern "C" __global__ void __launch_bounds__(threads) name params
+#define UNROLL _Pragma("unroll")
 #define TID threadIdx.x
 #define BID blockIdx.x
 #define BDIM blockDim.x
@@ -221,14 +234,21 @@ DEV float RSQRT(float x) { return rsqrtf(x); }
 DEV float SQRT(float x) { return sqrtf(x); }
 DEV float EXP(float x) { return expf(x); }
 DEV float EXP2(float x) { return exp2f(x); }
+DEV float EX2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 DEV float LOG(float x) { return logf(x); }
 DEV float LOG2(float x) { return log2f(x); }
 DEV float TANH(float x) { return tanhf(x); }
 DEV float ERF(float x) { return erff(x); }
 DEV float POW(float x, float y) { return powf(x, y); }
 DEV void SINCOS(double x, double* s, double* c) { sincos(x, s, c); }
+DEV float RECIP(float x) { return __fdividef(1.0f, x); }
 DEV float FMA(float a, float b, float c) { return fmaf(a, b, c); }
 DEV u32 mulhi(u32 a, u32 b) { return __umulhi(a, b); }
+DEV u32 popcount(u64 mask) { return (u32)__popcll(mask); }
 #endif
 
 // ---- scalars of a replay, written by the host before it ----------------------------------------------------------------------
@@ -258,6 +278,16 @@ DEV u16 f2bf(float f) {
   return (c.u & 0x7fffffffu) > 0x7f800000u ? (u16)((c.u >> 16) | 0x40u) : (u16)(rounded >> 16);
 }
 DEV u32 pack2(u16 lo, u16 hi) { return (u32)lo | (u32)hi << 16; }
+// Two floats rounded, in one word.
+#if defined(EMU_WARP) || defined(__HIP__)
+DEV u32 round2(float lo, float hi) { return pack2(f2bf(lo), f2bf(hi)); }
+#else
+DEV u32 round2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+#endif
 DEV float lo2f(u32 w) { return bf2f((u16)w); }
 DEV float hi2f(u32 w) { return bf2f((u16)(w >> 16)); }
 DEV float load(const float* p) { return *p; }
@@ -294,7 +324,7 @@ DEV void put4(float* p, float4x x) {
   st16(p, w);
 }
 DEV void put4(bf16* p, float4x x) {
-  *(u64*)p = (u64)pack2(f2bf(x.v[0]), f2bf(x.v[1])) | (u64)pack2(f2bf(x.v[2]), f2bf(x.v[3])) << 32;
+  *(u64*)p = (u64)round2(x.v[0], x.v[1]) | (u64)round2(x.v[2], x.v[3]) << 32;
 }
 
 // ---- matrix fragments of 32 lanes; g = lane / 4, t = lane % 4 ------------------------------------------------------------------

@@ -29,3 +29,16 @@ DEV float block_max(float v, float* red) {
   BARRIER();
   return s;
 }
+// Of doubles, in an order that does not depend on the warp's width either. The threads are a power of two, `red` holds one
+// double for each. Every thread gets the sum; it may be called in a loop.
+DEV double block_sum_f64(double v, double* red) {
+  red[TID] = v;
+  BARRIER();
+  for (u32 half = BDIM / 2; half > 0; half /= 2) {
+    if (TID < half) red[TID] += red[TID + half];
+    BARRIER();
+  }
+  double s = red[0];
+  BARRIER();
+  return s;
+}

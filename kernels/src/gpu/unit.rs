@@ -11,6 +11,23 @@ pub const REDUCE: Piece = Piece {
     text: include_str!("reduce.cuh"),
 };
 
+/// The activation functions and their derivatives, chosen by the definition `ACT` ([`crate::ops::act::Act::define`]).
+pub const ACT: Piece = Piece {
+    name: "act.cuh",
+    text: include_str!("act.cuh"),
+};
+
+/// Several neighbouring elements at once; takes the definition `W` ([`super::basic::pack_width`]).
+pub const PACK: Piece = Piece {
+    name: "pack.cuh",
+    text: include_str!("pack.cuh"),
+};
+/// Philox and the key of an operation that draws random numbers.
+pub const PHILOX: Piece = Piece {
+    name: "philox.cuh",
+    text: include_str!("philox.cuh"),
+};
+
 /// A text that several units share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {

@@ -52,6 +52,11 @@ impl Act {
         Self::ALL.into_iter().find(|act| act.name() == name)
     }
 
+    /// What kernels of a GPU take as the definition `ACT` ([`crate::gpu::unit::ACT`]).
+    pub fn define(self) -> String {
+        self.name().to_uppercase()
+    }
+
     /// `f(x)` of one number: for who looks at values rather than computes with them.
     pub fn at(self, x: f32) -> f32 {
         self.value::<Scalar32>(x)

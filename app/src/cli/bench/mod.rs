@@ -1,6 +1,7 @@
 //! `zerollm bench`: how fast this machine and this program are. Every figure says how it was obtained.
 
 mod data;
+mod device;
 mod generate;
 mod machine;
 mod op;
@@ -41,6 +42,7 @@ pub struct Arguments {
 enum Command {
     Machine(machine::Arguments),
     Op(op::Arguments),
+    Gpu(device::Arguments),
     Step(step::Arguments),
     Tokenizer(tokenizer::Arguments),
     Data(data::Arguments),
@@ -58,6 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.command {
         Command::Machine(arguments) => machine::run(arguments),
         Command::Op(arguments) => op::run(arguments, limit),
+        Command::Gpu(arguments) => device::run(arguments),
         Command::Step(arguments) => step::run(arguments, limit),
         Command::Tokenizer(arguments) => tokenizer::run(arguments, limit),
         Command::Data(arguments) => data::run(arguments, limit),

@@ -2,7 +2,7 @@
 
 use super::op::percent;
 use super::sampling::{Calibrator, Samples, Wanted, quartiles};
-use super::{Machine, Shape, random_batches, vocab_size};
+use super::{Machine, Shape, device, random_batches, vocab_size};
 use crate::cli::Failure;
 use crate::out::{self, Table};
 use crate::text;
@@ -55,6 +55,14 @@ const WARM_UP: u64 = 2;
 
 pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure> {
     let config = arguments.shape.config()?;
+    if let (cpu, Some(gpu)) = engine::device::open(&config)? {
+        let run = device::Run {
+            steps: arguments.steps,
+            profile: arguments.profile,
+            json: arguments.json,
+        };
+        return device::run_step(&config, cpu, &gpu, run);
+    }
     let threads = cpu(&config)?.pool.threads();
     let mut calibrator = Calibrator::new(threads, limit);
     let wanted = Wanted {
@@ -127,7 +135,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
 }
 
 /// A line an operation and phase, the rest, and the sum.
-fn table(breakdown: &Breakdown) -> String {
+pub(super) fn table(breakdown: &Breakdown) -> String {
     let mut table = Table::new(&[
         "op",
         "phase",
@@ -171,7 +179,7 @@ fn table(breakdown: &Breakdown) -> String {
 }
 
 /// The same as JSON.
-fn rows(breakdown: &Breakdown) -> Value {
+pub(super) fn rows(breakdown: &Breakdown) -> Value {
     let operations = breakdown.lines.iter().map(|line| {
         json!({
             "op": line.name,
@@ -253,9 +261,12 @@ pub(super) fn time(
         let start = Instant::now();
         let gradients = trainer
             .gradients(&batches, number, false, &|| false)
+            .expect("a CPU does not fail")
             .expect("nothing stops it");
         // Random ids teach nothing: the rate is small, so that nothing overflows.
-        trainer.update(&gradients, 1e-9, number, config.train.clip_norm);
+        trainer
+            .update(&gradients, 1e-9, number, config.train.clip_norm)
+            .expect("a CPU does not fail");
         Step {
             seconds: start.elapsed().as_secs_f64(),
             profile: trainer.profile.take(),

@@ -113,8 +113,11 @@ fn train(trainer: &mut Trainer, steps: std::ops::RangeInclusive<u64>) -> Result<
     for step in steps {
         let gradients = trainer
             .gradients(&[batch(2, 16, step)], step, false, &|| false)
+            .map_err(|error| error.to_string())?
             .ok_or("it stopped by itself")?;
-        trainer.update(&gradients, 1e-2, step, 1.0);
+        trainer
+            .update(&gradients, 1e-2, step, 1.0)
+            .map_err(|error| error.to_string())?;
         loss = gradients.loss;
     }
     Ok(loss)

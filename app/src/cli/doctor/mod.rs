@@ -4,14 +4,16 @@
 //! function that says what it found, or what is wrong.
 
 mod files;
+mod gpu;
 mod kernels;
 mod model;
 
-use super::Failure;
+use super::{ConfigFlags, Failure};
 use crate::out;
 use crate::text::{escape, fit};
 use ::kernels::{Cpu, Isa};
 use clap::Args;
+use engine::config::Config;
 use engine::estimate::{allowed_threads, available_bytes};
 use serde_json::json;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,11 +26,15 @@ use std::time::Instant;
     long_about = "Check that this program computes rightly on this machine: the gradient of every operation against finite \
         differences, every instruction set against plain code, any number of threads against one, the gradient of a whole \
         model, learning a batch by heart, writing against training, tokenizers and checkpoints there and back.\n\n\
+        Where there is a GPU, or --device names one, its kernels are compiled and every operation is compared with its scalar \
+        definition, and training with the CPU's. --device emulated does so without a GPU: the kernels run on the CPU.\n\n\
         A missing GPU is no failure. Exit code 1 if any check fails.",
-    after_help = "Example:\n  zerollm doctor\n  zerollm doctor --json\n\n\
+    after_help = "Example:\n  zerollm doctor\n  zerollm doctor --device cuda\n  zerollm doctor --json\n\n\
         JSON: ok, seconds, devices (name, detail), checks (name, ok, detail, seconds)."
 )]
 pub struct Arguments {
+    #[command(flatten)]
+    flags: ConfigFlags,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -65,6 +71,8 @@ struct Done {
 /// If a check fails.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let start = Instant::now();
+    let config = Config::demo(&arguments.flags.sets())?;
+    let (_, gpu) = engine::device::open(&config)?;
     let devices = devices();
     if !arguments.json {
         for (name, detail) in &devices {
@@ -74,6 +82,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let mut checks = kernels::checks();
     checks.extend(model::checks());
     checks.extend(files::checks());
+    if let Some(gpu) = &gpu {
+        checks.extend(gpu::checks(gpu));
+    }
     let done = examine(&checks, &mut |done| {
         if arguments.json {
             return Ok(());

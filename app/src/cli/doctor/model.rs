@@ -155,8 +155,11 @@ fn overfit(precision: &str) -> Outcome {
     for step in 1..=STEPS {
         let gradients = trainer
             .gradients(&batches, step, false, &|| false)
+            .map_err(|error| error.to_string())?
             .ok_or("it stopped by itself")?;
-        trainer.update(&gradients, 1e-2, step, 1.0);
+        trainer
+            .update(&gradients, 1e-2, step, 1.0)
+            .map_err(|error| error.to_string())?;
         if step == 1 {
             first = gradients.loss;
         }
@@ -177,7 +180,9 @@ fn writing_is_as_training() -> Outcome {
     let config = toy(LLAMA)?;
     let mut trainer = Trainer::new(&config, Model::new(&config.model, VOCAB), cpu());
     let batch = batch(1, 16, 9);
-    let trained = trainer.evaluate(&batch);
+    let trained = trainer
+        .evaluate(&batch)
+        .map_err(|error| error.to_string())?;
     let mut loaded = Loaded {
         model: trainer.model,
         params: trainer.params,

@@ -13,6 +13,8 @@ mod summary;
 
 use super::{Tape, Var};
 use crate::param::ParamId;
+use kernels::gpu::Info;
+use kernels::op::InferOp;
 use kernels::{Cpu, Dtype, GradMode, Meta, Op};
 use planner::Planner;
 use std::sync::Arc;
@@ -117,6 +119,45 @@ pub(crate) struct Step {
     pub observed: Vec<(usize, usize)>,
 }
 
+/// What a plan is made for: how much scratch an operation takes depends on it.
+#[derive(Clone, Copy, Debug)]
+pub enum On<'a> {
+    /// Threads and instruction set.
+    Cpu(&'a Cpu),
+    /// A device.
+    Gpu(&'a Info),
+}
+
+impl<'a> From<&'a Cpu> for On<'a> {
+    fn from(cpu: &'a Cpu) -> Self {
+        Self::Cpu(cpu)
+    }
+}
+
+impl<'a> From<&'a Info> for On<'a> {
+    fn from(info: &'a Info) -> Self {
+        Self::Gpu(info)
+    }
+}
+
+impl On<'_> {
+    /// Scratch of one call of `op`, in bytes.
+    pub(crate) fn workspace(self, op: &dyn Op, metas: &[Meta], backward: bool) -> usize {
+        match self {
+            Self::Cpu(cpu) => op.workspace(metas, cpu, backward),
+            Self::Gpu(info) => op.workspace_gpu(metas, info, backward),
+        }
+    }
+
+    /// The same for an operation without a gradient.
+    pub(crate) fn infer_workspace(self, op: &dyn InferOp, metas: &[Meta]) -> usize {
+        match self {
+            Self::Cpu(cpu) => op.workspace(metas, cpu),
+            Self::Gpu(info) => op.workspace_gpu(metas, info),
+        }
+    }
+}
+
 /// How to plan. The defaults are what training uses; tests switch parts off.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -154,8 +195,13 @@ impl Plan {
     /// Plans a training step for `loss`, or without it a plain forward of all kept values.
     ///
     /// Panics when an operation without a gradient lies between a parameter and the loss: a bug in the model.
-    pub fn new(tape: &Tape, loss: Option<Var>, cpu: &Cpu, options: Options) -> Self {
-        Planner::new(tape, loss, cpu, options).plan()
+    pub fn new<'a>(
+        tape: &'a Tape,
+        loss: Option<Var>,
+        on: impl Into<On<'a>>,
+        options: Options,
+    ) -> Self {
+        Planner::new(tape, loss, on.into(), options).plan()
     }
 
     /// Bytes of arena that a replay needs.

@@ -1,15 +1,15 @@
 //! The planner: walks the schedule once and gives every step its buffers.
 
 use super::place::place;
-use super::{Buffer, Kind, Options, Phase, Place, Plan, Step};
+use super::{Buffer, Kind, On, Options, Phase, Place, Plan, Step};
 use crate::tape::remake::remake;
 use crate::tape::{Node, NodeOp, Source, Tape, Var};
-use kernels::{Cpu, Dtype, Meta};
+use kernels::{Dtype, Meta};
 
 pub(super) struct Planner<'a> {
     pub(super) tape: &'a Tape,
     pub(super) loss: Option<Var>,
-    pub(super) cpu: &'a Cpu,
+    pub(super) on: On<'a>,
     pub(super) options: Options,
     pub(super) steps: Vec<Step>,
     pub(super) buffers: Vec<Buffer>,
@@ -29,7 +29,7 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(tape: &'a Tape, loss: Option<Var>, cpu: &'a Cpu, options: Options) -> Self {
+    pub(super) fn new(tape: &'a Tape, loss: Option<Var>, on: On<'a>, options: Options) -> Self {
         let values = tape.values.len();
         let mut producer = vec![None; values];
         for (i, node) in tape.nodes.iter().enumerate() {
@@ -40,7 +40,7 @@ impl<'a> Planner<'a> {
         Self {
             tape,
             loss,
-            cpu,
+            on,
             options,
             steps: Vec::new(),
             buffers: Vec::new(),
@@ -216,9 +216,9 @@ impl<'a> Planner<'a> {
                 } else {
                     Vec::new()
                 };
-                (metas_saved, op.workspace(&metas, self.cpu, false))
+                (metas_saved, self.on.workspace(&**op, &metas, false))
             }
-            NodeOp::Infer(op, _) => (Vec::new(), op.workspace(&metas, self.cpu)),
+            NodeOp::Infer(op, _) => (Vec::new(), self.on.infer_workspace(&**op, &metas)),
         };
         let name = format!("{}.{}", node.scope, node.op.name());
         let saved: Vec<_> = saved
@@ -273,7 +273,7 @@ impl<'a> Planner<'a> {
         let value = node.outputs.last().expect("a node has an output").index();
         let id = self.buffer(Kind::Recomputed, value, at);
         self.recomputed[value] = Some(id);
-        let workspace = again.op.workspace(&metas, self.cpu, false);
+        let workspace = self.on.workspace(&*again.op, &metas, false);
         let workspace = self.workspace(format!("{}.{}", node.scope, again.op.name()), workspace);
         Step {
             phase: Phase::Recompute,
@@ -342,7 +342,7 @@ impl<'a> Planner<'a> {
         for id in &saved {
             self.touch(*id);
         }
-        let workspace = op.workspace(&metas, self.cpu, true);
+        let workspace = self.on.workspace(op.as_ref(), &metas, true);
         let workspace = self.workspace(format!("{}.{}", node.scope, op.name()), workspace);
         let mut d_outputs: Vec<_> = node
             .outputs

@@ -49,8 +49,46 @@ pub fn convert(gpu: &Gpu, from: View, to: View) -> Result<(), GpuError> {
     deliver(gpu, from, to)
 }
 
+/// Sets every element of `to` to `value`.
+///
+/// # Errors
+/// If the device refuses.
+pub fn set(gpu: &Gpu, to: View, value: f64) -> Result<(), GpuError> {
+    let kernel = UNIT
+        .kernel("set_all")
+        .with_type("X", to.dtype)
+        .with_type("Y", to.dtype);
+    let args = [to.into(), value.into(), to.len.into()];
+    gpu.launch(&kernel, flat(gpu, to.len), &args)
+}
+
 /// Blocks of 256 threads that walk over `n` elements with the stride of the grid: enough to fill the device, no more.
 pub fn flat(gpu: &Gpu, n: usize) -> Grid {
     let most = gpu.info().multiprocessors as usize * 16;
     Grid::new(n.div_ceil(256).min(most), 256)
+}
+
+/// Elements that a kernel may take at once ([`super::PACK`]): 8 where every view and every row of `cols` elements starts at
+/// a multiple of 16 bytes, else 1. For flat tensors `cols` is 8: kernels take what is left over one by one.
+pub fn pack_width(views: &[View], cols: usize) -> usize {
+    let aligned = views.iter().all(|view| view.ptr.is_multiple_of(16));
+    if aligned && cols.is_multiple_of(8) {
+        8
+    } else {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dtype;
+
+    #[test]
+    fn packs_need_aligned_views_and_rows() {
+        let view = |at| View::new(256, 64, Dtype::Bf16).from(at);
+        assert_eq!(pack_width(&[view(0), view(8)], 16), 8);
+        assert_eq!(pack_width(&[view(0), view(4)], 16), 1);
+        assert_eq!(pack_width(&[view(0)], 12), 1);
+    }
 }

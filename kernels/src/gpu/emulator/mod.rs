@@ -122,6 +122,13 @@ impl Emulator {
         })
     }
 
+    /// The same device with so many bytes of shared memory for a block: kernels choose their tiles by it.
+    #[must_use]
+    pub fn with_shared(mut self, bytes: u32) -> Self {
+        self.info.shared_bytes = bytes;
+        self
+    }
+
     fn core() -> std::sync::MutexGuard<'static, Core> {
         let core = CORE.get().and_then(|core| core.as_ref().ok());
         lock(core.expect("a device exists only where the execution model was loaded"))

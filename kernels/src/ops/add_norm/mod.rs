@@ -18,6 +18,7 @@
 //! `s`, `w`, and what the norm saves.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use super::add::Add;
@@ -25,6 +26,7 @@ use super::layernorm::LayerNorm;
 use super::rmsnorm::RmsNorm;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::rows::CHUNKS;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info, norm};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Bf16, Cpu, Dtype, Precision};
 
@@ -157,6 +159,25 @@ impl Op for AddNorm {
         }
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        if backward {
+            norm::scratch_bytes(
+                inputs[0].rows(),
+                (1 + usize::from(self.has_bias())) * inputs[2].len(),
+            )
+        } else {
+            0
+        }
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         let (add, norm) = self.reference();
         add.flops(inputs) + norm.flops(&norm_inputs(inputs))
@@ -219,6 +240,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 

@@ -22,9 +22,11 @@
 //! `qkv`, `doc_start`, `out`, and `lse`.
 
 pub(in crate::ops) mod cpu;
+pub(in crate::ops) mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
+use crate::gpu::{GpuError, GpuForward};
 use crate::op::{Backward, Forward, GradMode, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Dtype, Precision, with_elem};
 use cpu::{BackwardPass, ForwardPass, Shape, Strides, Tiled, View, ViewMut};
@@ -262,6 +264,10 @@ impl Op for Attention {
 
     fn backward_cpu(&self, cx: &mut Backward<'_>) {
         with_elem!(cx.metas[0].dtype, T => self.backward::<T>(cx));
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
     }
 
     /// Two products of every query with half of the keys: the causal half only.

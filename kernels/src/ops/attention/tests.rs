@@ -322,3 +322,22 @@ fn wrong_shapes_are_named() {
         assert!(error.contains(named), "{error}");
     }
 }
+
+#[test]
+fn tmp_forward() {
+    use crate::gpu::{Gpu, check, emulator::{Emulator, Options}};
+    let t0 = std::time::Instant::now();
+    for (warp, shared) in [(32, 48), (64, 227)] {
+        let gpu = Gpu::new(Box::new(Emulator::new(Options { warp, checked: true, order: 0 }, None).unwrap().with_shared(shared << 10)), None);
+        for case in cases() {
+            for (precision, limit) in [(Precision::F32, 5e-6), (Precision::Bf16, 2e-2)] {
+                let trial = case.trial(precision, 12);
+                let want = trial.infer(&Cpu::with_isa(1, Isa::Scalar));
+                let got = check::infer(&trial, &gpu).unwrap();
+                let e = normalised_error(&got[0], &want[0]);
+                eprintln!("{case:?} {precision:?} {warp} {e:e} {:?}", t0.elapsed());
+                assert!(e < limit);
+            }
+        }
+    }
+}

@@ -19,11 +19,16 @@
 //! `h`, `w`, `targets`.
 
 mod cpu;
+mod gpu;
+#[cfg(test)]
+#[cfg(unix)]
+mod gpu_tests;
 
 use super::Entry;
 use super::linear::product;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::gemm;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Dtype, Precision, with_elem};
 
@@ -106,6 +111,18 @@ impl Op for Classifier {
         with_elem!(cx.metas[0].dtype, H => cpu::backward::<H>(cx));
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], device: &Info, _: bool) -> usize {
+        gpu::workspace(inputs, gpu::Plan::new(inputs[1].shape[0], device))
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(cx, gpu::Plan::new(cx.metas[1].shape[0], cx.gpu.info()))
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(cx, gpu::Plan::new(cx.metas[1].shape[0], cx.gpu.info()))
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         let (n, c, v) = (
             inputs[0].rows() as u64,
@@ -137,6 +154,7 @@ fn cases() -> Vec<Case> {
         case(3, 5, 7),
         case(17, 8, 33),
         case(300, 3, 5),
+        case(4, 2, 1030),
     ]
 }
 
@@ -149,6 +167,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 3e-6, 3e-2);
+            crate::gpu::check::all(&case, 3e-6, 3e-2);
         }
     }
 

@@ -20,9 +20,11 @@
 //! Nothing.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Precision, with_elem};
 
@@ -89,6 +91,18 @@ impl Op for Dropout {
         with_elem!(cx.metas[0].dtype, X => cpu::backward::<X>(self, cx));
     }
 
+    fn workspace_gpu(&self, _: &[Meta], _: &Info, _: bool) -> usize {
+        0
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         inputs[0].len() as u64
     }
@@ -121,6 +135,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 
@@ -160,5 +175,34 @@ mod tests {
         assert!((same(&mask(&mut large.trial(Precision::F32, 1), 6, 2)) - 0.5).abs() < 0.03);
         assert!((same(&mask(&mut other.trial(Precision::F32, 1), 6, 1)) - 0.5).abs() < 0.03);
         assert!((same(&mask(&mut large.trial(Precision::F32, 1), 7, 1)) - 0.5).abs() < 0.03);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_gpu_draws_the_same_mask() {
+        use crate::gpu::emulator::{Emulator, Options};
+        use crate::gpu::{Gpu, GpuError};
+        let emulator = match Emulator::new(Options::default(), None) {
+            Ok(emulator) => emulator,
+            Err(GpuError::Missing(why)) => {
+                eprintln!("skipped: dropout on the emulated device: {why}");
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let gpu = Gpu::new(Box::new(emulator), None);
+        for row_len in [130, 77] {
+            let x = Input::new([3, row_len], Role::Wide, Fill::Normal(1.0));
+            let (p, id) = (0.3, (9 << 32) + 4);
+            let case = Case::new(Dropout { p, id }, vec![x]);
+            let mut trial = case.trial(Precision::F32, 1);
+            // Each has a high word, and the row's low word overflows within the batch.
+            trial.scalars.seed = (3 << 40) + 1;
+            trial.scalars.step = (1 << 33) + 5;
+            trial.scalars.row0 = (2 << 32) - 1;
+            let want = trial.run(&Cpu::new(1), GradMode::Set);
+            let got = crate::gpu::check::run(&trial, &gpu, GradMode::Set).unwrap();
+            assert!(got == want, "rows of {row_len}");
+        }
     }
 }

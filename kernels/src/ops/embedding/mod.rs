@@ -10,15 +10,18 @@
 //! # Backward
 //! The derivative of `x_t` by row v is the identity where `id_t = v`, else 0, so `dtable[v]` is the sum of `dx_t` over the
 //! tokens with `id_t = v`. Each row of the table belongs to one task (by `v mod 32`, which spreads the frequent ids), which
-//! scans all ids and adds in the order of the tokens: the bits do not depend on threads.
+//! scans all ids and adds in the order of the tokens: the bits do not depend on threads. On a GPU the tokens are sorted by
+//! their ids, stably, and runs of equal ids are added in pieces of a fixed size.
 //!
 //! # Kept for backward
 //! `ids`.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Dtype, Precision, with_elem};
 
@@ -83,6 +86,22 @@ impl Op for Embedding {
         with_elem!(cx.metas[1].dtype, P => cpu::backward::<P>(cx));
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        if backward {
+            gpu::workspace(inputs[0].len(), self.vocab, inputs[1].cols())
+        } else {
+            0
+        }
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(cx)
+    }
+
     fn flops(&self, _: &[Meta]) -> u64 {
         0
     }
@@ -107,6 +126,7 @@ fn cases() -> Vec<Case> {
         case(2, 5, 3, 7),
         case(3, 70, 101, 67),
         case(2, 40, 1000, 33),
+        case(3, 800, 5, 8),
     ]
 }
 
@@ -119,6 +139,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 

@@ -15,10 +15,12 @@
 //! `gate_up`.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use super::act::Act;
 use crate::check::{Case, Fill, Input, Role};
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Precision, with_elem};
 
@@ -78,6 +80,18 @@ impl Op for Gated {
         with_elem!(cx.metas[0].dtype, X => cpu::backward::<X>(self.act, cx));
     }
 
+    fn workspace_gpu(&self, _: &[Meta], _: &Info, _: bool) -> usize {
+        0
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self.act, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self.act, cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         // An exponential is counted as ten.
         let each = if matches!(self.act, Act::Relu | Act::Relu2) {
@@ -114,6 +128,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 

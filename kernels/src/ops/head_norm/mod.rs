@@ -17,10 +17,12 @@
 //! `qkv`, `wq` and `wk`.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::rows::CHUNKS;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info, norm};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Precision, with_elem};
 
@@ -96,6 +98,22 @@ impl Op for HeadNorm {
         with_elem!(cx.metas[0].dtype, X => cpu::backward::<X>(self, cx));
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        if backward {
+            norm::scratch_bytes(inputs[0].rows(), 2 * self.head_dim)
+        } else {
+            0
+        }
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         4 * (inputs[0].rows() * (self.heads + self.kv_heads) * self.head_dim) as u64
     }
@@ -134,6 +152,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 

@@ -18,10 +18,12 @@
 //! `x`, `w`, `m` and `r`.
 
 pub(super) mod cpu;
+mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::rows::CHUNKS;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info, norm};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Precision, with_elems};
 
@@ -109,6 +111,25 @@ impl Op for LayerNorm {
         with_elems!(x, X, y, N => cpu::backward::<X, N>(self, cx));
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        if backward {
+            norm::scratch_bytes(
+                inputs[0].rows(),
+                (1 + usize::from(self.bias)) * inputs[1].len(),
+            )
+        } else {
+            0
+        }
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         7 * inputs[0].len() as u64
     }
@@ -142,6 +163,7 @@ fn cases() -> Vec<Case> {
         case(37, 67, Role::Compute, true, true),
         case(130, 128, Role::Wide, false, false),
         case(5, 513, Role::Wide, true, false),
+        case(3, 1048, Role::Wide, true, false),
     ]
 }
 
@@ -154,6 +176,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 

@@ -16,9 +16,11 @@
 //! `x`, `w`, and `r`.
 
 pub(super) mod cpu;
+mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info, norm};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Precision, with_elems};
 
@@ -104,6 +106,22 @@ impl Op for RmsNorm {
         with_elems!(x, X, y, Y => cpu::backward::<X, Y>(self, cx));
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        if backward {
+            norm::scratch_bytes(inputs[0].rows(), inputs[1].len())
+        } else {
+            0
+        }
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         4 * inputs[0].len() as u64
     }
@@ -153,6 +171,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 

@@ -18,10 +18,12 @@
 //! `positions`.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::angles::{Angles, Order};
+use crate::gpu::{Gpu, GpuBackward, GpuError, GpuForward, GpuGrad, Info, View};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Dtype, Elem, Precision, with_elem};
 
@@ -84,6 +86,30 @@ impl Rope {
     pub fn table_bytes(&self, seq: usize, dtype: Dtype) -> usize {
         let size = if dtype == Dtype::F64 { 8 } else { 4 };
         self.angles().scratch(seq, size)
+    }
+
+    /// Turns `source (B, T, N D)` on a GPU into `to` as its mode says, for operations that make or read queries, keys and
+    /// values themselves; [`crate::op::GradMode::InPlace`]: `source` is `to`, and heads that do not turn are left alone. `positions` has
+    /// B T elements, `seq` is T, `workspace` has [`Rope::table_bytes_gpu`] bytes.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn turn_gpu(
+        &self,
+        gpu: &Gpu,
+        source: View,
+        to: GpuGrad,
+        positions: View,
+        seq: usize,
+        turn: Turn,
+        workspace: View,
+    ) -> Result<(), GpuError> {
+        gpu::turn(self, gpu, source, to, positions, seq, turn, workspace)
+    }
+
+    /// Bytes of workspace on a GPU for rows of `seq` tokens.
+    pub fn table_bytes_gpu(&self, seq: usize) -> usize {
+        gpu::angles(self).bytes(seq)
     }
 
     fn angles(&self) -> Angles {
@@ -149,6 +175,18 @@ impl Op for Rope {
 
     fn backward_cpu(&self, cx: &mut Backward<'_>) {
         with_elem!(cx.metas[0].dtype, X => cpu::backward::<X>(self, cx));
+    }
+
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, _: bool) -> usize {
+        self.table_bytes_gpu(inputs[1].cols())
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
     }
 
     fn flops(&self, inputs: &[Meta]) -> u64 {

@@ -15,11 +15,13 @@
 //! Nothing.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::angles::{Angles, Order};
 use crate::cpu::elementwise::deliver;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradMode, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Dtype, Precision, with_elem};
 
@@ -106,6 +108,22 @@ impl Op for Sinusoid {
         });
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        if backward {
+            0
+        } else {
+            gpu::angles(inputs[0].cols()).bytes(inputs[1].cols())
+        }
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         inputs[0].len() as u64
     }
@@ -141,6 +159,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 2e-6, 2e-2);
+            crate::gpu::check::all(&case, 2e-6, 2e-2);
         }
     }
 

@@ -11,11 +11,13 @@
 //! ```
 //!
 //! The bias corrections are made in `f64` and folded into the step size and the divisor. Everything is read and written
-//! once: 28 bytes a parameter.
+//! once: 28 bytes a parameter (on a GPU 30 where a `bf16` copy of the weights is kept, which the same pass writes).
 
 mod cpu;
+mod gpu;
 
 use crate::Cpu;
+use crate::gpu::{Gpu, GpuError, View};
 
 /// The scalars of one update of one group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +41,36 @@ pub struct AdamW {
 /// One update. All slices have the same length; `m` and `v` start as zeros.
 pub fn update(cpu: &Cpu, scalars: &AdamW, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
     cpu::update(cpu, scalars, w, g, m, v);
+}
+
+/// Bytes of the scalars on a device.
+pub const SCALARS_BYTES: usize = 36;
+
+impl AdamW {
+    /// The scalars as [`update_gpu`] reads them, to be uploaded before it.
+    pub fn scalars_bytes(&self) -> [u8; SCALARS_BYTES] {
+        let mut bytes = [0; SCALARS_BYTES];
+        for (to, x) in bytes.chunks_exact_mut(4).zip(gpu::scalars(self)) {
+            to.copy_from_slice(&x.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// One update on a GPU. All views are `f32` and have the same length; `m` and `v` start as zeros. `scalars` is the address of
+/// what [`AdamW::scalars_bytes`] gives. Where the weights have a rounded copy beside ([`View::rounded`]) it is written too.
+///
+/// # Errors
+/// If the device refuses.
+pub fn update_gpu(
+    gpu: &Gpu,
+    scalars: u64,
+    w: View,
+    g: View,
+    m: View,
+    v: View,
+) -> Result<(), GpuError> {
+    gpu::update(gpu, scalars, [w, g, m, v])
 }
 
 #[cfg(test)]

@@ -6,12 +6,28 @@
 //! that the result is the same at any number of threads. A NaN or an infinity anywhere makes the result non-finite.
 
 mod cpu;
+mod gpu;
 
 use crate::Cpu;
+use crate::gpu::{Gpu, GpuError, View};
 
 /// Sum of the squares of `x`.
 pub fn sum_of_squares(cpu: &Cpu, x: &[f32]) -> f64 {
     cpu::sum_of_squares(cpu, x)
+}
+
+/// How many partial sums [`sum_of_squares_gpu`] makes of `len` elements.
+pub fn partial_sums(len: usize) -> usize {
+    len.div_ceil(gpu::CHUNK)
+}
+
+/// Sum of the squares of `x` (`f32`), left on the device in `out` (1, `f64`). `partial` has room for [`partial_sums`] values,
+/// `f64`. Chunks and order depend on the length alone.
+///
+/// # Errors
+/// If the device refuses.
+pub fn sum_of_squares_gpu(gpu: &Gpu, x: View, partial: View, out: View) -> Result<(), GpuError> {
+    gpu::sum_of_squares(gpu, x, partial, out)
 }
 
 /// What gradients are multiplied by so that their norm is at most `clip_norm` (0: no limit): `min(1, clip_norm / norm)`.

@@ -6,8 +6,10 @@
 //! first step has `b = g`), then `w = w - lr b`, or with Nesterov's form `w = w - lr (g + momentum b)`.
 
 mod cpu;
+mod gpu;
 
 use crate::Cpu;
+use crate::gpu::{Gpu, GpuError, View};
 
 /// The scalars of one update of one group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +29,25 @@ pub struct Sgd {
 /// One update. All slices have the same length; `b` starts as zeros.
 pub fn update(cpu: &Cpu, scalars: &Sgd, w: &mut [f32], g: &[f32], b: &mut [f32]) {
     cpu::update(cpu, scalars, w, g, b);
+}
+
+/// Bytes of the scalars on a device.
+pub const SCALARS_BYTES: usize = 20;
+
+impl Sgd {
+    /// The scalars as [`update_gpu`] reads them, to be uploaded before it.
+    pub fn scalars_bytes(&self) -> [u8; SCALARS_BYTES] {
+        gpu::scalars_bytes(self)
+    }
+}
+
+/// One update on a GPU. All views are `f32` and have the same length; `b` starts as zeros. `scalars` is the address of what
+/// [`Sgd::scalars_bytes`] gives. Where the weights have a rounded copy beside ([`View::rounded`]) it is written too.
+///
+/// # Errors
+/// If the device refuses.
+pub fn update_gpu(gpu: &Gpu, scalars: u64, w: View, g: View, b: View) -> Result<(), GpuError> {
+    gpu::update(gpu, scalars, [w, g, b])
 }
 
 #[cfg(test)]

@@ -1,0 +1,247 @@
+//! The limits of a device, and the operations that are measured against them.
+
+use super::Peak;
+use kernels::check::{Case, Fill, Input, Role};
+use kernels::gpu::blas::{Factor, Product};
+use kernels::gpu::{Gpu, GpuError, check, gemm};
+use kernels::op::Meta;
+use kernels::ops::act::Act;
+use kernels::ops::add_norm::{AddNorm, Norm};
+use kernels::ops::attention::Attention;
+use kernels::ops::classifier::Classifier;
+use kernels::ops::embedding::Embedding;
+use kernels::ops::gated::Gated;
+use kernels::ops::layernorm::LayerNorm;
+use kernels::ops::linear::Linear;
+use kernels::ops::rmsnorm::RmsNorm;
+use kernels::{Dtype, Op as _, Precision};
+use serde_json::{Value, json};
+
+/// Calls that one time is the mean of.
+const CALLS: usize = 20;
+
+/// One operation in one direction.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub name: &'static str,
+    pub shape: String,
+    pub phase: &'static str,
+    pub seconds: f64,
+    flops: u64,
+    bytes: u64,
+}
+
+impl Measured {
+    pub fn tflops(&self) -> f64 {
+        self.flops as f64 / self.seconds.max(1e-12) / 1e12
+    }
+
+    pub fn gbps(&self) -> f64 {
+        self.bytes as f64 / self.seconds.max(1e-12) / 1e9
+    }
+
+    pub fn json(&self, peak: &Peak) -> Value {
+        json!({
+            "op": self.name,
+            "shape": self.shape,
+            "phase": self.phase,
+            "seconds": self.seconds,
+            "tflops": self.tflops(),
+            "gbps": self.gbps(),
+            "copy_share": self.gbps() / peak.copy_gbps,
+            "product_share": self.tflops() / peak.product_tflops,
+        })
+    }
+}
+
+/// The limits: a copy that no cache holds, a product large enough to fill the device.
+pub(in crate::cli::bench) fn peak(gpu: &Gpu, quick: bool) -> Result<Peak, GpuError> {
+    let (bytes, size, calls) = if quick {
+        (1 << 16, 64, 2)
+    } else {
+        (1 << 30, 8192, CALLS)
+    };
+    let memory = gpu.alloc(2 * bytes)?;
+    let (from, to) = (memory.address(), memory.address() + bytes as u64);
+    gpu.driver().fill(from, 0, 2 * bytes)?;
+    let seconds = gpu
+        .driver()
+        .time(&mut || (0..calls).try_for_each(|_| gpu.driver().copy(to, from, bytes)))?;
+    let copy_gbps = (2 * bytes * calls) as f64 / seconds.max(1e-12) / 1e9;
+    drop(memory);
+    let matrices = gpu.alloc(3 * 2 * size * size)?;
+    // Zeros are multiplied faster than numbers: less switches.
+    let pattern: Vec<u8> = (0..2 * size * size)
+        .map(|i| {
+            if i % 2 == 0 {
+                (i * 7) as u8
+            } else {
+                0x3c + (i / 2 % 3) as u8
+            }
+        })
+        .collect();
+    for matrix in 0..2 {
+        let at = matrices.address() + (matrix * pattern.len()) as u64;
+        gpu.driver().upload(at, &pattern)?;
+    }
+    let view = |number: usize| matrices.view(2 * number * size * size, size * size, Dtype::Bf16);
+    let product = Product {
+        m: size,
+        n: size,
+        k: size,
+        a: Factor::new(view(0), size),
+        b: Factor::t(view(1), size),
+        c: view(2),
+        c_stride: size,
+        accumulate: false,
+        bias: None,
+    };
+    gemm::product(gpu, &product)?;
+    let seconds = gpu
+        .driver()
+        .time(&mut || (0..calls).try_for_each(|_| gemm::product(gpu, &product)))?;
+    let flops = 2.0 * (size as f64).powi(3) * calls as f64;
+    Ok(Peak {
+        copy_gbps,
+        product_tflops: flops / seconds.max(1e-12) / 1e12,
+    })
+}
+
+/// All operations in bf16.
+pub(super) fn measure(gpu: &Gpu, quick: bool) -> Result<Vec<Measured>, GpuError> {
+    let mut all = Vec::new();
+    for case in cases(quick) {
+        let trial = case.trial(Precision::Bf16, 1);
+        let calls = if quick { 1 } else { CALLS };
+        let [forward, backward] = check::time(&trial, gpu, calls)?;
+        let metas: Vec<Meta> = case.inputs.iter().map(meta).collect();
+        let outputs = case
+            .op
+            .outputs(&metas, Precision::Bf16)
+            .expect("a case has shapes that fit");
+        let floats = metas.iter().filter(|meta| meta.dtype.is_float());
+        let read: usize = metas.iter().map(Meta::bytes).sum();
+        let written: usize = outputs.iter().map(Meta::bytes).sum();
+        let gradients: usize = floats.map(Meta::bytes).sum();
+        let kept: usize = kept_bytes(&case, &metas, &outputs);
+        let half = if case.op.name() == "attention" { 2 } else { 1 };
+        let shape = shape(&metas);
+        let both = case.op.keeps().forward_in_backward;
+        if !both {
+            all.push(Measured {
+                name: case.op.name(),
+                shape: shape.clone(),
+                phase: "forward",
+                seconds: forward,
+                flops: case.op.flops(&metas) / half,
+                bytes: (read + written) as u64,
+            });
+        }
+        all.push(Measured {
+            name: case.op.name(),
+            shape,
+            phase: if both { "both" } else { "backward" },
+            seconds: backward,
+            flops: case.op.backward_flops(&metas) / half,
+            bytes: (kept + written + gradients) as u64,
+        });
+    }
+    Ok(all)
+}
+
+fn meta(input: &Input) -> Meta {
+    let dtype = match input.role {
+        Role::Wide | Role::Param => Dtype::F32,
+        Role::Compute => Dtype::Bf16,
+        Role::Index => Dtype::I32,
+    };
+    Meta::new(input.shape.clone(), dtype)
+}
+
+/// Bytes that a backward reads again, beside the gradients.
+fn kept_bytes(case: &Case, metas: &[Meta], outputs: &[Meta]) -> usize {
+    let keeps = case.op.keeps();
+    let named = |mask: u32, tensors: &[Meta]| -> usize {
+        let numbered = tensors.iter().enumerate();
+        numbered
+            .filter(|(i, _)| mask >> i & 1 == 1)
+            .map(|(_, meta)| meta.bytes())
+            .sum()
+    };
+    named(keeps.inputs, metas) + named(keeps.outputs, outputs)
+}
+
+fn shape(metas: &[Meta]) -> String {
+    let sizes = |meta: &Meta| {
+        let sizes: Vec<String> = meta.shape.iter().map(ToString::to_string).collect();
+        sizes.join("x")
+    };
+    metas.iter().map(sizes).collect::<Vec<_>>().join(" ")
+}
+
+/// Sizes of GPT-2 124M at 16,384 tokens, and what the literature quotes for attention and norms.
+fn cases(quick: bool) -> Vec<Case> {
+    let cut = |n: usize, small: usize| if quick { small } else { n };
+    let rows = cut(16_384, 48);
+    let dim = cut(768, 32);
+    let normal = Fill::Normal(1.0);
+    let compute = |shape: &[usize]| Input::new(shape, Role::Compute, normal);
+    let wide = |shape: &[usize]| Input::new(shape, Role::Wide, normal);
+    let param = |shape: &[usize]| Input::new(shape, Role::Param, Fill::Normal(0.02));
+    let gain = |n: usize| Input::new([n], Role::Param, Fill::NearOne);
+    let mut all = Vec::new();
+    for (k, n) in [(dim, 3 * dim), (dim, dim), (dim, 4 * dim), (4 * dim, dim)] {
+        let linear = Linear { wide: false };
+        all.push(Case::new(linear, vec![compute(&[rows, k]), param(&[n, k])]));
+    }
+    let attentions = [(16, 12, 1024, 64), (4, 16, 2048, 64), (4, 16, 2048, 128)];
+    for (batch, heads, time, head_dim) in attentions {
+        let [batch, heads, time] = [cut(batch, 1), cut(heads, 2), cut(time, 70)];
+        let op = Attention::new(heads, heads, head_dim);
+        let inputs = vec![
+            compute(&[batch, time, op.qkv_cols()]),
+            Input::new([batch, time], Role::Index, Fill::Documents(time, time)),
+        ];
+        all.push(Case::new(op, inputs));
+    }
+    for cols in [dim, cut(4096, 64)] {
+        let rms = RmsNorm {
+            eps: 1e-5,
+            zero_centered: false,
+            wide: false,
+        };
+        all.push(Case::new(rms, vec![wide(&[rows, cols]), gain(cols)]));
+    }
+    let layer = LayerNorm {
+        eps: 1e-5,
+        bias: true,
+        wide: false,
+    };
+    all.push(Case::new(
+        layer,
+        vec![wide(&[rows, dim]), gain(dim), param(&[dim])],
+    ));
+    let add_norm = AddNorm {
+        norm: Norm::Rms {
+            eps: 1e-5,
+            zero_centered: false,
+        },
+    };
+    let inputs = vec![wide(&[rows, dim]), compute(&[rows, dim]), gain(dim)];
+    all.push(Case::new(add_norm, inputs));
+    let gated = Gated { act: Act::Silu };
+    all.push(Case::new(gated, vec![compute(&[rows, 2 * cut(2048, 40)])]));
+    let vocab = cut(50_304, 96);
+    let ids = Input::new([rows], Role::Index, Fill::Ids(vocab as i32));
+    all.push(Case::new(
+        Embedding { vocab },
+        vec![ids, param(&[vocab, dim])],
+    ));
+    let inputs = vec![
+        compute(&[rows, dim]),
+        param(&[vocab, dim]),
+        Input::new([rows], Role::Index, Fill::Targets(vocab as i32)),
+    ];
+    all.push(Case::new(Classifier, inputs));
+    all
+}

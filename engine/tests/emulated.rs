@@ -1,0 +1,188 @@
+//! Training on the emulated device: every variant of a model gives the losses, gradients and updates that the CPU gives; the
+//! same bits every time, captured or not; and a run may move from one device to the other.
+//!
+//! Skips itself, visibly, where there is no C++ compiler.
+
+#![cfg(unix)]
+
+#[path = "variants/list.rs"]
+mod list;
+
+use engine::config::Config;
+use engine::data::Batch;
+use engine::model::Model;
+use engine::train::step::Trainer;
+use kernels::Cpu;
+use kernels::gpu::compiled::Cache;
+use kernels::gpu::driver::Kind;
+use kernels::gpu::{Gpu, GpuError, devices};
+use list::{VOCAB, all, batch, config, valid_targets};
+
+fn gpu() -> Option<Gpu> {
+    let program = std::env::current_exe().expect("a test knows its file");
+    let cache = Cache::new(program.with_file_name("emulated"));
+    match devices::open(Kind::Emulated, 0, Some(cache)) {
+        Ok(gpu) => Some(gpu),
+        Err(GpuError::Missing(why)) => {
+            eprintln!("skipped: training on the emulated device: {why}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn trainer(config: &Config, gpu: Option<&Gpu>) -> Trainer {
+    let model = Model::new(&config.model, VOCAB);
+    let mut trainer = Trainer::on(config, model, Cpu::new(1), gpu.cloned()).expect("memory");
+    // Gains away from one and biases away from zero, so that nothing hides behind them.
+    let mut stream = kernels::philox::Stream::new(1, 1);
+    let values = trainer.params.values_mut().iter_mut();
+    values.for_each(|x| *x += 0.05 * stream.normal() as f32);
+    trainer
+}
+
+/// Two micro-batches of different heights, with targets to ignore and documents that end within a row.
+fn batches(step: u64) -> Vec<Batch> {
+    [(3, 0), (1, 3)]
+        .map(|(rows, row0)| {
+            let mut batch = batch(rows, 12, 100 * step + row0, 5);
+            batch.row0 = row0;
+            batch.valid_targets = valid_targets(&batch);
+            batch
+        })
+        .into()
+}
+
+/// Losses and norms of some steps, all bits.
+fn train(trainer: &mut Trainer, steps: std::ops::RangeInclusive<u64>, look: bool) -> Vec<[u64; 2]> {
+    steps
+        .map(|step| {
+            let gradients = trainer
+                .gradients(&batches(step), step, look, &|| false)
+                .expect("the device works")
+                .expect("not stopped");
+            trainer
+                .update(&gradients, 1e-2, step, 1.0)
+                .expect("the device works");
+            [gradients.loss.to_bits(), gradients.norm.to_bits()]
+        })
+        .collect()
+}
+
+/// `|a - b| / |b|`.
+fn difference(a: &[f32], b: &[f32]) -> f64 {
+    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f(f64::from(*a), f64::from(*b)))
+            .sum()
+    };
+    let size = sum(&|_, b| b * b);
+    let error = sum(&|a, b| (a - b) * (a - b));
+    if error == 0.0 {
+        0.0
+    } else {
+        (error / size.max(1e-12)).sqrt()
+    }
+}
+
+#[test]
+fn every_variant_trains_as_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    for (precision, loss_bound, gradient_bound) in [("f32", 1e-5, 1e-4), ("bf16", 2e-2, 3e-2)] {
+        for (name, mut config) in all() {
+            config.device.bf16 = precision == "bf16";
+            let [mut on_gpu, mut on_cpu] = [Some(&gpu), None].map(|gpu| trainer(&config, gpu));
+            let step = |trainer: &mut Trainer| {
+                let gradients = trainer.gradients(&batches(1), 1, true, &|| false);
+                let gradients = gradients.expect("the device works").expect("not stopped");
+                trainer.fetch_gradients().expect("the device works");
+                gradients
+            };
+            let (got, want) = (step(&mut on_gpu), step(&mut on_cpu));
+            let error = (got.loss - want.loss).abs();
+            assert!(
+                error < loss_bound,
+                "{name} in {precision}: loss differs by {error:e}"
+            );
+            for (id, param) in on_cpu.params.ids() {
+                let (a, b) = (on_gpu.params.gradient(id), on_cpu.params.gradient(id));
+                let error = difference(a, b);
+                let tiny = b.iter().all(|x| x.abs() < 1e-6);
+                assert!(
+                    error <= gradient_bound || tiny,
+                    "{name} in {precision}: gradient of {param} differs by {error:e} of it"
+                );
+            }
+            let seen = on_gpu.statistics.rms.iter().zip(&on_cpu.statistics.rms);
+            for (layer, (a, b)) in seen.enumerate() {
+                assert!(
+                    (a - b).abs() <= 1e-2 * b.abs(),
+                    "{name} in {precision}: layer {layer} has {a}, not {b}"
+                );
+            }
+            for trainer in [&mut on_gpu, &mut on_cpu] {
+                trainer
+                    .update(&got, 1e-2, 1, 1.0)
+                    .expect("the device works");
+                trainer.fetch().expect("the device works");
+            }
+            let error = difference(on_gpu.params.values(), on_cpu.params.values());
+            assert!(
+                error <= gradient_bound,
+                "{name} in {precision}: weights differ by {error:e}"
+            );
+            let [a, b] = [&mut on_gpu, &mut on_cpu].map(|trainer| {
+                let summed = trainer.evaluate(&batches(9)[0]);
+                summed.expect("the device works")
+            });
+            assert!(
+                (a - b).abs() <= 40.0 * loss_bound,
+                "{name} in {precision}: {a} and {b}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_captured_or_looked_at() {
+    let Some(gpu) = gpu() else { return };
+    for precision in ["f32", "bf16"] {
+        let mut config = config(&["model.dropout=0.1", "model.mixer.qk_norm=true"]);
+        config.device.bf16 = precision == "bf16";
+        let once = train(&mut trainer(&config, Some(&gpu)), 1..=5, false);
+        let again = train(&mut trainer(&config, Some(&gpu)), 1..=5, false);
+        assert_eq!(once, again, "{precision}: twice the same");
+        let looked = train(&mut trainer(&config, Some(&gpu)), 1..=5, true);
+        assert_eq!(once, looked, "{precision}: captured and not");
+        let distinct: std::collections::BTreeSet<_> = once.iter().collect();
+        assert_eq!(
+            distinct.len(),
+            5,
+            "{precision}: every step has its own batch"
+        );
+    }
+}
+
+#[test]
+fn a_run_moves_between_devices() {
+    let Some(gpu) = gpu() else { return };
+    let config = config(&[]);
+    let mut stays = trainer(&config, None);
+    train(&mut stays, 1..=6, false);
+    let mut moves = trainer(&config, None);
+    train(&mut moves, 1..=2, false);
+    for (to, steps) in [(Some(&gpu), 3..=4), (None, 5..=6)] {
+        moves.move_to(to.cloned()).expect("memory");
+        moves.configure(&config, Cpu::new(1)).expect("memory");
+        assert_eq!(moves.gpu().is_some(), to.is_some());
+        train(&mut moves, steps, false);
+    }
+    let error = difference(moves.params.values(), stays.params.values());
+    assert!(error > 0.0 && error < 1e-4, "weights differ by {error:e}");
+    // Moments too: without them the last steps would go elsewhere.
+    for ((name, a), (_, b)) in moves.optimizer.state().iter().zip(stays.optimizer.state()) {
+        let error = difference(a, b);
+        assert!(error < 1e-3, "{name} differs by {error:e}");
+    }
+}

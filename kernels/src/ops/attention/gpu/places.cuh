@@ -1,0 +1,52 @@
+// What all kernels of attention share: which part a block works on, and which keys its queries may see.
+struct Place {
+  int part, batch, head;
+};
+// Blocks of the grid: parts (of queries or of keys) times heads of all sequences. Heads go in sections whose keys and values
+// stay in the L2 cache together; within a section part 0 of every head comes first. The caller makes part 0 the longest.
+DEV Place place(int parts, int batches, int heads, int section) {
+  int id = BID, all = batches * heads;
+  int first = id / (section * parts) * section, rest = id - first * parts;
+  int size = first + section < all ? section : all - first;
+  int head = first + rest % size;
+  Place p = {rest / size, head / heads, head % heads};
+  return p;
+}
+// The first key that the query at `position` sees; `starts` is null where that is key 0.
+DEV int first_key(const int* starts, u64 query, int position) {
+  int s = starts ? starts[query] : 0;
+  return s < 0 ? 0 : s < position ? s : position;
+}
+// The lowest and the highest first key of some queries.
+struct Range {
+  int low, high;
+};
+DEV Range join(Range a, Range b) {
+  Range r = {a.low < b.low ? a.low : b.low, a.high > b.high ? a.high : b.high};
+  return r;
+}
+DEV Range warp_range(Range r) {
+  for (int m = WARP / 2; m > 0; m >>= 1) {
+    Range other = {shfl_xor(r.low, m), shfl_xor(r.high, m)};
+    r = join(r, other);
+  }
+  return r;
+}
+// Of `count` queries from number `query` on, of which the first stands at `position`; the same for every thread of the block.
+// `red` holds two numbers for each warp.
+DEV Range block_range(const int* starts, u64 query, int count, int position, int* red) {
+  Range r = {0x7fffffff, 0};
+  for (int i = TID; i < count; i += BDIM) {
+    int s = first_key(starts, query + i, position + i);
+    Range one = {s, s};
+    r = join(r, one);
+  }
+  r = warp_range(r);
+  if (TID % WARP == 0) red[TID / WARP * 2] = r.low, red[TID / WARP * 2 + 1] = r.high;
+  BARRIER();
+  for (u32 i = 0; i < BDIM / WARP; i++) {
+    Range other = {red[2 * i], red[2 * i + 1]};
+    r = join(r, other);
+  }
+  return r;
+}

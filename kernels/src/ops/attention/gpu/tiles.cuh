@@ -1,0 +1,101 @@
+// Tiles of bf16 in shared memory and their products by matrix fragments.
+//
+// HEAD_DIM  size of a head, a multiple of 8; rows in shared memory have DIM columns (zeros behind HEAD_DIM) and 8 more, so
+//           that the eight rows that ldmatrix reads at once lie in different banks.
+// WARPS     groups of 32 lanes in a block. Each owns FRAGS times 16 of the block's ROWS rows.
+// SPLIT     groups that share the same rows and own each DIM / SPLIT columns of what is summed up.
+// COLS      rows of the other side in a tile: keys where the block owns queries, queries where it owns keys.
+#define DIM ((HEAD_DIM + 16 * SPLIT - 1) / (16 * SPLIT) * (16 * SPLIT))
+#define PART (DIM / SPLIT)
+#define LD (DIM + 8)
+#define THREADS (32 * WARPS)
+#define ROWS (16 * FRAGS * WARPS / SPLIT)
+#define LANE ((int)(TID & 31))
+// The first row of this group of lanes, and its first column.
+#define MY_ROW ((int)(TID >> 5) / SPLIT * 16 * FRAGS)
+#define MY_PART ((int)(TID >> 5) % SPLIT * PART)
+// The first and the last row of all groups of the hardware's warp: what a whole warp may skip.
+#define WARP_FIRST ((int)(TID / WARP * (WARP / 32)) / SPLIT * 16 * FRAGS)
+#define WARP_LAST (((int)(TID / WARP * (WARP / 32) + WARP / 32 - 1) / SPLIT + 1) * 16 * FRAGS - 1)
+
+// Brings N rows from `first` on into a tile, 16 bytes a thread at a time; zeros for rows from `end` on.
+template <int N> DEV void copy_rows(u16* tile, const bf16* from, int first, int end, int stride) {
+  UNROLL for (int j = 0; j < (N * (DIM / 8) + THREADS - 1) / THREADS; j++) {
+    int i = j * THREADS + TID;
+    if (N * (DIM / 8) % THREADS != 0 && i >= N * (DIM / 8)) continue;
+    int row = i / (DIM / 8), col = i % (DIM / 8) * 8;
+    bool ok = first + row < end && col < HEAD_DIM;
+    copy16_async(tile + row * LD + col, from + (ok ? (u64)(first + row) * stride + col : 0), ok);
+  }
+}
+// The left factor: 16 rows by 16 columns of a tile.
+DEV void left(u32 a[4], const u16* tile, int row, int col) {
+  ldmatrix_x4<false>(a, tile + (row + (LANE & 15)) * LD + col + (LANE >> 4) * 8);
+}
+// Two right factors of tile^T: columns are 16 rows of the tile, 16 of its columns are summed over.
+DEV void right_transposed(u32 b[4], const u16* tile, int row, int col) {
+  ldmatrix_x4<false>(b, tile + (row + (LANE >> 4) * 8 + (LANE & 7)) * LD + col + (LANE >> 3 & 1) * 8);
+}
+// Two right factors of the tile: columns are 16 of its columns, 16 of its rows are summed over.
+DEV void right(u32 b[4], const u16* tile, int row, int col) {
+  ldmatrix_x4<true>(b, tile + (row + (LANE & 15)) * LD + col + (LANE >> 4) * 8);
+}
+// s += a b^T: this group's rows of tile `a` with all COLS rows of tile `b`, over all columns.
+DEV void multiply(float (&s)[FRAGS][COLS / 8][4], const u16* a, const u16* b) {
+  UNROLL for (int k = 0; k < DIM; k += 16) {
+    u32 fa[FRAGS][4];
+    UNROLL for (int m = 0; m < FRAGS; m++) left(fa[m], a, MY_ROW + 16 * m, k);
+    UNROLL for (int n = 0; n < COLS / 16; n++) {
+      u32 fb[4];
+      right_transposed(fb, b, 16 * n, k);
+      UNROLL for (int m = 0; m < FRAGS; m++) {
+        mma_m16n8k16(s[m][2 * n], fa[m], fb);
+        mma_m16n8k16(s[m][2 * n + 1], fa[m], fb + 2);
+      }
+    }
+  }
+}
+// sums += p b: p (this group's rows by COLS) is rounded to bf16, b is a tile, of which this group takes its columns.
+// The accumulators of one product are laid out as the left factor of the next, so that p never leaves the registers.
+DEV void accumulate(float (&sums)[FRAGS][PART / 8][4], const float (&p)[FRAGS][COLS / 8][4], const u16* b) {
+  UNROLL for (int k = 0; k < COLS / 16; k++) {
+    u32 fa[FRAGS][4];
+    UNROLL for (int m = 0; m < FRAGS; m++)
+      UNROLL for (int i = 0; i < 4; i++) {
+        const float* pair = &p[m][2 * k + (i >> 1)][2 * (i & 1)];
+        fa[m][i] = round2(pair[0], pair[1]);
+      }
+    UNROLL for (int n = 0; n < PART / 16; n++) {
+      u32 fb[4];
+      right(fb, b, 16 * k, MY_PART + 16 * n);
+      UNROLL for (int m = 0; m < FRAGS; m++) {
+        mma_m16n8k16(sums[m][2 * n], fa[m], fb);
+        mma_m16n8k16(sums[m][2 * n + 1], fa[m], fb + 2);
+      }
+    }
+  }
+}
+// Delivers the block's rows, of which those below `end` exist, in pieces of 16 bytes: through shared memory (ROWS * LD floats,
+// whose other use is over for every thread), because the fragments scatter them.
+DEV void deliver_rows(bf16* to, const float (&sums)[FRAGS][PART / 8][4], float scale, float* stage, int first, int end,
+                      int stride, int mode) {
+  int g = LANE >> 2, t = LANE & 3;
+  BARRIER();
+  UNROLL for (int m = 0; m < FRAGS; m++)
+    UNROLL for (int n = 0; n < PART / 8; n++)
+      UNROLL for (int i = 0; i < 4; i++)
+        stage[(MY_ROW + 16 * m + g + i / 2 * 8) * LD + MY_PART + 8 * n + 2 * t + i % 2] = sums[m][n][i] * scale;
+  BARRIER();
+  for (int i = TID; i < ROWS * (HEAD_DIM / 8); i += THREADS) {
+    int row = i / (HEAD_DIM / 8), col = i % (HEAD_DIM / 8) * 8;
+    if (first + row >= end) continue;
+    bf16* at = to + (u64)(first + row) * stride + col;
+    float4x x = load4(stage + row * LD + col), y = load4(stage + row * LD + col + 4);
+    if (mode == ADD) {
+      float4x a = load4(at), b = load4(at + 4);
+      UNROLL for (int j = 0; j < 4; j++) x.v[j] += a.v[j], y.v[j] += b.v[j];
+    }
+    vec4 w = {round2(x.v[0], x.v[1]), round2(x.v[2], x.v[3]), round2(y.v[0], y.v[1]), round2(y.v[2], y.v[3])};
+    st16(at, w);
+  }
+}

@@ -1,0 +1,244 @@
+//! The classifier on a GPU: three products and one pass over the logits of each chunk.
+
+use crate::Dtype;
+use crate::arena::ALIGN;
+use crate::gpu::blas::{Factor, Product};
+use crate::gpu::{Arg, Gpu, GpuBackward, GpuError, GpuForward, Grid, Info, REDUCE, Unit, View};
+use crate::op::{GradMode, Meta};
+
+static UNIT: Unit = Unit {
+    name: "ops/classifier/gpu.cu",
+    text: include_str!("gpu.cu"),
+    pieces: &[REDUCE],
+};
+
+/// How the work is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    /// Rows whose logits exist at once.
+    pub(super) rows: usize,
+    /// Bytes of shared memory that a row may take.
+    pub(super) shared: usize,
+}
+
+impl Plan {
+    /// Rows follow from the vocabulary alone: about 512 MiB of logits. Each chunk reads and writes the gradient of the weights
+    /// once, so that fewer than a thousand rows would wait for memory, and more than eight thousand gain nothing.
+    pub(super) fn new(vocab: usize, device: &Info) -> Self {
+        let rows = (512 << 20) / (4 * stride(vocab));
+        Self {
+            rows: rows.clamp(1024, 8192) / 128 * 128,
+            // Beside the row the block keeps a sum for each of its warps.
+            shared: (device.shared_bytes as usize).saturating_sub(1024),
+        }
+    }
+}
+
+/// Elements between rows of logits, so that each is aligned to 16 bytes also as `bf16`.
+fn stride(vocab: usize) -> usize {
+    vocab.next_multiple_of(8)
+}
+
+pub(super) fn workspace(inputs: &[Meta], plan: Plan) -> usize {
+    let (n, vocab) = (inputs[0].rows(), inputs[1].shape[0]);
+    let [logits, losses] = lengths(n, vocab, plan).map(|len| (4 * len).next_multiple_of(ALIGN));
+    logits + losses
+}
+
+fn lengths(n: usize, vocab: usize, plan: Plan) -> [usize; 2] {
+    [plan.rows.min(n) * stride(vocab), n]
+}
+
+/// What every chunk needs.
+struct Classifier<'a> {
+    gpu: &'a Gpu,
+    plan: Plan,
+    h: View,
+    w: View,
+    targets: View,
+    /// (rows of a chunk, stride), `f32`.
+    logits: View,
+    /// (n)
+    losses: View,
+    c: usize,
+    vocab: usize,
+    live: u64,
+}
+
+impl<'a> Classifier<'a> {
+    fn new(
+        gpu: &'a Gpu,
+        plan: Plan,
+        metas: &[Meta],
+        [h, w, targets]: [View; 3],
+        mut workspace: View,
+        live: u64,
+    ) -> Self {
+        let (c, vocab) = (metas[0].cols(), metas[1].shape[0]);
+        let [logits, losses] =
+            lengths(targets.len, vocab, plan).map(|len| workspace.carve(len, Dtype::F32));
+        Self {
+            gpu,
+            plan,
+            h,
+            w: w.factor(),
+            targets,
+            logits,
+            losses,
+            c,
+            vocab,
+            live,
+        }
+    }
+
+    /// First row and number of rows of each chunk.
+    fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (n, rows) = (self.targets.len, self.plan.rows);
+        (0..n)
+            .step_by(rows)
+            .map(move |start| (start, rows.min(n - start)))
+    }
+
+    /// Logits of rows from `start` on: `h` (count, C) by `w` (V, C) transposed.
+    fn make_logits(&self, start: usize, count: usize) -> Result<(), GpuError> {
+        let logits = Product {
+            m: count,
+            n: self.vocab,
+            k: self.c,
+            a: Factor::new(self.h.from(start * self.c), self.c),
+            b: Factor::t(self.w, self.c),
+            c: self.logits,
+            c_stride: stride(self.vocab),
+            accumulate: false,
+            bias: None,
+        };
+        product(self.gpu, &logits)
+    }
+
+    /// Losses of rows from `start` on; with an `upstream` gradient (an address, 0: it is zero) the logits become their own.
+    fn softmax(&self, start: usize, count: usize, upstream: Option<u64>) -> Result<(), GpuError> {
+        let stride = stride(self.vocab);
+        let row_bytes = 4 * stride;
+        let in_shared = upstream.is_some() && row_bytes <= self.plan.shared;
+        let name = if in_shared {
+            "softmax_in_shared"
+        } else {
+            "softmax_in_passes"
+        };
+        let kernel = UNIT.kernel(name).with_type("DZ", self.h.dtype);
+        let threads = self.vocab.div_ceil(4).next_multiple_of(64).min(1024);
+        let mut grid = Grid::new(count, threads as u32);
+        let mut args: Vec<Arg> = vec![
+            self.logits.into(),
+            self.losses.from(start).into(),
+            self.targets.from(start).into(),
+            Arg::Ptr(upstream.unwrap_or(0)),
+            Arg::Ptr(self.live),
+            self.vocab.into(),
+            stride.into(),
+        ];
+        if in_shared {
+            grid = grid.with_shared(row_bytes);
+        } else {
+            args.push(upstream.is_some().into());
+        }
+        self.gpu.launch(&kernel, grid, &args)
+    }
+
+    /// The gradient of the logits, where [`Self::softmax`] has left it, and the elements between its rows.
+    fn gradient(&self) -> (View, usize) {
+        let wide = Dtype::F32.size() / self.h.dtype.size();
+        let view = View::new(self.logits.ptr, self.logits.len * wide, self.h.dtype);
+        (view, stride(self.vocab) * wide)
+    }
+
+    fn total(&self, loss: View) -> Result<(), GpuError> {
+        let kernel = UNIT.kernel("total_loss").with_type("DZ", self.h.dtype);
+        let args = [
+            loss.into(),
+            self.losses.into(),
+            Arg::Ptr(self.live),
+            self.targets.len.into(),
+        ];
+        self.gpu.launch(&kernel, Grid::new(1, 1024), &args)
+    }
+}
+
+pub(super) fn forward(cx: &GpuForward<'_>, plan: Plan) -> Result<(), GpuError> {
+    let inputs = [cx.inputs[0], cx.inputs[1], cx.inputs[2]];
+    let op = Classifier::new(cx.gpu, plan, cx.metas, inputs, cx.workspace, cx.live);
+    for (start, count) in op.chunks() {
+        op.make_logits(start, count)?;
+        op.softmax(start, count, None)?;
+    }
+    op.total(cx.outputs[0])
+}
+
+pub(super) fn backward(cx: &GpuBackward<'_>, plan: Plan) -> Result<(), GpuError> {
+    let inputs = [cx.input(0), cx.input(1), cx.input(2)];
+    let op = Classifier::new(cx.gpu, plan, cx.metas, inputs, cx.workspace, cx.live);
+    let upstream = cx.d_outputs[0].map_or(0, |d| d.ptr);
+    for (start, count) in op.chunks() {
+        op.make_logits(start, count)?;
+        op.softmax(start, count, Some(upstream))?;
+        let (dz, stride) = op.gradient();
+        if let Some(dh) = cx.d_inputs[0] {
+            let dh = Product {
+                m: count,
+                n: op.c,
+                k: op.vocab,
+                a: Factor::new(dz, stride),
+                b: Factor::new(op.w, op.c),
+                c: dh.view.from(start * op.c),
+                c_stride: op.c,
+                accumulate: dh.mode == GradMode::Add,
+                bias: None,
+            };
+            product(cx.gpu, &dh)?;
+        }
+        if let Some(dw) = cx.d_inputs[1] {
+            let dw = Product {
+                m: op.vocab,
+                n: op.c,
+                k: count,
+                a: Factor::t(dz, stride),
+                b: Factor::new(op.h.from(start * op.c), op.c),
+                c: dw.view,
+                c_stride: op.c,
+                accumulate: start > 0 || dw.mode == GradMode::Add,
+                bias: None,
+            };
+            product(cx.gpu, &dw)?;
+        }
+    }
+    op.total(cx.late_outputs[0])
+}
+
+fn product(gpu: &Gpu, p: &Product) -> Result<(), GpuError> {
+    let kernel = PLAIN
+        .kernel("plain_product")
+        .with_type("AT", p.a.view.dtype)
+        .with_type("BT", p.b.view.dtype)
+        .with_type("CT", p.c.dtype);
+    let args = [
+        p.c.into(),
+        p.a.view.into(),
+        p.b.view.into(),
+        p.m.into(),
+        p.n.into(),
+        p.k.into(),
+        p.a.stride.into(),
+        p.b.stride.into(),
+        p.c_stride.into(),
+        p.a.transposed.into(),
+        p.b.transposed.into(),
+        p.accumulate.into(),
+    ];
+    let grid = crate::gpu::basic::flat(gpu, p.m * p.n);
+    gpu.launch(&kernel, grid, &args)
+}
+static PLAIN: Unit = Unit {
+    name: "ops/classifier/plain.cu",
+    text: include_str!("plain.cu"),
+    pieces: &[],
+};

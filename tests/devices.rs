@@ -1,0 +1,146 @@
+//! Training on another device than the CPU, from the command line: here the emulated one. The same losses to rounding, the
+//! same bits after a stop, and what does not fit or is not there is refused with a line.
+
+#![cfg(unix)]
+
+mod common;
+
+use common::Place;
+use serde_json::Value;
+use std::process::{Command, Output};
+
+/// Runs the program with compiled kernels kept from test to test.
+fn run(place: &Place, arguments: &[&str]) -> Output {
+    let mut command = place.command(arguments);
+    command.env("ZEROLLM_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"));
+    place.start_command(&mut command).end()
+}
+
+fn expect(place: &Place, code: i32, arguments: &[&str]) -> String {
+    let output = run(place, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    stderr
+}
+
+fn there_is_a_compiler() -> bool {
+    let named = std::env::var("CXX").unwrap_or_default();
+    let found = [named.as_str(), "g++", "clang++", "c++"].iter().any(|name| {
+        !name.is_empty() && Command::new(name).arg("--version").output().is_ok()
+    });
+    if !found {
+        eprintln!("skipped: training on the emulated device: there is no C++ compiler");
+    }
+    found
+}
+
+#[test]
+fn a_run_on_the_emulated_device() {
+    if !there_is_a_compiler() {
+        return;
+    }
+    let place = Place::new(&[
+        ("train.max_steps", "8"),
+        ("train.checkpoint_interval", "4"),
+        ("train.keep_last", "0"),
+        ("train.eval_interval", "4"),
+        ("sample.interval", "8"),
+        ("telemetry.layer_interval", "4"),
+    ]);
+    let train = |name: &str, device: &str| {
+        let arguments = ["train", "c.toml", "--run", name, "--ui", "none", "--device", device];
+        expect(&place, 0, &arguments);
+    };
+    train("cpu", "cpu");
+    train("gpu", "emulated");
+    let started = &place.events("gpu")[0];
+    let device = started["device"].as_str().unwrap_or_default();
+    assert!(device.starts_with("emulated:0"), "{started}");
+    let (ours, theirs) = (place.losses("gpu"), place.losses("cpu"));
+    assert_eq!(ours.len(), 8);
+    let mut other_bits = false;
+    for (step, loss) in &ours {
+        let number = |text: &str| text.parse::<f64>().expect("a loss");
+        let difference = (number(loss) - number(&theirs[step])).abs();
+        assert!(difference < 1e-3, "step {step}: {loss} and {}", theirs[step]);
+        other_bits |= difference > 0.0;
+    }
+    assert!(other_bits, "the CPU trained both");
+    for kind in ["eval", "sample", "layers", "checkpoint"] {
+        let events = place.events("gpu");
+        let count = events.iter().filter(|event| event["event"] == kind).count();
+        assert!(count > 0, "no {kind}");
+    }
+    // From the checkpoint in the middle: weights and moments came back from the device as they were there.
+    let fork = ["fork", "gpu@4", "--run", "forked", "--ui", "none"];
+    expect(&place, 0, &fork);
+    let late = |run: &str| place.losses(run).split_off(&5);
+    assert_eq!(late("forked"), late("gpu"));
+    assert_eq!(late("forked").len(), 4);
+    // And on the CPU.
+    let fork = ["fork", "gpu@4", "--run", "moved", "--ui", "none", "--device", "cpu"];
+    expect(&place, 0, &fork);
+    assert_eq!(late("moved").len(), 4);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_would() {
+    if !there_is_a_compiler() {
+        return;
+    }
+    let place = Place::new(&[
+        ("model.dim", "256"),
+        ("model.layers", "4"),
+        ("data.sequence_length", "256"),
+        ("train.batch_size", "256"),
+        ("train.micro_batch", "256"),
+        ("data.train", "[\"long.txt\"]"),
+    ]);
+    place.write("long.txt", "the quick brown fox\n".repeat(20_000));
+    let arguments = ["train", "c.toml", "--ui", "none", "--device", "emulated"];
+    let line = expect(&place, 4, &arguments);
+    assert!(
+        line.contains("emulated:0") && line.contains("train.micro_batch = "),
+        "{line}"
+    );
+    assert!(!place.path("runs").exists(), "no folder is left behind");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_with_a_line() {
+    let place = Place::new(&[]);
+    for device in ["cuda:999", "rocm:999"] {
+        let arguments = ["train", "c.toml", "--ui", "none", "--device", device];
+        let line = expect(&place, 4, &arguments);
+        let lines: Vec<&str> = line.lines().collect();
+        assert!(
+            lines.len() == 1 && lines[0].contains(device) && lines[0].len() < 300,
+            "{line}"
+        );
+    }
+    assert!(!place.path("runs").exists(), "no folder is left behind");
+}
+
+#[test]
+fn bench_counts_steps_on_a_device() {
+    if !there_is_a_compiler() {
+        return;
+    }
+    let place = Place::new(&[("model.vocab_size", "64"), ("model.dropout", "0.0")]);
+    let arguments = ["bench", "step", "c.toml", "--device", "emulated", "--profile", "--json"];
+    let output = run(&place, &arguments);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let object: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(object["device"]["kind"], "emulated");
+    for key in ["tokens_per_second", "step_seconds", "tflops", "copy_gbps", "device_memory_bytes"] {
+        assert!(object[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {object}");
+    }
+    let rows = object["profile"].as_array().expect("rows");
+    for op in ["attention", "classifier", "embedding", "optimizer"] {
+        assert!(rows.iter().any(|row| row["op"] == op), "no row for {op}");
+    }
+}
