@@ -43,6 +43,29 @@ impl Cache {
         drop(write(&self.folder, &path, &image));
         Ok(image)
     }
+
+    /// The lines that [`Cache::keep_line`] added to the file `name`, whole ones only.
+    pub(super) fn lines(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    /// Adds a line to the file `name`.
+    pub(super) fn keep_line(&self, name: &str, line: &str) {
+        let add = || {
+            std::fs::create_dir_all(&self.folder)?;
+            let path = self.folder.join(name);
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)?;
+            // In one call, so that the lines of two processes do not mix.
+            file.write_all(format!("{line}\n").as_bytes())
+        };
+        // As for a compiled kernel: the next run finds the line out again.
+        drop(add());
+    }
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
@@ -124,6 +147,20 @@ mod tests {
             });
             assert_eq!((image, again), (Ok(vec![1]), true), "{damage:?}");
         }
+        std::fs::remove_dir_all(&folder).expect("a folder");
+    }
+
+    #[test]
+    fn lines_are_kept_and_a_torn_one_is_not_read() {
+        let folder = folder("kernel-lines");
+        let cache = Cache::new(&folder);
+        assert_eq!(cache.lines("a"), [""; 0]);
+        cache.keep_line("a", "one 1");
+        cache.keep_line("a", "two 2");
+        let path = folder.join("a");
+        let torn = std::fs::read_to_string(&path).expect("written") + "thre";
+        std::fs::write(&path, torn).expect("writable");
+        assert_eq!(cache.lines("a"), ["one 1", "two 2"]);
         std::fs::remove_dir_all(&folder).expect("a folder");
     }
 

@@ -1,27 +1,196 @@
-//! Which devices there are.
+//! Which devices there are, and how one is opened: what `--device` and `zerollm doctor` ask.
 
 use super::compiled::Cache;
-use super::driver::Kind;
-#[cfg(unix)]
-use super::emulator::{self, Emulator};
-use super::{Gpu, GpuError};
+use super::driver::{Info, Kind};
+use super::{Gpu, GpuError, cuda, rocm};
 
-/// The first device that can be used, the emulation left out.
-pub fn first(_: Option<Cache>) -> Option<Gpu> {
-    None
+/// A device that may be there.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What kind.
+    pub kind: Kind,
+    /// Its number among its kind; `None` stands for the whole kind, where none of it can be seen.
+    pub index: Option<usize>,
+    /// Its name, as its driver gives it, where it does.
+    pub name: Option<String>,
+    /// What it is, or why it cannot be used and how to get what is missing.
+    pub info: Result<Info, GpuError>,
 }
 
-/// Opens a device. Compiled kernels are kept in `cache`.
+/// Every device of every kind; for a kind without devices one entry that says why. Nothing is opened.
+pub fn list() -> Vec<Found> {
+    let mut all = Vec::new();
+    let mut add = |kind, found: Result<Vec<(String, Result<Info, GpuError>)>, GpuError>| match found
+    {
+        Ok(devices) => all.extend((0..).zip(devices).map(|(index, (name, info))| Found {
+            kind,
+            index: Some(index),
+            name: Some(name),
+            info,
+        })),
+        Err(missing) => all.push(Found {
+            kind,
+            index: None,
+            name: None,
+            info: Err(missing),
+        }),
+    };
+    let devices = cuda::found().map(|found| {
+        let named = found.iter().map(|one| (one.name.clone(), one.info()));
+        named.collect()
+    });
+    add(Kind::Cuda, devices);
+    let devices = rocm::found().map(|found| {
+        let named = found.iter().map(|one| (one.name().to_owned(), one.info()));
+        named.collect()
+    });
+    add(Kind::Rocm, devices);
+    let emulated =
+        emulated(None).map(|gpu| vec![(gpu.info().name.clone(), Ok(gpu.info().clone()))]);
+    add(Kind::Emulated, emulated);
+    all
+}
+
+/// The GPU that is taken where none is named: the first of NVIDIA that can be used, else the first of AMD, else none. The
+/// emulation is slower than the CPU, and must be asked for.
+pub fn auto(found: &[Found]) -> Option<(Kind, usize)> {
+    let usable = |kind| {
+        let one = found
+            .iter()
+            .find(|one| one.kind == kind && one.info.is_ok())?;
+        Some((kind, one.index?))
+    };
+    usable(Kind::Cuda).or_else(|| usable(Kind::Rocm))
+}
+
+/// Opens a device. Compiled kernels and the choices of matrix products are kept in `cache`, where there is one.
 ///
 /// # Errors
-/// If it is not there or cannot be used.
+/// [`GpuError::Missing`] if there is no such device or what is needed to use it is not installed, with how to get it;
+/// else if the device does not answer.
 pub fn open(kind: Kind, index: usize, cache: Option<Cache>) -> Result<Gpu, GpuError> {
-    match kind {
-        #[cfg(unix)]
-        Kind::Emulated if index == 0 => {
-            let emulator = Emulator::new(emulator::Options::default(), cache.as_ref())?;
-            Ok(Gpu::new(Box::new(emulator), cache))
+    let driver = match kind {
+        Kind::Cuda => nth(kind, index, &cuda::found()?)?.open(cache.as_ref())?,
+        Kind::Rocm => nth(kind, index, &rocm::found()?)?.open()?,
+        Kind::Emulated if index == 0 => return emulated(cache),
+        Kind::Emulated => return Err(none(kind, index, 1)),
+    };
+    Ok(Gpu::new(driver, cache))
+}
+
+fn nth<T>(kind: Kind, index: usize, found: &[T]) -> Result<&T, GpuError> {
+    found
+        .get(index)
+        .ok_or_else(|| none(kind, index, found.len()))
+}
+
+fn none(kind: Kind, index: usize, count: usize) -> GpuError {
+    let name = kind.name();
+    GpuError::Missing(format!(
+        "there is no device {name}:{index}: the last is {name}:{}",
+        count - 1
+    ))
+}
+
+#[cfg(unix)]
+fn emulated(cache: Option<Cache>) -> Result<Gpu, GpuError> {
+    use super::emulator::{Emulator, Options};
+    let emulator = Emulator::new(Options::default(), cache.as_ref())?;
+    Ok(Gpu::new(Box::new(emulator), cache))
+}
+
+#[cfg(not(unix))]
+fn emulated(_: Option<Cache>) -> Result<Gpu, GpuError> {
+    Err(GpuError::Missing(
+        "the emulated device is there on Linux and macOS alone".to_owned(),
+    ))
+}
+
+/// Reads what `--device` takes for a GPU: `cuda`, `rocm:1`, `emulated`.
+///
+/// # Errors
+/// With the forms that are understood.
+pub fn parse(text: &str) -> Result<(Kind, usize), String> {
+    let (name, index) = text.split_once(':').unwrap_or((text, "0"));
+    let kinds = [Kind::Cuda, Kind::Rocm, Kind::Emulated];
+    let kind = kinds.into_iter().find(|kind| kind.name() == name);
+    match (kind, index.parse()) {
+        (Some(kind), Ok(index)) => Ok((kind, index)),
+        _ => Err(format!(
+            "`{text}` is no device: give cuda, cuda:1, rocm, rocm:1 or emulated"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_devices() {
+        assert_eq!(parse("cuda"), Ok((Kind::Cuda, 0)));
+        assert_eq!(parse("rocm:3"), Ok((Kind::Rocm, 3)));
+        assert_eq!(parse("emulated"), Ok((Kind::Emulated, 0)));
+        for wrong in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "rocm:1:2"] {
+            let error = parse(wrong).expect_err(wrong);
+            assert!(error.contains("give cuda"), "{error}");
         }
-        _ => Err(GpuError::Missing("there is no such device".to_owned())),
+    }
+
+    #[test]
+    fn every_kind_is_listed_and_what_is_missing_says_so() {
+        let found = list();
+        for kind in [Kind::Cuda, Kind::Rocm, Kind::Emulated] {
+            let of_kind: Vec<_> = found.iter().filter(|one| one.kind == kind).collect();
+            assert!(!of_kind.is_empty(), "{kind:?}");
+            for one in of_kind {
+                match &one.info {
+                    Ok(info) => assert_eq!(Some(info.index), one.index),
+                    Err(GpuError::Missing(why)) => {
+                        assert!(why.len() > 20 && !why.contains('\n'), "{why}");
+                        let opened = open(kind, one.index.unwrap_or(0), None);
+                        let error = opened.expect_err("it cannot be used");
+                        assert_eq!(error, GpuError::Missing(why.clone()));
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_usable_gpu_is_taken_and_never_the_emulation() {
+        let info = |kind| Info {
+            kind,
+            index: 0,
+            name: String::new(),
+            arch: String::new(),
+            versions: String::new(),
+            warp: 32,
+            multiprocessors: 1,
+            shared_bytes: 0,
+            memory: 0,
+        };
+        let found = |kind, index, usable: bool| Found {
+            kind,
+            index: Some(index),
+            name: None,
+            info: if usable {
+                Ok(info(kind))
+            } else {
+                Err(GpuError::Missing(String::new()))
+            },
+        };
+        let emulated = found(Kind::Emulated, 0, true);
+        assert_eq!(auto(std::slice::from_ref(&emulated)), None);
+        let mut all = vec![
+            emulated,
+            found(Kind::Rocm, 0, true),
+            found(Kind::Cuda, 0, false),
+            found(Kind::Cuda, 1, true),
+        ];
+        assert_eq!(auto(&all), Some((Kind::Cuda, 1)));
+        all.pop();
+        assert_eq!(auto(&all), Some((Kind::Rocm, 0)));
     }
 }

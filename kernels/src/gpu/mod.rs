@@ -14,13 +14,19 @@ pub mod blas;
 pub mod check;
 pub mod compiled;
 pub mod context;
+mod cublaslt;
+mod cuda;
 pub mod devices;
 pub mod driver;
 #[cfg(unix)]
 pub mod emulator;
 pub mod fetch;
 pub mod gemm;
+mod library;
+mod native;
 pub mod norm;
+mod rocm;
+pub mod rtc;
 pub mod survey;
 pub mod unit;
 

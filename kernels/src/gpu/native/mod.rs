@@ -1,0 +1,397 @@
+//! The driver of a real device: what CUDA and ROCm have in common, which is all but the names of the functions ([`api`]).
+//!
+//! There is one stream of our own, and everything goes through it in the order in which it was asked for; so uploads and
+//! downloads need no events between streams. A second stream would gain nothing behind this door: an upload may
+//! overwrite what an earlier launch still reads, so that it would have to wait for all of them just the same.
+//! Copies go through pinned memory ([`staging`]), so that the processor only waits for a download.
+
+#![expect(
+    unsafe_code,
+    reason = "calls a vendor's driver with addresses and handles that it gave"
+)]
+
+pub(in crate::gpu) mod api;
+mod staging;
+#[cfg(test)]
+mod tests;
+
+use super::blas::Blas;
+use super::driver::{Driver, Function, Graph, Info, Module};
+use super::unit::Source;
+use super::{Arg, GpuError, Grid, lock};
+use api::{Answer, Api, Compiles, Handle};
+use staging::Staging;
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Dynamic shared memory that every kernel may have without being allowed to.
+const SHARED_ALWAYS: u32 = 48 << 10;
+/// No kernel has more parameters.
+const MOST_ARGS: usize = 48;
+
+/// A device behind a vendor's driver.
+#[derive(Debug)]
+pub(super) struct Native<A: Api> {
+    api: Arc<A>,
+    info: Info,
+    compiler: Box<dyn Compiles>,
+    blas: Option<Box<dyn Blas>>,
+    stream: Handle,
+    staging: Staging,
+    modules: Mutex<Vec<Handle>>,
+    functions: Mutex<Vec<Loaded>>,
+    graphs: Mutex<HashMap<usize, Handle>>,
+    next_graph: AtomicUsize,
+    capturing: AtomicBool,
+}
+
+/// A kernel.
+#[derive(Debug)]
+struct Loaded {
+    name: String,
+    handle: Handle,
+    /// Bytes of dynamic shared memory that it may have.
+    shared: u32,
+}
+
+/// What a failed call means to who asked for it.
+pub(super) fn failed<T>(answer: Answer<T>, what: &str) -> Result<T, GpuError> {
+    answer.map_err(|failure| GpuError::Device(format!("cannot {what}: {}", failure.words)))
+}
+
+impl<A: Api> Native<A> {
+    /// The device of `api`. `blas` makes its library of matrix products, which works on the given stream.
+    ///
+    /// # Errors
+    /// If the device does not give a stream or pinned memory.
+    pub(super) fn new(
+        api: Arc<A>,
+        info: Info,
+        compiler: Box<dyn Compiles>,
+        blas: impl FnOnce(&Arc<A>, Handle) -> Option<Box<dyn Blas>>,
+    ) -> Result<Self, GpuError> {
+        failed(api.bind(), "use the device")?;
+        // SAFETY: the device is bound; the stream is given back when this is dropped.
+        let stream = failed(unsafe { api.stream() }, "make a stream")?;
+        let staging = Staging::new(&*api);
+        let staging = match staging {
+            Ok(staging) => staging,
+            Err(failure) => {
+                // SAFETY: nothing was put on the stream. What is reported is why there is no pinned memory.
+                drop(unsafe { api.end_stream(stream) });
+                return failed(Err(failure), "take pinned memory");
+            }
+        };
+        let blas = blas(&api, stream);
+        Ok(Self {
+            api,
+            info,
+            compiler,
+            blas,
+            stream,
+            staging,
+            modules: Mutex::default(),
+            functions: Mutex::default(),
+            graphs: Mutex::default(),
+            next_graph: AtomicUsize::new(0),
+            capturing: AtomicBool::new(false),
+        })
+    }
+
+    /// The driver, with the device made this thread's.
+    fn api(&self) -> Result<&A, GpuError> {
+        failed(self.api.bind(), "use the device")?;
+        Ok(&self.api)
+    }
+
+    /// As [`Self::api`], for what cannot be captured: the events of a captured copy could never be waited for.
+    fn uncaptured(&self, what: &str) -> Result<&A, GpuError> {
+        if self.capturing.load(Ordering::Relaxed) {
+            return Err(GpuError::Device(format!(
+                "cannot {what} while launches are captured"
+            )));
+        }
+        self.api()
+    }
+
+    /// Gives a captured graph back once it is instantiated, or not.
+    fn ready(&self, graph: Handle) -> Result<Handle, GpuError> {
+        let api = self.api()?;
+        // SAFETY: the graph was captured on our stream and is used here alone.
+        unsafe {
+            let ready = api.instantiate(graph);
+            failed(api.end_graph(graph), "give a captured sequence back")?;
+            failed(ready, "make a captured sequence ready")
+        }
+    }
+}
+
+impl<A: Api> Driver for Native<A> {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn free_memory(&self) -> Result<u64, GpuError> {
+        // SAFETY: the device is bound.
+        let memory = unsafe { self.api()?.memory() };
+        Ok(failed(memory, "ask for the free memory")?.0)
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<u64, GpuError> {
+        // SAFETY: the device is bound.
+        match unsafe { self.api()?.alloc(bytes) } {
+            Ok(address) if address.is_multiple_of(256) => Ok(address),
+            Ok(address) => Err(GpuError::Device(format!(
+                "memory at {address:x} is not aligned to 256 bytes"
+            ))),
+            Err(failure) if failure.memory => Err(GpuError::OutOfMemory {
+                wanted: bytes as u64,
+                free: self.free_memory()?,
+            }),
+            Err(failure) => failed(Err(failure), &format!("take {bytes} bytes")),
+        }
+    }
+
+    fn free(&self, address: u64) {
+        if let Ok(api) = self.api() {
+            // A device that failed has said so before, and will to whoever asks next.
+            // SAFETY: `alloc` gave the address to a `Buffer`, which gives it back once.
+            drop(unsafe { api.free(address) });
+        }
+    }
+
+    fn upload(&self, to: u64, from: &[u8]) -> Result<(), GpuError> {
+        let what = format!("copy {} bytes to the device", from.len());
+        let api = self.uncaptured(&what)?;
+        failed(self.staging.upload(api, self.stream, to, from), &what)
+    }
+
+    fn download(&self, to: &mut [u8], from: u64) -> Result<(), GpuError> {
+        let what = format!("copy {} bytes from the device", to.len());
+        let api = self.uncaptured(&what)?;
+        failed(self.staging.download(api, self.stream, to, from), &what)
+    }
+
+    fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), GpuError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: views check that the bytes lie in allocations.
+        let done = unsafe { self.api()?.within(to, from, bytes, self.stream) };
+        failed(done, &format!("copy {bytes} bytes within the device"))
+    }
+
+    fn fill(&self, to: u64, byte: u8, bytes: usize) -> Result<(), GpuError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: views check that the bytes lie in allocations.
+        let done = unsafe { self.api()?.set(to, byte, bytes, self.stream) };
+        failed(done, &format!("set {bytes} bytes"))
+    }
+
+    fn compiler(&self) -> String {
+        self.compiler.description()
+    }
+
+    fn compile(&self, source: &Source) -> Result<Vec<u8>, GpuError> {
+        self.compiler.compile(source)
+    }
+
+    fn load(&self, image: &[u8]) -> Result<Module, GpuError> {
+        // SAFETY: the image is what the compiler made for this architecture; the driver checks its form.
+        let module = unsafe { self.api()?.load(image) };
+        let versions = &self.info.versions;
+        let what = format!("load compiled kernels ({versions}; the driver must not be the older)");
+        let module = failed(module, &what)?;
+        let mut modules = lock(&self.modules);
+        modules.push(module);
+        Ok(Module(modules.len() - 1))
+    }
+
+    fn function(&self, module: Module, name: &str) -> Result<Function, GpuError> {
+        let module = lock(&self.modules)[module.0];
+        let text = CString::new(name).expect("a kernel's name has no zero");
+        // SAFETY: the module is loaded.
+        let handle = unsafe { self.api()?.function(module, &text) };
+        let handle = failed(handle, &format!("find the kernel {name}"))?;
+        let mut functions = lock(&self.functions);
+        functions.push(Loaded {
+            name: name.to_owned(),
+            handle,
+            shared: SHARED_ALWAYS,
+        });
+        Ok(Function(functions.len() - 1))
+    }
+
+    fn launch(&self, function: Function, grid: Grid, args: &[Arg]) -> Result<(), GpuError> {
+        let api = self.api()?;
+        let mut functions = lock(&self.functions);
+        let kernel = &mut functions[function.0];
+        if grid.shared > kernel.shared {
+            // SAFETY: the function is of a loaded module.
+            let allowed = unsafe { api.allow_shared(kernel.handle, grid.shared) };
+            let what = format!(
+                "give {} {} bytes of shared memory",
+                kernel.name, grid.shared
+            );
+            failed(allowed, &what)?;
+            kernel.shared = grid.shared;
+        }
+        // Little-endian, as the devices: four bytes of an argument are the first of its eight.
+        let mut values = [0; MOST_ARGS];
+        let mut pointers = [std::ptr::null_mut(); MOST_ARGS];
+        for ((arg, value), pointer) in args.iter().zip(&mut values).zip(&mut pointers) {
+            *value = match *arg {
+                Arg::Ptr(p) => p,
+                Arg::I32(i) => u64::from(i as u32),
+                Arg::F32(x) => u64::from(x.to_bits()),
+            };
+            *pointer = std::ptr::from_mut(value).cast::<c_void>();
+        }
+        // SAFETY: the operation passes the kernel's parameters in their order, and views of allocations; the driver
+        // reads the arguments before it returns.
+        let launched = unsafe {
+            let params = &mut pointers[..args.len()];
+            let handle = kernel.handle;
+            api.launch(
+                handle,
+                grid.blocks,
+                grid.threads,
+                grid.shared,
+                params,
+                self.stream,
+            )
+        };
+        launched.map_err(|failure| GpuError::Kernel {
+            kernel: kernel.name.clone(),
+            message: format!("{grid:?} refused: {}", failure.words),
+        })
+    }
+
+    fn synchronize(&self) -> Result<(), GpuError> {
+        let what = "finish what was asked";
+        // SAFETY: our own stream.
+        let waited = unsafe { self.uncaptured(what)?.wait_stream(self.stream) };
+        failed(waited, what)
+    }
+
+    fn capture(&self, record: &mut dyn FnMut() -> Result<(), GpuError>) -> Result<Graph, GpuError> {
+        // SAFETY: our own stream, which captures nothing yet.
+        failed(
+            unsafe { self.api()?.begin_capture(self.stream) },
+            "begin a capture",
+        )?;
+        self.capturing.store(true, Ordering::Relaxed);
+        let recorded = record();
+        self.capturing.store(false, Ordering::Relaxed);
+        // SAFETY: our own stream, whose capture began above.
+        let graph = failed(
+            unsafe { self.api()?.end_capture(self.stream) },
+            "end a capture",
+        );
+        let ready = match graph {
+            Ok(Some(graph)) => self.ready(graph),
+            Ok(None) => Err(GpuError::Device("a capture broke".to_owned())),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
+            if let (Ok(ready), Ok(api)) = (ready, self.api()) {
+                // SAFETY: made above, never run. The first error is the one to tell.
+                drop(unsafe { api.end_ready(ready) });
+            }
+            return Err(error);
+        }
+        let number = self.next_graph.fetch_add(1, Ordering::Relaxed);
+        lock(&self.graphs).insert(number, ready?);
+        Ok(Graph(number))
+    }
+
+    fn replay(&self, graph: Graph) -> Result<(), GpuError> {
+        let ready = lock(&self.graphs).get(&graph.0).copied();
+        let ready = ready.expect("a captured sequence is replayed before it is forgotten");
+        // SAFETY: the graph is ready; a second launch of it waits for the first, on one stream.
+        let done = unsafe { self.api()?.replay(ready, self.stream) };
+        failed(done, "replay a captured sequence")
+    }
+
+    fn forget(&self, graph: Graph) {
+        let ready = lock(&self.graphs).remove(&graph.0);
+        if let (Some(ready), Ok(api)) = (ready, self.api()) {
+            // SAFETY: no longer in the map; the driver keeps it until its last launch is over.
+            drop(unsafe { api.end_ready(ready) });
+        }
+    }
+
+    fn time(&self, work: &mut dyn FnMut() -> Result<(), GpuError>) -> Result<f64, GpuError> {
+        timed(
+            self.uncaptured("read the device's clock")?,
+            self.stream,
+            work,
+        )
+    }
+
+    fn blas(&self) -> Option<&dyn Blas> {
+        self.blas.as_deref()
+    }
+}
+
+/// Seconds between the events before and after what `work` puts on the stream.
+pub(super) fn timed<A: Api + ?Sized>(
+    api: &A,
+    stream: Handle,
+    work: &mut dyn FnMut() -> Result<(), GpuError>,
+) -> Result<f64, GpuError> {
+    let what = "read the device's clock";
+    // SAFETY: the device is bound.
+    let start = failed(unsafe { api.event(true) }, what)?;
+    // SAFETY: as above.
+    let end = match failed(unsafe { api.event(true) }, what) {
+        Ok(end) => end,
+        Err(error) => {
+            // SAFETY: never recorded.
+            drop(unsafe { api.end_event(start) });
+            return Err(error);
+        }
+    };
+    // SAFETY: both events are ours, and recorded before they are read.
+    let between = || unsafe {
+        failed(api.record(start, stream), what)?;
+        work()?;
+        failed(api.record(end, stream), what)?;
+        failed(api.wait_event(end), "finish what is timed")?;
+        failed(api.between(start, end), what)
+    };
+    let mut between = between;
+    let milliseconds = between();
+    for event in [start, end] {
+        // SAFETY: the driver frees an event that is still on a stream when it was reached.
+        drop(unsafe { api.end_event(event) });
+    }
+    Ok(f64::from(milliseconds?) * 1e-3)
+}
+
+impl<A: Api> Drop for Native<A> {
+    fn drop(&mut self) {
+        self.blas = None;
+        if self.api.bind().is_err() {
+            return;
+        }
+        let api = &*self.api;
+        // A device that fails while it is given back is of no use to anybody: the answers are dropped.
+        // SAFETY: all work is over, and nothing that is given back is used afterwards.
+        unsafe {
+            drop(api.wait_stream(self.stream));
+            for (_, ready) in lock(&self.graphs).drain() {
+                drop(api.end_ready(ready));
+            }
+            for module in lock(&self.modules).drain(..) {
+                drop(api.unload(module));
+            }
+            self.staging.give_back(api);
+            drop(api.end_stream(self.stream));
+        }
+    }
+}
