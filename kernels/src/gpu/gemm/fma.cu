@@ -3,12 +3,12 @@
 // A block makes a tile of BM x BN, a thread 8 x 8 of it as four quarters of 4 x 4, BM/2 and BN/2 apart, so that neighbouring
 // threads read neighbouring 16 bytes of shared memory: 64 multiply-adds for 16 values read. K goes by steps of 16, in two
 // buffers: while one is multiplied the next step's values are on their way to registers. Both factors stand in shared memory
-// line by line of k; one that is stored along k is turned on its way. A_T, B_T, A_VEC, B_VEC as in tiles.cu, but of 4 elements.
+// line by line of k; one that is stored along k is turned on its way. A_T, B_T, VEC as in tiles.cu, but of 4 elements.
 #define STEP 16
 #define THREADS (BM / 8 * (BN / 8))
 
 // LINES x COLS elements of a stored factor, of which `lines` and `cols` are left, as quads: number i of this thread.
-template <int COLS, bool VEC, class T>
+template <int COLS, class T>
 DEV float4x fetch4(const T* from, int stride, int lines, int cols, int i) {
   int quad = TID + i * THREADS, line = quad / (COLS / 4), col = quad % (COLS / 4) * 4;
   const T* p = from + (u64)line * stride + col;
@@ -45,16 +45,16 @@ KERNEL(product_fma, THREADS,
 #pragma unroll
     for (int i = 0; i < BM * STEP / 4 / THREADS; i++)
 #if A_T
-      a_next[i] = fetch4<BM, A_VEC>(a + (u64)done * a_stride + tile.row, a_stride, left, m - tile.row, i);
+      a_next[i] = fetch4<BM>(a + (u64)done * a_stride + tile.row, a_stride, left, m - tile.row, i);
 #else
-      a_next[i] = fetch4<STEP, A_VEC>(a + (u64)tile.row * a_stride + done, a_stride, m - tile.row, left, i);
+      a_next[i] = fetch4<STEP>(a + (u64)tile.row * a_stride + done, a_stride, m - tile.row, left, i);
 #endif
 #pragma unroll
     for (int i = 0; i < BN * STEP / 4 / THREADS; i++)
 #if B_T
-      b_next[i] = fetch4<STEP, B_VEC>(b + (u64)tile.col * b_stride + done, b_stride, n - tile.col, left, i);
+      b_next[i] = fetch4<STEP>(b + (u64)tile.col * b_stride + done, b_stride, n - tile.col, left, i);
 #else
-      b_next[i] = fetch4<BN, B_VEC>(b + (u64)done * b_stride + tile.col, b_stride, left, n - tile.col, i);
+      b_next[i] = fetch4<BN>(b + (u64)done * b_stride + tile.col, b_stride, left, n - tile.col, i);
 #endif
   };
   auto stage = [&](int step) {

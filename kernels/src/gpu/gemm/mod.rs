@@ -47,6 +47,23 @@ const FEW: usize = 8;
 /// The most steps of K in shared memory at once.
 const STAGES: usize = 4;
 
+/// Where the sum of parts goes ([`fold`]); the fields are those of [`Product`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sum {
+    /// Rows.
+    pub(crate) m: usize,
+    /// Columns.
+    pub(crate) n: usize,
+    /// The matrix, `m x n`.
+    pub(crate) c: View,
+    /// Elements between the starts of two of its rows.
+    pub(crate) c_stride: usize,
+    /// Whether the sum is added to what it holds.
+    pub(crate) accumulate: bool,
+    /// A row that is added to every row, `f32`.
+    pub(crate) bias: Option<View>,
+}
+
 /// Bytes of scratch that [`product`] needs for an `m x n` result of a sum over `k`, with any layout and types.
 pub fn scratch_bytes(precision: Precision, m: usize, n: usize, k: usize) -> usize {
     Plan::new(precision, m, n, k)
@@ -202,6 +219,7 @@ fn in_tiles(
     };
     let a_line = if a.transposed { m } else { k };
     let b_line = if b.transposed { k } else { n };
+    let vec = whole_chunks(&a, a_line, chunk) && whole_chunks(&b, b_line, chunk);
     let one = plan.parts == 1;
     // (parts, m, n), or C itself where there is one part
     let (to, to_stride) = if one {
@@ -214,8 +232,7 @@ fn in_tiles(
         .with("BN", wide)
         .with("A_T", u8::from(a.transposed))
         .with("B_T", u8::from(b.transposed))
-        .with("A_VEC", u8::from(whole_chunks(&a, a_line, chunk)))
-        .with("B_VEC", u8::from(whole_chunks(&b, b_line, chunk)));
+        .with("VEC", u8::from(vec));
     let bias = if one { product.bias } else { None };
     let mut args = arguments(product, to, to_stride, bias);
     args.push((one && product.accumulate).into());
@@ -239,7 +256,15 @@ fn in_tiles(
     if one {
         return Ok(());
     }
-    fold(gpu, &plan, product, to)
+    let sum = Sum {
+        m,
+        n,
+        c,
+        c_stride: product.c_stride,
+        accumulate: product.accumulate,
+        bias: product.bias,
+    };
+    fold(gpu, to, plan.parts, &sum)
 }
 
 /// Steps of K in shared memory at once: copies run in the background on NVIDIA alone.
@@ -252,19 +277,23 @@ fn stages(gpu: &Gpu, bytes: usize) -> usize {
     (gpu.info().shared_bytes as usize / bytes).clamp(2, most)
 }
 
-fn fold(gpu: &Gpu, plan: &Plan, product: &Product, parts: View) -> Result<(), GpuError> {
-    let Product { m, n, c, .. } = *product;
+/// C of `product` from `count` parts, contiguous `m x n` matrices of `f32` one after the other, which are added in order.
+///
+/// # Errors
+/// If the device refuses.
+pub(crate) fn fold(gpu: &Gpu, parts: View, count: usize, sum: &Sum) -> Result<(), GpuError> {
+    let Sum { m, n, c, .. } = *sum;
     let kernel = FOLD.kernel("fold_parts").with_type("TC", c.dtype);
     let args = [
         c.into(),
         parts.into(),
-        product.bias.into(),
+        sum.bias.into(),
         m.into(),
         n.into(),
-        product.c_stride.into(),
-        plan.parts.into(),
-        product.accumulate.into(),
-        in_fours(c, product.c_stride).into(),
+        sum.c_stride.into(),
+        count.into(),
+        sum.accumulate.into(),
+        in_fours(c, sum.c_stride).into(),
         n.is_multiple_of(4).into(),
     ];
     gpu.launch(&kernel, flat(gpu, m * n.div_ceil(4)), &args)
