@@ -1,4 +1,4 @@
-// C (m x n) = A B in float: factors as they are, products and sums by fused multiply-adds.
+// C (m x n) = A B in float: factors as they are (ROUND: rounded to bf16), products and sums by fused multiply-adds.
 //
 // A block makes a tile of BM x BN, a thread 8 x 8 of it as four quarters of 4 x 4, BM/2 and BN/2 apart, so that neighbouring
 // threads read neighbouring 16 bytes of shared memory: 64 multiply-adds for 16 values read. K goes by steps of 16, in two
@@ -20,6 +20,10 @@ DEV float4x fetch4(const T* from, int stride, int lines, int cols, int i) {
     for (int e = 0; e < 4; e++)
       if (line < lines && col + e < cols) x.v[e] = load(p + e);
   }
+#if ROUND
+#pragma unroll
+  for (int e = 0; e < 4; e++) x.v[e] = bf2f(f2bf(x.v[e]));
+#endif
   return x;
 }
 template <int COLS, bool TURN, int PITCH> DEV void stage4(float (*to)[PITCH], float4x x, int i) {
