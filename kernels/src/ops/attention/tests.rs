@@ -325,10 +325,27 @@ fn wrong_shapes_are_named() {
 
 #[test]
 fn tmp_forward() {
-    use crate::gpu::{Gpu, check, emulator::{Emulator, Options}};
+    use crate::gpu::{
+        Gpu, check,
+        emulator::{Emulator, Options},
+    };
     let t0 = std::time::Instant::now();
     for (warp, shared) in [(32, 48), (64, 227)] {
-        let gpu = Gpu::new(Box::new(Emulator::new(Options { warp, checked: true, order: 0 }, None).unwrap().with_shared(shared << 10)), None);
+        let gpu = Gpu::new(
+            Box::new(
+                Emulator::new(
+                    Options {
+                        warp,
+                        checked: true,
+                        order: 0,
+                    },
+                    None,
+                )
+                .unwrap()
+                .with_shared(shared << 10),
+            ),
+            None,
+        );
         for case in cases() {
             for (precision, limit) in [(Precision::F32, 5e-6), (Precision::Bf16, 2e-2)] {
                 let trial = case.trial(precision, 12);

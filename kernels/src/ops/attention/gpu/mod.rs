@@ -119,7 +119,10 @@ impl ForwardPass<'_> {
 
 /// Where queries, keys and values lie in the fused tensor: the first column of the keys and of the values.
 fn columns(op: &Attention) -> [usize; 2] {
-    [op.heads * op.head_dim, (op.heads + op.kv_heads) * op.head_dim]
+    [
+        op.heads * op.head_dim,
+        (op.heads + op.kv_heads) * op.head_dim,
+    ]
 }
 
 pub(super) fn forward(op: &Attention, cx: &GpuForward<'_>) -> Result<(), GpuError> {
