@@ -12,7 +12,10 @@ use std::process::{Command, Output};
 /// Runs the program with compiled kernels kept from test to test.
 fn run(place: &Place, arguments: &[&str]) -> Output {
     let mut command = place.command(arguments);
-    command.env("ZEROLLM_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"));
+    command.env(
+        "ZEROLLM_CACHE",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"),
+    );
     place.start_command(&mut command).end()
 }
 
@@ -25,9 +28,9 @@ fn expect(place: &Place, code: i32, arguments: &[&str]) -> String {
 
 fn there_is_a_compiler() -> bool {
     let named = std::env::var("CXX").unwrap_or_default();
-    let found = [named.as_str(), "g++", "clang++", "c++"].iter().any(|name| {
-        !name.is_empty() && Command::new(name).arg("--version").output().is_ok()
-    });
+    let found = [named.as_str(), "g++", "clang++", "c++"]
+        .iter()
+        .any(|name| !name.is_empty() && Command::new(name).arg("--version").output().is_ok());
     if !found {
         eprintln!("skipped: training on the emulated device: there is no C++ compiler");
     }
@@ -48,7 +51,9 @@ fn a_run_on_the_emulated_device() {
         ("telemetry.layer_interval", "4"),
     ]);
     let train = |name: &str, device: &str| {
-        let arguments = ["train", "c.toml", "--run", name, "--ui", "none", "--device", device];
+        let arguments = [
+            "train", "c.toml", "--run", name, "--ui", "none", "--device", device,
+        ];
         expect(&place, 0, &arguments);
     };
     train("cpu", "cpu");
@@ -62,7 +67,11 @@ fn a_run_on_the_emulated_device() {
     for (step, loss) in &ours {
         let number = |text: &str| text.parse::<f64>().expect("a loss");
         let difference = (number(loss) - number(&theirs[step])).abs();
-        assert!(difference < 1e-3, "step {step}: {loss} and {}", theirs[step]);
+        assert!(
+            difference < 1e-3,
+            "step {step}: {loss} and {}",
+            theirs[step]
+        );
         other_bits |= difference > 0.0;
     }
     assert!(other_bits, "the CPU trained both");
@@ -78,7 +87,9 @@ fn a_run_on_the_emulated_device() {
     assert_eq!(late("forked"), late("gpu"));
     assert_eq!(late("forked").len(), 4);
     // And on the CPU.
-    let fork = ["fork", "gpu@4", "--run", "moved", "--ui", "none", "--device", "cpu"];
+    let fork = [
+        "fork", "gpu@4", "--run", "moved", "--ui", "none", "--device", "cpu",
+    ];
     expect(&place, 0, &fork);
     assert_eq!(late("moved").len(), 4);
 }
@@ -127,7 +138,15 @@ fn bench_counts_steps_on_a_device() {
         return;
     }
     let place = Place::new(&[("model.vocab_size", "64"), ("model.dropout", "0.0")]);
-    let arguments = ["bench", "step", "c.toml", "--device", "emulated", "--profile", "--json"];
+    let arguments = [
+        "bench",
+        "step",
+        "c.toml",
+        "--device",
+        "emulated",
+        "--profile",
+        "--json",
+    ];
     let output = run(&place, &arguments);
     assert!(
         output.status.success(),
@@ -136,8 +155,17 @@ fn bench_counts_steps_on_a_device() {
     );
     let object: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     assert_eq!(object["device"]["kind"], "emulated");
-    for key in ["tokens_per_second", "step_seconds", "tflops", "copy_gbps", "device_memory_bytes"] {
-        assert!(object[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {object}");
+    for key in [
+        "tokens_per_second",
+        "step_seconds",
+        "tflops",
+        "copy_gbps",
+        "device_memory_bytes",
+    ] {
+        assert!(
+            object[key].as_f64().is_some_and(|x| x > 0.0),
+            "{key}: {object}"
+        );
     }
     let rows = object["profile"].as_array().expect("rows");
     for op in ["attention", "classifier", "embedding", "optimizer"] {

@@ -17,47 +17,69 @@ pub struct Found {
     pub info: Result<Info, GpuError>,
 }
 
-/// Every device of every kind; for a kind without devices one entry that says why. Nothing is opened.
+/// Every device of every kind; for a kind without devices one entry that says why. No GPU is opened.
 pub fn list() -> Vec<Found> {
-    let mut all = Vec::new();
-    let mut add = |kind, found: Result<Vec<(String, Result<Info, GpuError>)>, GpuError>| match found
-    {
-        Ok(devices) => all.extend((0..).zip(devices).map(|(index, (name, info))| Found {
+    let mut all = gpus();
+    let info = emulated(None).map(|gpu| gpu.info().clone());
+    all.push(Found {
+        kind: Kind::Emulated,
+        index: info.as_ref().ok().map(|info| info.index),
+        name: info.as_ref().ok().map(|info| info.name.clone()),
+        info,
+    });
+    all
+}
+
+fn gpus() -> Vec<Found> {
+    let cuda = cuda::found().map(|found| {
+        let named = found.iter().map(|one| (one.name.clone(), one.info()));
+        named.collect()
+    });
+    let rocm = rocm::found().map(|found| {
+        let named = found.iter().map(|one| (one.name().to_owned(), one.info()));
+        named.collect()
+    });
+    let mut all = of_kind(Kind::Cuda, cuda);
+    all.extend(of_kind(Kind::Rocm, rocm));
+    all
+}
+
+type Named = (String, Result<Info, GpuError>);
+
+fn of_kind(kind: Kind, found: Result<Vec<Named>, GpuError>) -> Vec<Found> {
+    let found = match found {
+        Ok(found) => found,
+        Err(missing) => {
+            return vec![Found {
+                kind,
+                index: None,
+                name: None,
+                info: Err(missing),
+            }];
+        }
+    };
+    let numbered = (0..).zip(found);
+    numbered
+        .map(|(index, (name, info))| Found {
             kind,
             index: Some(index),
             name: Some(name),
             info,
-        })),
-        Err(missing) => all.push(Found {
-            kind,
-            index: None,
-            name: None,
-            info: Err(missing),
-        }),
-    };
-    let devices = cuda::found().map(|found| {
-        let named = found.iter().map(|one| (one.name.clone(), one.info()));
-        named.collect()
-    });
-    add(Kind::Cuda, devices);
-    let devices = rocm::found().map(|found| {
-        let named = found.iter().map(|one| (one.name().to_owned(), one.info()));
-        named.collect()
-    });
-    add(Kind::Rocm, devices);
-    let emulated =
-        emulated(None).map(|gpu| vec![(gpu.info().name.clone(), Ok(gpu.info().clone()))]);
-    add(Kind::Emulated, emulated);
-    all
+        })
+        .collect()
 }
 
 /// The GPU that is taken where none is named: the first of NVIDIA that can be used, else the first of AMD, else none. The
 /// emulation is slower than the CPU, and must be asked for.
-pub fn auto(found: &[Found]) -> Option<(Kind, usize)> {
+pub fn first(cache: Option<Cache>) -> Option<Gpu> {
+    let (kind, index) = auto(&gpus())?;
+    open(kind, index, cache).ok()
+}
+
+fn auto(found: &[Found]) -> Option<(Kind, usize)> {
     let usable = |kind| {
-        let one = found
-            .iter()
-            .find(|one| one.kind == kind && one.info.is_ok())?;
+        let mut of_kind = found.iter().filter(|one| one.kind == kind);
+        let one = of_kind.find(|one| one.info.is_ok())?;
         Some((kind, one.index?))
     };
     usable(Kind::Cuda).or_else(|| usable(Kind::Rocm))

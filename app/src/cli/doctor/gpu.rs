@@ -24,7 +24,9 @@ pub(super) fn checks(gpu: &Gpu) -> Vec<Check> {
         .iter()
         .map(|op| {
             let gpu = gpu.clone();
-            Check::new(format!("gpu kernel {}", op.name), move || operation(op, &gpu))
+            Check::new(format!("gpu kernel {}", op.name), move || {
+                operation(op, &gpu)
+            })
         })
         .collect();
     for precision in ["f32", "bf16"] {
@@ -33,9 +35,10 @@ pub(super) fn checks(gpu: &Gpu) -> Vec<Check> {
             as_on_the_cpu(&device, precision)
         }));
         let device = gpu.clone();
-        all.push(Check::new(format!("gpu same bits {precision}"), move || {
-            same_bits(&device, precision)
-        }));
+        all.push(Check::new(
+            format!("gpu same bits {precision}"),
+            move || same_bits(&device, precision),
+        ));
     }
     all
 }
