@@ -3,6 +3,7 @@
 
 #![cfg(unix)]
 
+#[expect(dead_code, reason = "these runs are never disturbed")]
 mod common;
 
 use common::Place;
@@ -65,7 +66,10 @@ fn a_run_on_the_emulated_device() {
     assert_eq!(ours.len(), 8);
     let mut other_bits = false;
     for (step, loss) in &ours {
-        let number = |text: &str| text.parse::<f64>().expect("a loss");
+        let number = |text: &str| {
+            let first = text.split(' ').next().unwrap_or_default();
+            first.parse::<f64>().expect("a loss")
+        };
         let difference = (number(loss) - number(&theirs[step])).abs();
         assert!(
             difference < 1e-3,
@@ -137,7 +141,7 @@ fn bench_counts_steps_on_a_device() {
     if !there_is_a_compiler() {
         return;
     }
-    let place = Place::new(&[("model.vocab_size", "64"), ("model.dropout", "0.0")]);
+    let place = Place::new(&[("model.dropout", "0.0")]);
     let arguments = [
         "bench",
         "step",

@@ -324,28 +324,19 @@ pub trait Op: Any + Debug + Send + Sync {
     fn backward_cpu(&self, cx: &mut Backward<'_>);
 
     /// Scratch for one call on a GPU, in bytes.
-    fn workspace_gpu(&self, inputs: &[Meta], device: &Info, backward: bool) -> usize {
-        let _ = (inputs, device, backward);
-        0
-    }
+    fn workspace_gpu(&self, inputs: &[Meta], device: &Info, backward: bool) -> usize;
 
     /// Computes the outputs on a GPU.
     ///
     /// # Errors
     /// If the device refuses.
-    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
-        let _ = cx;
-        Err(GpuError::Missing(format!("{} forward", self.name())))
-    }
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError>;
 
     /// Computes the gradients of the inputs on a GPU, in a fixed order: the same bits every time.
     ///
     /// # Errors
     /// If the device refuses.
-    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
-        let _ = cx;
-        Err(GpuError::Missing(format!("{} backward", self.name())))
-    }
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError>;
 
     /// Floating-point operations of one forward (a multiply-add counts two).
     fn flops(&self, inputs: &[Meta]) -> u64;

@@ -9,6 +9,8 @@ use engine::estimate::{available_bytes, memory};
 use engine::launch::LaunchError;
 use engine::setup::Setup;
 use engine::train::step::{Trainer, precision};
+use kernels::Cpu;
+use kernels::gpu::Gpu;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! `zerollm bench step` on a GPU: whole steps by the wall clock, and by the device's where the time goes.
 
-use super::{Peak, cases, describe, title};
+use super::{cases, describe, title};
 use crate::cli::Failure;
 use crate::cli::bench::sampling::quartiles;
 use crate::cli::bench::step::{rows, table};
