@@ -7,7 +7,6 @@ use crate::launch::{LaunchError, cpu};
 use crate::model::Model;
 use kernels::Cpu;
 use kernels::gpu::compiled;
-use kernels::gpu::driver::Kind;
 use kernels::gpu::{Gpu, GpuError, Info, devices};
 
 /// Share of a device's free memory that a run may take: the rest is for its libraries and for fragments.
@@ -26,7 +25,7 @@ pub fn open(config: &Config) -> Result<(Cpu, Option<Gpu>), LaunchError> {
         "cpu" => None,
         "auto" => devices::first(cache),
         named => {
-            let (kind, index) = parse(named);
+            let (kind, index) = devices::parse(named).map_err(LaunchError::Device)?;
             let opened = devices::open(kind, index, cache);
             Some(opened.map_err(|error| refused(named, &error))?)
         }
@@ -36,17 +35,6 @@ pub fn open(config: &Config) -> Result<(Cpu, Option<Gpu>), LaunchError> {
 
 fn refused(named: &str, error: &GpuError) -> LaunchError {
     LaunchError::Device(format!("device {named}: {error}"))
-}
-
-/// `cuda:1` as its kind and number; the configuration has been checked.
-fn parse(named: &str) -> (Kind, usize) {
-    let (kind, index) = named.split_once(':').unwrap_or((named, "0"));
-    let kind = match kind {
-        "cuda" => Kind::Cuda,
-        "rocm" => Kind::Rocm,
-        _ => Kind::Emulated,
-    };
-    (kind, index.parse().unwrap_or(0))
 }
 
 /// Bytes of device memory that training `model` as `config` says takes, from its plan.
@@ -111,6 +99,7 @@ fn fitting(config: &Config, model: &Model, info: &Info, room: u64) -> Option<Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kernels::gpu::Kind;
 
     fn config(sets: &[&str]) -> Config {
         let text = "data.sequence_length = 64\nmodel = { layers = 2, dim = 64, heads = 2 }\n\
@@ -163,13 +152,6 @@ mod tests {
             "{recomputed}"
         );
         assert_eq!(advice(1000), None);
-    }
-
-    #[test]
-    fn a_device_is_named_by_kind_and_number() {
-        assert_eq!(parse("cuda"), (Kind::Cuda, 0));
-        assert_eq!(parse("rocm:3"), (Kind::Rocm, 3));
-        assert_eq!(parse("emulated"), (Kind::Emulated, 0));
     }
 
     #[test]

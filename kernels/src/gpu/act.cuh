@@ -1,8 +1,8 @@
 // The activation functions of `ops/act.rs` and their derivatives, in its order and with its formulas. A unit is told
 // which one by a definition: `.with("ACT", act.define())`, then `act_value<ACT>(x)`.
 //
-// Cost for an element: an exponential and a reciprocal (a division would take three times the instructions, and passes over
-// memory leave room for about 25), erf for GELU alone.
+// Cost for an element: an exponential and a reciprocal (a division would take three times the instructions, and
+// passes over memory leave room for about 25), erf for GELU alone.
 enum Act { SILU, GELU_TANH, GELU, RELU, RELU2 };
 
 DEV float sigmoid(float x) { return RECIP(1.0f + EXP(-x)); }

@@ -73,8 +73,8 @@ template <int LEN, class T> DEV void deliver_pack(T* p, Pack<LEN> x, int mode) {
   }
   put_pack(p, x);
 }
-// Calls body(i, Count<W>()) for packs i, i + 1, .. i + W - 1 of `n` elements, spread over the grid, and body(i, Count<1>())
-// for the elements that fill no pack.
+// Calls body(i, Count<W>()) for packs i, i + 1, .. i + W - 1 of `n` elements, spread over the grid, and body(i,
+// Count<1>()) for the elements that fill no pack.
 template <int LEN> struct Count {
   static constexpr int n = LEN;
 };

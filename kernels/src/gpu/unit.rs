@@ -79,6 +79,10 @@ impl Kernel {
 
     /// Defines `name` as `value`.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "numbers and literals are given as they are"
+    )]
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.defines.push((name, value.to_string()));
         self
@@ -141,12 +145,11 @@ impl Source {
 
     /// Unit and definitions in a line, for messages and file names.
     pub fn title(&self) -> String {
-        let defines: String = self
-            .defines
-            .iter()
-            .map(|(name, value)| format!(" {name}={value}"))
-            .collect();
-        format!("{}{defines}", self.unit.name)
+        let mut title = self.unit.name.to_owned();
+        for (name, value) in &self.defines {
+            write!(title, " {name}={value}").expect("a String takes any text");
+        }
+        title
     }
 }
 

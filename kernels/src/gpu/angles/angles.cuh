@@ -1,7 +1,7 @@
 // cos(p f_i) and sin(p f_i) for positions p and frequencies f_i = ratio^i, formed in double as on the CPU
 // (`kernels/src/cpu/angles.rs`) and rounded once. Positions below `seq`, the tokens of a row, come from a table that
-// `angle_table` made before; later ones, which documents in the midst of decoding have, are computed where they are needed.
-// The value depends on the position alone either way.
+// `angle_table` made before; later ones, which documents in the midst of decoding have, are computed where they are
+// needed. The value depends on the position alone either way.
 DEV double double_of(int low, int high) {
   union {
     u64 bits;

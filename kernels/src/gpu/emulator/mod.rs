@@ -183,13 +183,13 @@ impl Emulator {
             }),
             _ => Err(GpuError::Kernel {
                 kernel: name,
-                message: self.verdict(&core),
+                message: Self::verdict(&core),
             }),
         }
     }
 
     /// The emulator's words, with the kernel's own line where it can be found.
-    fn verdict(&self, core: &Core) -> String {
+    fn verdict(core: &Core) -> String {
         let mut object: *const c_char = std::ptr::null();
         // SAFETY: both strings live as long as the libraries, which are not unloaded meanwhile.
         let (message, at, object) = unsafe {

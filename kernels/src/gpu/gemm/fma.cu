@@ -1,14 +1,14 @@
-// C (m x n) = A B in float: factors as they are, products and sums by fused multiply-adds.
+// C (m x n) = A B in float: factors as they are (ROUND: rounded to bf16), products and sums by fused multiply-adds.
 //
 // A block makes a tile of BM x BN, a thread 8 x 8 of it as four quarters of 4 x 4, BM/2 and BN/2 apart, so that neighbouring
 // threads read neighbouring 16 bytes of shared memory: 64 multiply-adds for 16 values read. K goes by steps of 16, in two
 // buffers: while one is multiplied the next step's values are on their way to registers. Both factors stand in shared memory
-// line by line of k; one that is stored along k is turned on its way. A_T, B_T, A_VEC, B_VEC as in tiles.cu, but of 4 elements.
+// line by line of k; one that is stored along k is turned on its way. A_T, B_T, VEC as in tiles.cu, but of 4 elements.
 #define STEP 16
 #define THREADS (BM / 8 * (BN / 8))
 
 // LINES x COLS elements of a stored factor, of which `lines` and `cols` are left, as quads: number i of this thread.
-template <int COLS, bool VEC, class T>
+template <int COLS, class T>
 DEV float4x fetch4(const T* from, int stride, int lines, int cols, int i) {
   int quad = TID + i * THREADS, line = quad / (COLS / 4), col = quad % (COLS / 4) * 4;
   const T* p = from + (u64)line * stride + col;
@@ -20,6 +20,10 @@ DEV float4x fetch4(const T* from, int stride, int lines, int cols, int i) {
     for (int e = 0; e < 4; e++)
       if (line < lines && col + e < cols) x.v[e] = load(p + e);
   }
+#if ROUND
+#pragma unroll
+  for (int e = 0; e < 4; e++) x.v[e] = bf2f(f2bf(x.v[e]));
+#endif
   return x;
 }
 template <int COLS, bool TURN, int PITCH> DEV void stage4(float (*to)[PITCH], float4x x, int i) {
@@ -45,16 +49,16 @@ KERNEL(product_fma, THREADS,
 #pragma unroll
     for (int i = 0; i < BM * STEP / 4 / THREADS; i++)
 #if A_T
-      a_next[i] = fetch4<BM, A_VEC>(a + (u64)done * a_stride + tile.row, a_stride, left, m - tile.row, i);
+      a_next[i] = fetch4<BM>(a + (u64)done * a_stride + tile.row, a_stride, left, m - tile.row, i);
 #else
-      a_next[i] = fetch4<STEP, A_VEC>(a + (u64)tile.row * a_stride + done, a_stride, m - tile.row, left, i);
+      a_next[i] = fetch4<STEP>(a + (u64)tile.row * a_stride + done, a_stride, m - tile.row, left, i);
 #endif
 #pragma unroll
     for (int i = 0; i < BN * STEP / 4 / THREADS; i++)
 #if B_T
-      b_next[i] = fetch4<STEP, B_VEC>(b + (u64)tile.col * b_stride + done, b_stride, n - tile.col, left, i);
+      b_next[i] = fetch4<STEP>(b + (u64)tile.col * b_stride + done, b_stride, n - tile.col, left, i);
 #else
-      b_next[i] = fetch4<BN, B_VEC>(b + (u64)done * b_stride + tile.col, b_stride, left, n - tile.col, i);
+      b_next[i] = fetch4<BN>(b + (u64)done * b_stride + tile.col, b_stride, left, n - tile.col, i);
 #endif
   };
   auto stage = [&](int step) {

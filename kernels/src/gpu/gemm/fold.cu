@@ -7,6 +7,7 @@ KERNEL(fold_parts, 256,
     int row = i / quads, col = i % quads * 4;
     const float* p = parts + (u64)row * n + col;
     float4x total = {{0.0f, 0.0f, 0.0f, 0.0f}};
+#pragma unroll 8
     for (int part = 0; part < count; part++, p += (u64)m * n) {
       float4x x = {{0.0f, 0.0f, 0.0f, 0.0f}};
       if (vec) {

@@ -1,7 +1,7 @@
 //! Matrix products on a GPU: `C = A B` for factors and results in `f32` or `bf16`, each factor as it is or transposed.
 //!
 //! [`product`] asks the vendor's library ([`super::blas`]) where it is installed and takes the types, else our own kernels:
-//! `tiles.cu` (tensor cores, factors `bf16`), `fma.cu` (`f32`), `rows.cu` (a few rows times weights that lie `n x k`:
+//! `tiles.cu` (tensor cores, factors `bf16`), `fma.cu` (`f32`, and AMD's devices), `rows.cu` (a few rows times weights that lie `n x k`:
 //! decoding). [`plan`] says how a product is cut, by its sizes alone; a long sum over K with few tiles is made in parts, which
 //! `fold.cu` adds in order, so that the bits are the same every time.
 //!
@@ -46,6 +46,23 @@ static FOLD: Unit = Unit {
 const FEW: usize = 8;
 /// The most steps of K in shared memory at once.
 const STAGES: usize = 4;
+
+/// Where the sum of parts goes ([`fold`]); the fields are those of [`Product`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sum {
+    /// Rows.
+    pub(crate) m: usize,
+    /// Columns.
+    pub(crate) n: usize,
+    /// The matrix, `m x n`.
+    pub(crate) c: View,
+    /// Elements between the starts of two of its rows.
+    pub(crate) c_stride: usize,
+    /// Whether the sum is added to what it holds.
+    pub(crate) accumulate: bool,
+    /// A row that is added to every row, `f32`.
+    pub(crate) bias: Option<View>,
+}
 
 /// Bytes of scratch that [`product`] needs for an `m x n` result of a sum over `k`, with any layout and types.
 pub fn scratch_bytes(precision: Precision, m: usize, n: usize, k: usize) -> usize {
@@ -97,13 +114,12 @@ pub fn product(
     if m <= FEW && b.transposed && !a.transposed {
         return few_rows(gpu, precision, product);
     }
-    in_tiles(
-        gpu,
-        precision,
-        Plan::new(precision, m, n, k),
-        product,
-        scratch,
-    )
+    let mut plan = Plan::new(precision, m, n, k);
+    if gpu.info().kind == Kind::Rocm {
+        // There `mma_m16n8k16` is made of shuffles, several times slower than multiply-adds.
+        plan = plan.without_matrices();
+    }
+    in_tiles(gpu, precision, plan, product, scratch)
 }
 
 /// The type of a factor that needs no rounding.
@@ -113,6 +129,12 @@ fn factor_type(precision: Precision) -> Dtype {
         Precision::Bf16 => Dtype::Bf16,
         Precision::F64 => panic!("gradient checks in f64 are made on the CPU"),
     }
+}
+
+/// Whether a factor must be rounded to `bf16` while it is loaded.
+fn rounds(precision: Precision, product: &Product) -> bool {
+    let factors = [product.a, product.b];
+    precision == Precision::Bf16 && factors.iter().any(|f| f.view.dtype == Dtype::F32)
 }
 
 fn check_length(name: &str, factor: &Factor, [rows, cols]: [usize; 2]) {
@@ -167,15 +189,12 @@ fn few_rows(gpu: &Gpu, precision: Precision, product: &Product) -> Result<(), Gp
         m, n, k, a, b, c, ..
     } = *product;
     let vec = whole_chunks(&a, k, 8) && whole_chunks(&b, k, 8);
-    let round = [a, b]
-        .iter()
-        .any(|factor| factor.view.dtype != factor_type(precision));
     let cols = if m == 1 { 1 } else { 2 };
     let kernel = typed(ROWS.kernel("product_rows"), product, c.dtype)
         .with("ROWS", m.next_power_of_two())
         .with("COLS", cols)
         .with("VEC", u8::from(vec))
-        .with("ROUND", u8::from(round && precision == Precision::Bf16));
+        .with("ROUND", u8::from(rounds(precision, product)));
     let mut args = arguments(product, c, product.c_stride, product.bias);
     args.push(product.accumulate.into());
     let warps = 128 / gpu.info().warp as usize;
@@ -195,13 +214,15 @@ fn in_tiles(
         m, n, k, a, b, c, ..
     } = *product;
     let [high, wide] = plan.tile.size;
-    let (unit, name, chunk) = if precision == Precision::Bf16 {
+    let matrix = plan.tile.matrix;
+    let (unit, name, chunk) = if matrix {
         (&TILES, "product_tiles", 8)
     } else {
         (&FMA, "product_fma", 4)
     };
     let a_line = if a.transposed { m } else { k };
     let b_line = if b.transposed { k } else { n };
+    let vec = whole_chunks(&a, a_line, chunk) && whole_chunks(&b, b_line, chunk);
     let one = plan.parts == 1;
     // (parts, m, n), or C itself where there is one part
     let (to, to_stride) = if one {
@@ -214,8 +235,7 @@ fn in_tiles(
         .with("BN", wide)
         .with("A_T", u8::from(a.transposed))
         .with("B_T", u8::from(b.transposed))
-        .with("A_VEC", u8::from(whole_chunks(&a, a_line, chunk)))
-        .with("B_VEC", u8::from(whole_chunks(&b, b_line, chunk)));
+        .with("VEC", u8::from(vec));
     let bias = if one { product.bias } else { None };
     let mut args = arguments(product, to, to_stride, bias);
     args.push((one && product.accumulate).into());
@@ -224,7 +244,7 @@ fn in_tiles(
     let [group_high, group_wide] = plan.tile.group;
     let groups = high / group_high * (wide / group_wide);
     let blocks = plan.tiles(m, n) * plan.parts;
-    let grid = if precision == Precision::Bf16 {
+    let grid = if matrix {
         let stage = (high + wide) * 32 * 2;
         let stages = stages(gpu, stage);
         kernel = kernel
@@ -233,38 +253,46 @@ fn in_tiles(
             .with("STAGES", stages);
         Grid::new(blocks, groups as u32 * 32).with_shared(stages * stage)
     } else {
+        kernel = kernel.with("ROUND", u8::from(rounds(precision, product)));
         Grid::new(blocks, groups as u32)
     };
     gpu.launch(&kernel, grid, &args)?;
     if one {
         return Ok(());
     }
-    fold(gpu, &plan, product, to)
-}
-
-/// Steps of K in shared memory at once: copies run in the background on NVIDIA alone.
-fn stages(gpu: &Gpu, bytes: usize) -> usize {
-    let most = if gpu.info().kind == Kind::Rocm {
-        2
-    } else {
-        STAGES
+    let sum = Sum {
+        m,
+        n,
+        c,
+        c_stride: product.c_stride,
+        accumulate: product.accumulate,
+        bias: product.bias,
     };
-    (gpu.info().shared_bytes as usize / bytes).clamp(2, most)
+    fold(gpu, to, plan.parts, &sum)
 }
 
-fn fold(gpu: &Gpu, plan: &Plan, product: &Product, parts: View) -> Result<(), GpuError> {
-    let Product { m, n, c, .. } = *product;
+/// Steps of K in shared memory at once.
+fn stages(gpu: &Gpu, bytes: usize) -> usize {
+    (gpu.info().shared_bytes as usize / bytes).clamp(2, STAGES)
+}
+
+/// C of `product` from `count` parts, contiguous `m x n` matrices of `f32` one after the other, which are added in order.
+///
+/// # Errors
+/// If the device refuses.
+pub(crate) fn fold(gpu: &Gpu, parts: View, count: usize, sum: &Sum) -> Result<(), GpuError> {
+    let Sum { m, n, c, .. } = *sum;
     let kernel = FOLD.kernel("fold_parts").with_type("TC", c.dtype);
     let args = [
         c.into(),
         parts.into(),
-        product.bias.into(),
+        sum.bias.into(),
         m.into(),
         n.into(),
-        product.c_stride.into(),
-        plan.parts.into(),
-        product.accumulate.into(),
-        in_fours(c, product.c_stride).into(),
+        sum.c_stride.into(),
+        count.into(),
+        sum.accumulate.into(),
+        in_fours(c, sum.c_stride).into(),
         n.is_multiple_of(4).into(),
     ];
     gpu.launch(&kernel, flat(gpu, m * n.div_ceil(4)), &args)

@@ -11,8 +11,10 @@ use crate::Precision;
 pub(super) struct Tile {
     /// Rows and columns.
     pub(super) size: [usize; 2],
-    /// Rows and columns of a group of 32 lanes (tensor cores only).
+    /// Rows and columns of a group of 32 lanes on tensor cores, of a thread elsewhere.
     pub(super) group: [usize; 2],
+    /// Whether it is made by tensor cores (`tiles.cu`), or by `fma.cu`.
+    pub(super) matrix: bool,
     /// Blocks that a multiprocessor works on at once.
     at_once: usize,
     /// Multiply-adds a cycle of a multiprocessor that is full of them.
@@ -24,18 +26,21 @@ pub(super) const MATRIX: [Tile; 3] = [
     Tile {
         size: [128, 256],
         group: [64, 64],
+        matrix: true,
         at_once: 1,
         rate: 1100,
     },
     Tile {
         size: [128, 128],
         group: [64, 64],
+        matrix: true,
         at_once: 2,
         rate: 850,
     },
     Tile {
         size: [64, 64],
         group: [32, 32],
+        matrix: true,
         at_once: 4,
         rate: 500,
     },
@@ -46,12 +51,14 @@ pub(super) const VECTOR: [Tile; 2] = [
     Tile {
         size: [128, 128],
         group: [8, 8],
+        matrix: false,
         at_once: 1,
         rate: 105,
     },
     Tile {
         size: [64, 64],
         group: [8, 8],
+        matrix: false,
         at_once: 6,
         rate: 90,
     },
@@ -104,6 +111,16 @@ impl Plan {
             tile,
             parts: k.div_ceil(part_k).max(1),
             part_k,
+        }
+    }
+
+    /// The same parts by multiply-adds, for devices whose matrix instructions are not used.
+    #[must_use]
+    pub(super) fn without_matrices(self) -> Self {
+        let small = self.tile.size[0] < VECTOR[0].size[0];
+        Self {
+            tile: VECTOR[usize::from(small)],
+            ..self
         }
     }
 

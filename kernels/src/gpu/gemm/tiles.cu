@@ -4,8 +4,8 @@
 // steps are in shared memory at once: while one is multiplied the next are on their way (cp.async), with one barrier a step.
 // A is stored m x k, with A_T k x m; B k x n, with B_T n x k. Lines are staged as they are stored, the fragments of a factor
 // that lies the wrong way are made by ldmatrix.trans. Each line's 16-byte chunks are permuted by the line's number, so that
-// the eight rows which one ldmatrix reads lie in different banks. A_VEC, B_VEC: lines start at 16 bytes and are whole chunks;
-// else elements are fetched one by one. What lies beyond the edges is zero.
+// the eight rows which one ldmatrix reads lie in different banks. VEC: lines of both start at 16 bytes and are whole chunks; else
+// elements are fetched one by one. What lies beyond the edges is zero.
 //
 // Why these tiles: one step of k moves 2 (BM + BN) bytes from L2 for BM BN multiply-adds; 128 x 256 asks for about 6 TB/s of
 // L2 at 500 TFLOP/s. 64 x 64 of a group of 32 lanes reads 4 KiB of shared memory for 64 Ki multiply-adds: 32 cycles of its
@@ -24,12 +24,12 @@ template <class T> DEV void gather8(u16* to, const T* from, int left) {
   vec4 v = {pack2(h[0], h[1]), pack2(h[2], h[3]), pack2(h[4], h[5]), pack2(h[6], h[7])};
   st16(to, v);
 }
-template <bool VEC> DEV void fetch8(u16* to, const bf16* from, int left) {
-  if (VEC) copy16_async(to, from, left > 0);
+template <bool WHOLE> DEV void fetch8(u16* to, const bf16* from, int left) {
+  if (WHOLE) copy16_async(to, from, left > 0);
   else gather8(to, from, left);
 }
-template <bool VEC> DEV void fetch8(u16* to, const float* from, int left) {
-  if (!VEC) return gather8(to, from, left);
+template <bool WHOLE> DEV void fetch8(u16* to, const float* from, int left) {
+  if (!WHOLE) return gather8(to, from, left);
   vec4 v = {0, 0, 0, 0};
   if (left > 0) {
     float4x x = load4(from), y = load4(from + 4);
@@ -39,7 +39,7 @@ template <bool VEC> DEV void fetch8(u16* to, const float* from, int left) {
   st16(to, v);
 }
 // LINES lines of CHUNKS chunks from a stored factor of which `lines` lines and `cols` columns are left.
-template <int LINES, int CHUNKS, bool VEC, class T>
+template <int LINES, int CHUNKS, class T>
 DEV void fetch(u16* to, const T* from, int stride, int lines, int cols) {
   int line = TID / CHUNKS, chunk = TID % CHUNKS;
   const T* p = from + (u64)line * stride + chunk * 8;
@@ -70,14 +70,14 @@ KERNEL(product_tiles, THREADS,
     u16 *a_to = shared + step % STAGES * ((BM + BN) * STEP), *b_to = a_to + BM * STEP;
     int done = step * STEP, left = end - start - done;
 #if A_T
-    fetch<STEP, BM / 8, A_VEC>(a_to, a_from + (u64)done * a_stride, a_stride, left, m - tile.row);
+    fetch<STEP, BM / 8>(a_to, a_from + (u64)done * a_stride, a_stride, left, m - tile.row);
 #else
-    fetch<BM, STEP / 8, A_VEC>(a_to, a_from + done, a_stride, m - tile.row, left);
+    fetch<BM, STEP / 8>(a_to, a_from + done, a_stride, m - tile.row, left);
 #endif
 #if B_T
-    fetch<BN, STEP / 8, B_VEC>(b_to, b_from + done, b_stride, n - tile.col, left);
+    fetch<BN, STEP / 8>(b_to, b_from + done, b_stride, n - tile.col, left);
 #else
-    fetch<STEP, BN / 8, B_VEC>(b_to, b_from + (u64)done * b_stride, b_stride, left, n - tile.col);
+    fetch<STEP, BN / 8>(b_to, b_from + (u64)done * b_stride, b_stride, left, n - tile.col);
 #endif
   };
   float sum[WM / 16][WN / 8][4];

@@ -1,9 +1,10 @@
-// Sums of the parts of two parameters' gradients: `partial` holds `chunks` rows of `first_len` + `second_len` values. Blocks of
-// 512 threads take 16 columns: 32 threads a column sum every 32nd row (eight loads are under way at once), and one sums what
-// these found, so that the order depends on the shapes alone. A gradient that is not wanted is absent.
+// Sums of the parts of two parameters' gradients: `partial` holds `chunks` rows of `first_len` + `second_len` values.
+// Blocks of 512 threads take 16 columns: 32 threads a column sum every 32nd row (eight loads are under way at once),
+// and one sums what these found, so that the order depends on the shapes alone. A gradient that is not wanted is
+// absent.
 KERNEL(fold_partial, 512,
-       (float* first, int first_mode, int first_len, float* second, int second_mode, int second_len, const float* partial,
-        int chunks)) {
+       (float* first, int first_mode, int first_len, float* second, int second_mode, int second_len,
+        const float* partial, int chunks)) {
   SHARED(float, sums, [32][16]);
   u32 width = first_len + second_len, c = BID * 16 + TID % 16, part = TID / 16;
   float v = 0.0f;

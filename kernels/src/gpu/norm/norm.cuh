@@ -1,5 +1,5 @@
-// Normalisation of rows that a team of threads holds in registers, so that every byte is read once. A row of `cols` elements
-// is spread in packs of W: pack p of lane l stands at column (p LANES + l) W.
+// Normalisation of rows that a team of threads holds in registers, so that every byte is read once. A row of `cols`
+// elements is spread in packs of W: pack p of lane l stands at column (p LANES + l) W.
 //
 //   LANES  threads of a team: a part of a warp, a warp, or (more than WARP) the whole block
 //   PACKS  packs that a thread holds: W PACKS LANES is at least `cols`
@@ -25,6 +25,23 @@ template <class T> DEV Row load_row(const T* from, u32 cols, bool live) {
   return r;
 }
 
+DEV void add_row(Row& x, const Row& y) {
+#pragma unroll
+  for (int p = 0; p < PACKS; p++)
+#pragma unroll
+    for (int i = 0; i < W; i++) x.p[p].v[i] += y.p[p].v[i];
+}
+template <class T> DEV void put_row(T* to, const Row& x, u32 cols, bool live) {
+#pragma unroll
+  for (int p = 0; p < PACKS; p++)
+    if (live && column(p) < cols) put_pack(to + column(p), x.p[p]);
+}
+// Writes a gradient, or adds it to what is there: all of that is read before anything is written, in one wait.
+template <class T> DEV void deliver_row(T* to, Row x, int mode, u32 cols, bool live) {
+  if (mode == ADD) add_row(x, load_row(to, cols, live));
+  put_row(to, x, cols, live);
+}
+
 // Sums over a team, given to each of its threads, in a fixed order. `red` holds two floats for each warp.
 DEV void team_sums(float* a, float* b, float* red) {
 #pragma unroll
@@ -42,8 +59,8 @@ DEV void team_sums(float* a, float* b, float* red) {
 struct Stats {
   float mean, reciprocal;
 };
-// Mean (0 for RMSNorm) and the reciprocal of the deviation from it. The variance is taken from the row held, in a pass of its
-// own, so that a large mean costs no digits.
+// Mean (0 for RMSNorm) and the reciprocal of the deviation from it. The variance is taken from the row held, in a
+// pass of its own, so that a large mean costs no digits.
 DEV Stats statistics(const Row& x, u32 cols, float eps, float* red) {
   Stats s = {0.0f, 0.0f};
   float unused = 0.0f;
@@ -71,8 +88,9 @@ DEV Stats statistics(const Row& x, u32 cols, float eps, float* red) {
 }
 
 // Writes (x - mean) reciprocal (w + shift) + b; b may be absent.
-template <class T> DEV void put_normalised(T* n, const Row& x, Stats s, const float* w, const float* b, float shift, u32 cols,
-                                           bool live) {
+template <class T>
+DEV void put_normalised(T* n, const Row& x, Stats s, const float* w, const float* b, float shift, u32 cols,
+                        bool live) {
 #pragma unroll
   for (int p = 0; p < PACKS; p++) {
     u32 c = column(p);
@@ -87,9 +105,9 @@ template <class T> DEV void put_normalised(T* n, const Row& x, Stats s, const fl
   }
 }
 
-// With h = (x - mean) reciprocal, d the gradient of the normalised row and a = d (w + shift): adds d h to `dw` and d to `db`, and
-// leaves in d the gradient of the row, reciprocal (a - mean(a) - h mean(a h)), where RMSNorm has no mean(a). The row and d
-// must be zero where the team is not live. One exchange for both sums.
+// With h = (x - mean) reciprocal, d the gradient of the normalised row and a = d (w + shift): adds d h to `dw` and d
+// to `db`, and leaves in d the gradient of the row, reciprocal (a - mean(a) - h mean(a h)), where RMSNorm has no
+// mean(a). The row and d must be zero where the team is not live. One exchange for both sums.
 DEV void row_gradient(Row& x, Row& d, Stats s, const float* w, float shift, u32 cols, Row& dw, Row& db, float* red) {
   float sum = 0.0f, dot = 0.0f;
 #pragma unroll
@@ -114,8 +132,8 @@ DEV void row_gradient(Row& x, Row& d, Stats s, const float* w, float shift, u32 
     for (int i = 0; i < W; i++) d.p[p].v[i] = s.reciprocal * (d.p[p].v[i] - sum - x.p[p].v[i] * dot);
 }
 
-// Sums of a parameter's gradient over the teams of a block, in a fixed order: written to `out`, `cols` values. `fold` is
-// shared memory of FOLD floats for each warp; it is free again on return.
+// Sums of a parameter's gradient over the teams of a block, in a fixed order: written to `out`, `cols` values. `fold`
+// is shared memory of FOLD floats for each warp; it is free again on return.
 #define FOLD (LANES > WARP ? 1 : PACKS * W * LANES)
 DEV void put_sums(float* out, Row& sums, u32 cols, float (*fold)[FOLD]) {
   if constexpr (LANES > WARP) {

@@ -48,10 +48,10 @@ struct Bench {
 
 impl Bench {
     fn tensor(&mut self, values: &[f32]) -> View {
-        let buffer = self.gpu.alloc(values.len() * 4).unwrap();
+        let buffer = self.gpu.alloc(values.len() * 4).expect("memory");
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         let driver = self.gpu.driver();
-        driver.upload(buffer.address(), &bytes).unwrap();
+        driver.upload(buffer.address(), &bytes).expect("an upload");
         let view = buffer.view(0, values.len(), Dtype::F32);
         self.memory.push(buffer);
         view
@@ -66,7 +66,8 @@ impl Bench {
 
     fn values(&self, view: View) -> Vec<f32> {
         let mut bytes = vec![0; view.len * 4];
-        self.gpu.driver().download(&mut bytes, view.ptr).unwrap();
+        let driver = self.gpu.driver();
+        driver.download(&mut bytes, view.ptr).expect("a download");
         let words = bytes.as_chunks::<4>().0.iter();
         words.map(|word| f32::from_le_bytes(*word)).collect()
     }

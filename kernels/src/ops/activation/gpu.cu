@@ -1,5 +1,5 @@
-// Activations: flat passes, a thread takes 8 elements at a time, so that every access is of 16 bytes. X is the type of all
-// tensors, ACT the function, W the elements of a pack.
+// Activations: flat passes, a thread takes 8 elements at a time, so that every access is of 16 bytes. X is the type
+// of all tensors, ACT the function, W the elements of a pack.
 
 // y = f(x): in bf16 2 bytes read and 2 written for an element, in float twice that.
 KERNEL(activation_forward, 256, (X* y, const X* x, int n)) {

@@ -20,6 +20,7 @@
 //! `u`, `w`.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use super::act::Act;
@@ -29,6 +30,7 @@ use super::linear::{Linear, product};
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::gemm;
 use crate::cpu::rows::CHUNKS;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Precision, with_elem};
 
@@ -131,6 +133,18 @@ impl Op for ActivationLinear {
 
     fn backward_cpu(&self, cx: &mut Backward<'_>) {
         with_elem!(cx.metas[0].dtype, X => cpu::backward::<X>(self, cx));
+    }
+
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        gpu::workspace(inputs, backward)
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
     }
 
     fn flops(&self, inputs: &[Meta]) -> u64 {

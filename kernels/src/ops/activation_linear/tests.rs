@@ -6,6 +6,7 @@ use crate::op::GradMode;
 fn generic_checks() {
     for case in cases() {
         crate::check::all(&case, 3e-6, 2e-2);
+        crate::gpu::check::all(&case, 3e-6, 2e-2);
     }
 }
 

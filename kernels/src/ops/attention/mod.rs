@@ -26,7 +26,7 @@ pub(in crate::ops) mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
-use crate::gpu::{GpuError, GpuForward};
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradMode, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Dtype, Precision, with_elem};
 use cpu::{BackwardPass, ForwardPass, Shape, Strides, Tiled, View, ViewMut};
@@ -266,8 +266,16 @@ impl Op for Attention {
         with_elem!(cx.metas[0].dtype, T => self.backward::<T>(cx));
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], device: &Info, backward: bool) -> usize {
+        gpu::workspace(self, &inputs[0], device, backward)
+    }
+
     fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
         gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
     }
 
     /// Two products of every query with half of the keys: the causal half only.

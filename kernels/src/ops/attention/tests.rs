@@ -324,7 +324,7 @@ fn wrong_shapes_are_named() {
 }
 
 #[test]
-fn tmp_forward() {
+fn tmp() {
     use crate::gpu::{
         Gpu, check,
         emulator::{Emulator, Options},
@@ -349,11 +349,17 @@ fn tmp_forward() {
         for case in cases() {
             for (precision, limit) in [(Precision::F32, 5e-6), (Precision::Bf16, 2e-2)] {
                 let trial = case.trial(precision, 12);
-                let want = trial.infer(&Cpu::with_isa(1, Isa::Scalar));
-                let got = check::infer(&trial, &gpu).unwrap();
-                let e = normalised_error(&got[0], &want[0]);
-                eprintln!("{case:?} {precision:?} {warp} {e:e} {:?}", t0.elapsed());
-                assert!(e < limit);
+                for mode in [GradMode::Set, GradMode::Add] {
+                    let want = trial.run(&Cpu::with_isa(1, Isa::Scalar), mode);
+                    let got = check::run(&trial, &gpu, mode).unwrap();
+                    let e = crate::check::outcome_error(&got, &want);
+                    eprintln!(
+                        "{:?} {precision:?} {warp} {e:e} {:?}",
+                        case.op,
+                        t0.elapsed()
+                    );
+                    assert!(e < limit);
+                }
             }
         }
     }

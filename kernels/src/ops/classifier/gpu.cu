@@ -1,6 +1,7 @@
-// Softmax and cross-entropy of logits: z (rows, stride) f32, of whose rows `vocab` columns count. `stride` is a multiple of 8,
-// so that every row is aligned to 16 bytes as f32 and as DZ. With a gradient, row r of dz (DZ: the type that the products
-// take) begins where row r of z begins: in place, at most as long. losses (rows); targets (rows), negative: ignored.
+// Softmax and cross-entropy of logits: z (rows, stride) f32, of whose rows `vocab` columns count. `stride` is a
+// multiple of 8, so that every row is aligned to 16 bytes as f32 and as DZ. With a gradient, row r of dz (DZ: the type
+// that the products take) begins where row r of z begins: in place, at most as long. losses (rows); targets (rows),
+// negative: ignored.
 #define LOWEST (-3.402823466e38f)  // its exponential is 0 beside any logit
 DEV float factor_of(const Live* live, const float* upstream) {
   return (float)live->loss_scale * (upstream ? *upstream : 0.0f);
@@ -24,10 +25,11 @@ DEV void put_zeros(DZ* dz, u32 quads) {
   for (u32 q = TID; q < quads; q += BDIM) put4(dz + 4 * q, zero);
 }
 
-// Loss and gradient of a row that fits in shared memory (`stride` floats), one block a row: every logit is read once and every
-// gradient written once, 6 bytes a logit in bf16 runs, and one exponential is taken of each. The whole row is asked for at once
-// by asynchronous copies (200 kB for a vocabulary of 50 thousand: one block a multiprocessor), in four groups, so that the
-// maximum of what has come is taken while the rest is on its way. A thread reads only the quads that it copied.
+// Loss and gradient of a row that fits in shared memory (`stride` floats), one block a row: every logit is read once
+// and every gradient written once, 6 bytes a logit in bf16 runs, and one exponential is taken of each. The whole row is
+// asked for at once by asynchronous copies (200 kB for a vocabulary of 50 thousand: one block a multiprocessor), in
+// four groups, so that the maximum of what has come is taken while the rest is on its way. A thread reads only the
+// quads that it copied.
 DEV float highest_of(float* row, u32 from, u32 to, u32 vocab, float highest) {
   for (u32 k = from; k < to; k++) {
     u32 q = k * BDIM + TID;
@@ -84,10 +86,10 @@ KERNEL(softmax_in_shared, 1024, (float* z, float* losses, const int* targets, co
   }
 }
 
-// Loss, and with `gradient` its gradient, of a row of any length, one block a row. First a pass that keeps a running maximum
-// and the sum of exponentials below it; then, for the gradient, a second pass over the logits, which are in L2 where the rows in
-// flight fit. The gradient is at most as wide as the logits, so that what a tile of the second pass writes lies over logits of
-// this tile and of those before it: one barrier after they are read.
+// Loss, and with `gradient` its gradient, of a row of any length, one block a row. First a pass that keeps a running
+// maximum and the sum of exponentials below it; then, for the gradient, a second pass over the logits, which are in L2
+// where the rows in flight fit. The gradient is at most as wide as the logits, so that what a tile of the second pass
+// writes lies over logits of this tile and of those before it: one barrier after they are read.
 KERNEL(softmax_in_passes, 1024, (float* z, float* losses, const int* targets, const float* upstream, const Live* live,
                                  int vocab, int stride, int gradient)) {
   SHARED(float, red, [32]);

@@ -1,10 +1,12 @@
 //! The classifier on a GPU: three products and one pass over the logits of each chunk.
 
-use crate::Dtype;
 use crate::arena::ALIGN;
 use crate::gpu::blas::{Factor, Product};
+use crate::gpu::gemm;
 use crate::gpu::{Arg, Gpu, GpuBackward, GpuError, GpuForward, Grid, Info, REDUCE, Unit, View};
 use crate::op::{GradMode, Meta};
+use crate::ops::linear::product;
+use crate::{Dtype, Precision};
 
 static UNIT: Unit = Unit {
     name: "ops/classifier/gpu.cu",
@@ -19,6 +21,8 @@ pub(super) struct Plan {
     pub(super) rows: usize,
     /// Bytes of shared memory that a row may take.
     pub(super) shared: usize,
+    /// Threads that work on a row, at most.
+    pub(super) threads: usize,
 }
 
 impl Plan {
@@ -30,6 +34,7 @@ impl Plan {
             rows: rows.clamp(1024, 8192) / 128 * 128,
             // Beside the row the block keeps a sum for each of its warps.
             shared: (device.shared_bytes as usize).saturating_sub(1024),
+            threads: 1024,
         }
     }
 }
@@ -40,13 +45,22 @@ fn stride(vocab: usize) -> usize {
 }
 
 pub(super) fn workspace(inputs: &[Meta], plan: Plan) -> usize {
-    let (n, vocab) = (inputs[0].rows(), inputs[1].shape[0]);
-    let [logits, losses] = lengths(n, vocab, plan).map(|len| (4 * len).next_multiple_of(ALIGN));
-    logits + losses
+    let bytes = lengths(inputs, plan).map(|len| (4 * len).next_multiple_of(ALIGN));
+    bytes.iter().sum()
 }
 
-fn lengths(n: usize, vocab: usize, plan: Plan) -> [usize; 2] {
-    [plan.rows.min(n) * stride(vocab), n]
+/// Words of the scratch's parts: logits of a chunk, the losses of all rows, scratch of the products.
+fn lengths(metas: &[Meta], plan: Plan) -> [usize; 3] {
+    let (n, c, vocab) = (metas[0].rows(), metas[0].cols(), metas[1].shape[0]);
+    let precision = product(metas[0].dtype);
+    // The last chunk may have fewer rows, and a product of fewer rows another cut.
+    let rows = plan.rows.min(n);
+    let products = [rows, n % rows.max(1)].into_iter().flat_map(|rows| {
+        [(rows, vocab, c), (rows, c, vocab), (vocab, c, rows)]
+            .map(|(m, n, k)| gemm::scratch_bytes(precision, m, n, k))
+    });
+    let products = products.max().expect("six products");
+    [rows * stride(vocab), n, products.div_ceil(4)]
 }
 
 /// What every chunk needs.
@@ -60,6 +74,9 @@ struct Classifier<'a> {
     logits: View,
     /// (n)
     losses: View,
+    /// Scratch of the products.
+    products: View,
+    precision: Precision,
     c: usize,
     vocab: usize,
     live: u64,
@@ -74,9 +91,8 @@ impl<'a> Classifier<'a> {
         mut workspace: View,
         live: u64,
     ) -> Self {
-        let (c, vocab) = (metas[0].cols(), metas[1].shape[0]);
-        let [logits, losses] =
-            lengths(targets.len, vocab, plan).map(|len| workspace.carve(len, Dtype::F32));
+        let [logits, losses, products] = lengths(metas, plan);
+        let [logits, losses] = [logits, losses].map(|len| workspace.carve(len, Dtype::F32));
         Self {
             gpu,
             plan,
@@ -85,8 +101,10 @@ impl<'a> Classifier<'a> {
             targets,
             logits,
             losses,
-            c,
-            vocab,
+            products: workspace.carve(products, Dtype::I32),
+            precision: product(metas[0].dtype),
+            c: metas[0].cols(),
+            vocab: metas[1].shape[0],
             live,
         }
     }
@@ -97,6 +115,10 @@ impl<'a> Classifier<'a> {
         (0..n)
             .step_by(rows)
             .map(move |start| (start, rows.min(n - start)))
+    }
+
+    fn multiply(&self, product: &Product) -> Result<(), GpuError> {
+        gemm::product(self.gpu, self.precision, product, self.products)
     }
 
     /// Logits of rows from `start` on: `h` (count, C) by `w` (V, C) transposed.
@@ -112,7 +134,7 @@ impl<'a> Classifier<'a> {
             accumulate: false,
             bias: None,
         };
-        product(self.gpu, &logits)
+        self.multiply(&logits)
     }
 
     /// Losses of rows from `start` on; with an `upstream` gradient (an address, 0: it is zero) the logits become their own.
@@ -126,7 +148,8 @@ impl<'a> Classifier<'a> {
             "softmax_in_passes"
         };
         let kernel = UNIT.kernel(name).with_type("DZ", self.h.dtype);
-        let threads = self.vocab.div_ceil(4).next_multiple_of(64).min(1024);
+        let threads = self.vocab.div_ceil(4).next_multiple_of(64);
+        let threads = threads.min(self.plan.threads);
         let mut grid = Grid::new(count, threads as u32);
         let mut args: Vec<Arg> = vec![
             self.logits.into(),
@@ -194,7 +217,7 @@ pub(super) fn backward(cx: &GpuBackward<'_>, plan: Plan) -> Result<(), GpuError>
                 accumulate: dh.mode == GradMode::Add,
                 bias: None,
             };
-            product(cx.gpu, &dh)?;
+            op.multiply(&dh)?;
         }
         if let Some(dw) = cx.d_inputs[1] {
             let dw = Product {
@@ -208,37 +231,8 @@ pub(super) fn backward(cx: &GpuBackward<'_>, plan: Plan) -> Result<(), GpuError>
                 accumulate: start > 0 || dw.mode == GradMode::Add,
                 bias: None,
             };
-            product(cx.gpu, &dw)?;
+            op.multiply(&dw)?;
         }
     }
     op.total(cx.late_outputs[0])
 }
-
-fn product(gpu: &Gpu, p: &Product) -> Result<(), GpuError> {
-    let kernel = PLAIN
-        .kernel("plain_product")
-        .with_type("AT", p.a.view.dtype)
-        .with_type("BT", p.b.view.dtype)
-        .with_type("CT", p.c.dtype);
-    let args = [
-        p.c.into(),
-        p.a.view.into(),
-        p.b.view.into(),
-        p.m.into(),
-        p.n.into(),
-        p.k.into(),
-        p.a.stride.into(),
-        p.b.stride.into(),
-        p.c_stride.into(),
-        p.a.transposed.into(),
-        p.b.transposed.into(),
-        p.accumulate.into(),
-    ];
-    let grid = crate::gpu::basic::flat(gpu, p.m * p.n);
-    gpu.launch(&kernel, grid, &args)
-}
-static PLAIN: Unit = Unit {
-    name: "ops/classifier/plain.cu",
-    text: include_str!("plain.cu"),
-    pieces: &[],
-};

@@ -14,6 +14,8 @@
 //! `dz = s d (softmax(z) - onehot(target))` for valid rows and 0 for ignored ones (`d` is the upstream gradient); then `dh =
 //! dz w` and `dw = dz^T h`. A chunk's logits become `dz` in place and serve both products at once; the logits are made
 //! only there, so that training computes them once ([`Keeps::forward_in_backward`]).
+//! On a GPU the chunks are larger (`Plan` in `gpu.rs`), and in `bf16` runs `dz` is `bf16`, in the front half of each row of
+//! logits.
 //!
 //! # Kept for backward
 //! `h`, `w`, `targets`.
@@ -154,7 +156,6 @@ fn cases() -> Vec<Case> {
         case(3, 5, 7),
         case(17, 8, 33),
         case(300, 3, 5),
-        case(4, 2, 1030),
     ]
 }
 

@@ -1,5 +1,5 @@
-// Embedding. P is the type of the table, of x and of their gradients; VEC elements are moved at once: 4 where every row is
-// aligned to them (16 bytes of f32), else 1. A row is `parts` times VEC elements.
+// Embedding. P is the type of the table, of x and of their gradients; VEC elements are moved at once: 4 where every row
+// is aligned to them (16 bytes of f32), else 1. A row is `parts` times VEC elements.
 #if VEC == 4
 typedef float4x Part;
 template <class T> DEV Part get(const T* p) { return load4(p); }
@@ -30,12 +30,14 @@ KERNEL(embedding_forward, 256, (P* x, const int* ids, const P* table, int n, int
   }
 }
 
-// ---- backward: tokens sorted by their ids, stably, so that each row of the table adds its tokens in ascending order -----------
-// The sort goes by digits of `bits` bits, lowest first: count the digits of each chunk of CHUNK tokens, sum the counts over
-// (digit, chunk), put each token in its place. `order` is the tokens as the pass before left them; null in the first.
+// ---- backward: tokens sorted by their ids, stably, so that each row of the table adds its tokens in ascending order -
+// The sort goes by digits of `bits` bits, lowest first: count the digits of each chunk of CHUNK tokens, sum the counts
+// over (digit, chunk), put each token in its place. `order` is the tokens as the pass before left them; null in the
+// first.
 
-// The place of this lane's token in the warp's counters, which then count it. Every lane of the warp calls; `there` is false
-// past the last token. Tokens of one digit keep their order: lanes count the lanes below them that have the same digit.
+// The place of this lane's token in the warp's counters, which then count it. Every lane of the warp calls; `there` is
+// false past the last token. Tokens of one digit keep their order: lanes count the lanes below them that have the same
+// digit.
 DEV u32 place(u32* counters, u32 digit, bool there, int bits) {
   u64 same = vote_mask(there);
   for (int b = 0; b < bits; b++) {
@@ -50,7 +52,9 @@ DEV u32 place(u32* counters, u32 digit, bool there, int bits) {
   WSYNC();
   return before + below;
 }
-DEV u32 digit_of(const int* ids, u32 token, int shift, int bits) { return (u32)ids[token] >> shift & ((1u << bits) - 1); }
+DEV u32 digit_of(const int* ids, u32 token, int shift, int bits) {
+  return (u32)ids[token] >> shift & ((1u << bits) - 1);
+}
 
 // Counters of each warp over its share of the chunk: `counters` (warps, DIGITS), zeroed here.
 DEV void count_chunk(u32* counters, const int* order, const int* ids, u32 n, int shift, int bits) {
@@ -95,7 +99,8 @@ KERNEL(sum_counts, 1024, (int* counts, int n)) {
     before += count;
   }
 }
-// to (n): the tokens of `order`, sorted by the digit. The chunk is counted again, then every warp knows where its tokens go.
+// to (n): the tokens of `order`, sorted by the digit. The chunk is counted again, then every warp knows where its
+// tokens go.
 KERNEL(place_tokens, 256,
        (int* to, const int* counts, const int* order, const int* ids, int n, int shift, int bits)) {
   SHARED(u32, counters, [256 / 32 * DIGITS]);
@@ -118,12 +123,12 @@ KERNEL(place_tokens, 256,
   }
 }
 
-// Sums of runs of equal ids in segments of RUN sorted tokens; one thread for each segment and part of a row, so that the most
-// frequent id is no more work for one thread than any other. A run that lies in one segment is delivered to its row of d_table
-// (V, C); of a run that goes on, the part where it begins goes to last (segments, C), further parts to first (segments, C).
-// dx (n, C) is read once; 12 kB of 16-byte loads are in flight for every hundred threads.
-KERNEL(sum_runs, 256,
-       (P* d_table, float* first, float* last, const P* dx, const int* ids, const int* order, int n, int parts, int mode)) {
+// Sums of runs of equal ids in segments of RUN sorted tokens; one thread for each segment and part of a row, so that
+// the most frequent id is no more work for one thread than any other. A run that lies in one segment is delivered to
+// its row of d_table (V, C); of a run that goes on, the part where it begins goes to last (segments, C), further parts
+// to first (segments, C). dx (n, C) is read once; 12 kB of 16-byte loads are in flight for every hundred threads.
+KERNEL(sum_runs, 256, (P* d_table, float* first, float* last, const P* dx, const int* ids, const int* order, int n,
+                       int parts, int mode)) {
   u32 segments = (n + RUN - 1) / RUN, thread = BID * BDIM + TID, segment = thread / parts;
   if (segment < segments) {
     u64 cols = (u64)parts * VEC, at = thread % parts * VEC;
@@ -159,7 +164,8 @@ KERNEL(sum_runs, 256,
       give(d_table + id * cols + at, sum, mode);
   }
 }
-// Runs that go on over segments: the thread of the segment where a run begins adds its parts in order and delivers the sum.
+// Runs that go on over segments: the thread of the segment where a run begins adds its parts in order and delivers the
+// sum.
 KERNEL(fold_runs, 256, (P* d_table, const float* first, const float* last, const int* ids, const int* order, int n,
                         int parts, int mode)) {
   u32 segments = (n + RUN - 1) / RUN, thread = BID * BDIM + TID, segment = thread / parts;

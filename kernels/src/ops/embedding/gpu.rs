@@ -159,4 +159,45 @@ mod tests {
             assert!(vocab <= 1 << (want.0 * want.1));
         }
     }
+
+    /// Two passes over three chunks, as the standard library's stable sort does it.
+    #[test]
+    #[cfg(unix)]
+    fn tokens_are_sorted_stably() {
+        use crate::gpu::check::emulated;
+        use crate::gpu::emulator::Options;
+        use crate::philox::Stream;
+        let (n, vocab) = (5000, 1000);
+        let mut stream = Stream::new(8, 0);
+        // Half of the tokens are of few ids.
+        let ids: Vec<i32> = (0..n)
+            .map(|i| stream.below(if i % 2 == 0 { vocab } else { 3 }) as i32)
+            .collect();
+        let mut want: Vec<i32> = (0..n).collect();
+        want.sort_by_key(|t| ids[*t as usize]);
+        for (warp, order) in [(32, 0), (64, 0), (32, 3), (64, 3)] {
+            let Some(gpu) = emulated(Options {
+                warp,
+                checked: true,
+                order,
+            }) else {
+                return;
+            };
+            let words = |values: &[i32]| -> Vec<u8> {
+                values.iter().flat_map(|x| x.to_le_bytes()).collect()
+            };
+            let memory = gpu.alloc(4 * 3 * n as usize).unwrap();
+            gpu.driver().upload(memory.address(), &words(&ids)).unwrap();
+            let [ids, one, two] =
+                [0, 1, 2].map(|i| memory.view(4 * i * n as usize, n as usize, Dtype::I32));
+            let [_, _, counts, ..] = lengths(n as usize, vocab as usize, 1);
+            let counts_memory = gpu.alloc(4 * counts).unwrap();
+            let counts = counts_memory.view(0, counts, Dtype::I32);
+            let named = |name| kernel(name, Dtype::F32, 1);
+            let got = sort(&gpu, &named, ids, vocab as usize, [one, two], counts).unwrap();
+            let mut bytes = vec![0; 4 * n as usize];
+            gpu.driver().download(&mut bytes, got.ptr).unwrap();
+            assert!(bytes == words(&want), "warps of {warp}, order {order}");
+        }
+    }
 }

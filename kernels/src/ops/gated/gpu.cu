@@ -1,5 +1,6 @@
-// Gated activations: a thread takes 8 columns of a row at a time, the gate and what it lets through from the two halves of the
-// row, so that every access is of 16 bytes. X is the type of all tensors, ACT the function, W the elements of a pack.
+// Gated activations: a thread takes 8 columns of a row at a time, the gate and what it lets through from the two
+// halves of the row, so that every access is of 16 bytes. X is the type of all tensors, ACT the function, W the
+// elements of a pack.
 
 // y = f(gate) up: rows of 2 `cols` -> rows of `cols`. In bf16 4 bytes read and 2 written for an element of y.
 KERNEL(gated_forward, 256, (X* y, const X* x, int n, int cols)) {

@@ -1,10 +1,11 @@
-// QK-norm: the rows are the heads of all tokens, each held by a part of a warp (8 lanes for a width of 64, 16 for 128). X is the
-// type of all tensors.
+// QK-norm: the rows are the heads of all tokens, each held by a part of a warp (8 lanes for a width of 64, 16 for
+// 128). X is the type of all tensors.
 
-// Heads before `heads` are normalised with wq, then `kv_heads` with wk, and as many are passed on. A team takes one head. In bf16
-// 2 bytes read and 2 written for an element.
+// Heads before `heads` are normalised with wq, then `kv_heads` with wk, and as many are passed on. A team takes one
+// head. In bf16 2 bytes read and 2 written for an element.
 KERNEL(head_norm_forward, 256,
-       (X* y, const X* x, const float* wq, const float* wk, int tokens, int heads, int kv_heads, int width, float eps)) {
+       (X* y, const X* x, const float* __restrict__ wq, const float* __restrict__ wk, int tokens, int heads,
+        int kv_heads, int width, float eps)) {
   SHARED(float, red, [16]);
   u32 total = heads + 2 * kv_heads, row = BID * (BDIM / LANES) + TID / LANES, head = row % total;
   bool live = row < (u32)tokens * total;
@@ -14,17 +15,16 @@ KERNEL(head_norm_forward, 256,
   if (head < (u32)(heads + kv_heads)) {
     put_normalised(y + at, v, stats, head < (u32)heads ? wq : wk, 0, 0.0f, width, live);
   } else {
-#pragma unroll
-    for (int p = 0; p < PACKS; p++)
-      if (live && column(p) < (u32)width) put_pack(y + at + column(p), v.p[p]);
+    put_row(y + at, v, width, live);
   }
 }
 
-// One pass over x and dy: the gradient of the heads, and the parts of dwq and dwk of this block's chunk of tokens, written to
-// `partial[BID]`. dx and partial may be absent. GDIM depends on the shapes alone. In bf16 4 bytes read and 2 written.
+// One pass over x and dy: the gradient of the heads, and the parts of dwq and dwk of this block's chunk of tokens,
+// written to `partial[BID]`. dx and partial may be absent. GDIM depends on the shapes alone. In bf16 4 bytes read and
+// 2 written.
 KERNEL(head_norm_backward, 256,
-       (X* dx, int dx_mode, float* partial, const X* x, const X* dy, const float* wq, const float* wk, int tokens,
-        int heads, int kv_heads, int width, float eps)) {
+       (X* dx, int dx_mode, float* partial, const X* x, const X* dy, const float* __restrict__ wq,
+        const float* __restrict__ wk, int tokens, int heads, int kv_heads, int width, float eps)) {
   SHARED(float, red, [16]);
   SHARED(float, fold, [256 / WARP][FOLD]);
   u32 total = heads + 2 * kv_heads, teams = BDIM / LANES;
@@ -38,19 +38,17 @@ KERNEL(head_norm_backward, 256,
     Stats stats = statistics(v, width, eps, red);
     row_gradient(v, d, stats, query ? wq : wk, 0.0f, width, dw, none, red);
     if (live && !normed) d = load_row(dy + at, width, live);  // still in the first cache
+    if (live && normed) {
 #pragma unroll
-    for (int p = 0; p < PACKS; p++) {
-      u32 c = column(p);
-      if (!live || c >= (u32)width) continue;
-      if (normed)
+      for (int p = 0; p < PACKS; p++)
 #pragma unroll
         for (int i = 0; i < W; i++) {
           float part = dw.p[p].v[i];
           dq.p[p].v[i] += query ? part : 0.0f;
           dk.p[p].v[i] += query ? 0.0f : part;
         }
-      if (dx) deliver_pack(dx + at + c, d.p[p], dx_mode);
     }
+    if (dx) deliver_row(dx + at, d, dx_mode, width, live);
   }
   if (!partial) return;  // the same for all threads
   put_sums(partial + (u64)BID * 2 * width, dq, width, fold);

@@ -14,11 +14,13 @@
 //! `x`, `w`.
 
 pub(crate) mod cpu;
+pub(crate) mod gpu;
 
 use super::Entry;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::gemm;
 use crate::cpu::rows::CHUNKS;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Dtype, Precision, with_elems};
 
@@ -126,6 +128,18 @@ impl Op for Linear {
         with_elems!(x, X, y, Y => cpu::backward::<X, Y>(cx));
     }
 
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        gpu::workspace(inputs, backward)
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(cx)
+    }
+
     fn flops(&self, inputs: &[Meta]) -> u64 {
         2 * (inputs[0].rows() * inputs[1].len()) as u64
     }
@@ -163,6 +177,7 @@ mod tests {
     fn generic_checks() {
         for case in cases() {
             crate::check::all(&case, 3e-6, 2e-2);
+            crate::gpu::check::all(&case, 3e-6, 2e-2);
         }
     }
 

@@ -18,6 +18,7 @@
 //! `x`, `w`, `positions`.
 
 mod cpu;
+mod gpu;
 
 use super::Entry;
 use super::linear::{Linear, product};
@@ -25,6 +26,7 @@ use super::rope::{Layout, Rope};
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::gemm;
 use crate::cpu::rows::CHUNKS;
+use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Precision, with_elem};
 
@@ -121,6 +123,18 @@ impl Op for LinearRope {
 
     fn backward_cpu(&self, cx: &mut Backward<'_>) {
         with_elem!(cx.metas[0].dtype, X => cpu::backward::<X>(self, cx));
+    }
+
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info, backward: bool) -> usize {
+        gpu::workspace(inputs, backward)
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>) -> Result<(), GpuError> {
+        gpu::forward(self, cx)
+    }
+
+    fn backward_gpu(&self, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+        gpu::backward(self, cx)
     }
 
     fn flops(&self, inputs: &[Meta]) -> u64 {

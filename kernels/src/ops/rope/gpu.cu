@@ -1,9 +1,10 @@
-// Rotary positions: a thread takes W pairs of channels of one head, which are two packs of W elements, so that every access is
-// of 16 bytes; angles come from a table that the cache holds. X is the type of the elements, INTERLEAVED 1 where pairs are
-// (2i, 2i + 1) and 0 where they are (i, i + pairs).
+// Rotary positions: a thread takes W pairs of channels of one head, which are two packs of W elements, so that every
+// access is of 16 bytes; angles come from a table that the cache holds. X is the type of the elements, INTERLEAVED 1
+// where pairs are (2i, 2i + 1) and 0 where they are (i, i + pairs).
 
-// to = the heads of `from` turned by their positions (back: the other way), or added to it; from may be to. Of the `total` heads
-// of a row the first `heads` turn and the others, up to `handled`, are passed on. In bf16 2 bytes read and 2 written an element.
+// to = the heads of `from` turned by their positions (back: the other way), or added to it; from may be to. Of the
+// `total` heads of a row the first `heads` turn and the others, up to `handled`, are passed on. In bf16 2 bytes read
+// and 2 written an element.
 KERNEL(rope_turn, 256,
        (X* to, const X* from, const int* positions, const float* table, int tokens, int seq, int heads, int handled,
         int total, int pairs, int ratio_low, int ratio_high, int back, int mode)) {

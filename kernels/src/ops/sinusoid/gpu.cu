@@ -1,5 +1,5 @@
-// y = x + PE: a thread takes W pairs of channels, which are two packs of W elements; the table of cosines and sines stays in the
-// cache. X is the type of x and y. In float 4 bytes read and 4 written for an element.
+// y = x + PE: a thread takes W pairs of channels, which are two packs of W elements; the table of cosines and sines
+// stays in the cache. X is the type of x and y. In float 4 bytes read and 4 written for an element.
 KERNEL(sinusoid_forward, 256,
        (X* y, const X* x, const int* positions, const float* table, int tokens, int seq, int pairs, int ratio_low,
         int ratio_high)) {

@@ -14,11 +14,13 @@ DEV void move(const AdamWScalars& s, float g, float* w, float* m, float* v) {
   *v = FMA(s.rest2 * g, g, s.beta2 * *v);
   *w = *w * s.keep - s.step * *m / (SQRT(*v * s.root) + s.eps);
 }
-// w, g, m, v (n); w16 (n) or null: w rounded, for the products of the next step. `head` single elements, then `fours` fours
-// by 16-byte accesses, then single elements. Everything is read once and written once: 28 bytes an element, 30 with w16. The
-// grid fills the device; each thread has four loads of 16 bytes in flight, 128 KiB a multiprocessor.
+// w, g, m, v (n); w16 (n) or null: w rounded, for the products of the next step. `head` single elements, then `fours`
+// fours by 16-byte accesses, then single elements. Everything is read once and written once: 28 bytes an element, 30
+// with w16. The grid fills the device; each thread has four loads of 16 bytes in flight, about 100 KiB a
+// multiprocessor.
 KERNEL(adamw_update, 256,
-       (float* w, const float* g, float* m, float* v, bf16* w16, const AdamWScalars* scalars, int n, int head, int fours)) {
+       (float* w, const float* g, float* m, float* v, bf16* w16, const AdamWScalars* scalars, int n, int head,
+        int fours)) {
   AdamWScalars s = *scalars;
   u32 thread = BID * BDIM + TID, threads = GDIM * BDIM;
   for (u32 q = thread; q < (u32)fours; q += threads) {

@@ -1,8 +1,8 @@
 // Sum of squares in a fixed order: chunks of CHUNK elements, whatever the device.
 
-// partial[BID] = sum of the squares of chunk BID of x (n), one block a chunk. Each thread adds CHUNK / 1024 squares in each of
-// four f32 lanes, then everything is added in f64. `fours`: x is aligned to 16 bytes; the order is the same where it is not.
-// 4 bytes an element are read.
+// partial[BID] = sum of the squares of chunk BID of x (n), one block a chunk. Each thread adds CHUNK / 1024 squares in
+// each of four f32 lanes, then everything is added in f64. `fours`: x is aligned to 16 bytes; the order is the same
+// where it is not. 4 bytes an element are read.
 KERNEL(sum_squares, 256, (double* partial, const float* x, int n, int fours)) {
   SHARED(double, red, [256]);
   u32 start = BID * CHUNK, end = start + CHUNK < (u32)n ? start + CHUNK : (u32)n;

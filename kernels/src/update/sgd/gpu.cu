@@ -11,8 +11,9 @@ DEV void move(const SgdScalars& s, float g, float* w, float* b) {
   *b = FMA(s.momentum, *b, g);
   *w = FMA(s.lr, s.nesterov ? FMA(s.momentum, *b, g) : *b, *w);
 }
-// w, g, b (n); w16 (n) or null: w rounded, for the products of the next step. `head` single elements, then `fours` fours by
-// 16-byte accesses, then single elements. Everything is read once and written once: 20 bytes an element, 22 with w16.
+// w, g, b (n); w16 (n) or null: w rounded, for the products of the next step. `head` single elements, then `fours`
+// fours by 16-byte accesses, then single elements. Everything is read once and written once: 20 bytes an element, 22
+// with w16.
 KERNEL(sgd_update, 256,
        (float* w, const float* g, float* b, bf16* w16, const SgdScalars* scalars, int n, int head, int fours)) {
   SgdScalars s = *scalars;

@@ -34,14 +34,10 @@ KERNEL(attention_forward, THREADS,
   copy_rows<COLS>(vs, v, key, end, k_row);
   copy_commit();
 
-  int g = LANE >> 2, t = LANE & 3, start[FRAGS][2];
+  int g = LANE >> 2, t = LANE & 3;
   float sums[FRAGS][DIM / 8][4] = {}, top[FRAGS][2], sum[FRAGS][2];
   UNROLL for (int m = 0; m < FRAGS; m++)
-    UNROLL for (int h = 0; h < 2; h++) {
-      int row = MY_ROW + 16 * m + 8 * h + g;
-      start[m][h] = row < count ? first_key(starts, row0 + first + row, position + row) : 0;
-      top[m][h] = -1e30f, sum[m][h] = 0.0f;
-    }
+    UNROLL for (int h = 0; h < 2; h++) top[m][h] = -1e30f, sum[m][h] = 0.0f;
 #if Q_TILES > 0
   u32 queried[FRAGS][Q_TILES][4];
 #endif
@@ -74,14 +70,7 @@ KERNEL(attention_forward, THREADS,
 #else
     multiply(s, qs, kt);
 #endif
-    if (key + COLS > position + 1 || key < seen.high) {
-      UNROLL for (int m = 0; m < FRAGS; m++)
-        UNROLL for (int n = 0; n < COLS / 8; n++)
-          UNROLL for (int i = 0; i < 4; i++) {
-            int j = key + 8 * n + 2 * t + i % 2, row = position + MY_ROW + 16 * m + i / 2 * 8 + g;
-            if (j > row || j < start[m][i / 2]) s[m][n][i] = -1.0f / 0.0f;
-          }
-    }
+    if (key + COLS > position + 1 || key < seen.high) hide(s, starts, row0, first, position, count, key);
     UNROLL for (int m = 0; m < FRAGS; m++)
       UNROLL for (int h = 0; h < 2; h++) {
         float largest = s[m][0][2 * h];

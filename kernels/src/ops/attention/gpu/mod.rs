@@ -1,13 +1,15 @@
 //! Attention on a GPU: which kernels with which tiles, and their order in the grid. In `bf16` products are made of matrix
-//! fragments (`forward.cu`, `backward.cu`, over `tiles.cuh`); `f32`, and heads that the fragments do not take, go through
+//! fragments (`forward.cu`, `keys.cu`, `queries.cu`, over `tiles.cuh`); `f32`, and heads that the fragments do not take, go through
 //! `portable.cu`. Nothing is summed by atomics, and no sum depends on the device.
 
 mod plan;
 
 use super::Attention;
-use crate::gpu::{Arg, GpuError, GpuForward, Grid, Piece, Unit, View};
-use crate::{Dtype, op::Meta};
-use plan::{Tiles, forward_tiles, section};
+use crate::Dtype;
+use crate::gpu::basic::mode_arg;
+use crate::gpu::{Arg, GpuBackward, GpuError, GpuForward, Grid, Info, Kernel, Piece, Unit, View};
+use crate::op::{GradMode, Meta};
+use plan::{Tiles, forward_tiles, keys_tiles, queries_tiles, section};
 
 const PLACES: Piece = Piece {
     name: "ops/attention/gpu/places.cuh",
@@ -21,6 +23,21 @@ static FORWARD: Unit = Unit {
     name: "ops/attention/gpu/forward.cu",
     text: include_str!("forward.cu"),
     pieces: &[PLACES, TILES],
+};
+static KEYS: Unit = Unit {
+    name: "ops/attention/gpu/keys.cu",
+    text: include_str!("keys.cu"),
+    pieces: &[PLACES, TILES],
+};
+static QUERIES: Unit = Unit {
+    name: "ops/attention/gpu/queries.cu",
+    text: include_str!("queries.cu"),
+    pieces: &[PLACES, TILES],
+};
+static DELTA: Unit = Unit {
+    name: "ops/attention/gpu/delta.cu",
+    text: include_str!("delta.cu"),
+    pieces: &[PLACES],
 };
 static PORTABLE: Unit = Unit {
     name: "ops/attention/gpu/portable.cu",
@@ -79,8 +96,8 @@ impl ForwardPass<'_> {
             scale,
         } = *self.op;
         let bf16 = self.q.dtype == Dtype::Bf16 && self.k.dtype == Dtype::Bf16;
-        let tiles = forward_tiles(head_dim, cx.gpu.info().shared_bytes as usize);
-        let section = section(self.op, self.keys, self.k.dtype);
+        let tiles = forward_tiles(head_dim, cx.gpu.info());
+        let section = section(self.keys, head_dim, self.k.dtype, heads / kv_heads);
         let args = [
             self.out.into(),
             self.lse.into(),
@@ -97,7 +114,7 @@ impl ForwardPass<'_> {
             self.k_row.into(),
             self.k_head.into(),
             section.into(),
-            (scale * std::f64::consts::LOG2_E).into(),
+            base2(scale),
         ];
         let all = self.batch * heads;
         if let Some(tiles) = tiles.filter(|_| bf16) {
@@ -106,15 +123,21 @@ impl ForwardPass<'_> {
             let grid = tiles.grid(blocks, tiles.forward_bytes(head_dim));
             return cx.gpu.launch(&kernel, grid, &args);
         }
-        let kernel = PORTABLE
-            .kernel("attention_any_forward")
-            .with_type("X", self.q.dtype)
-            .with_type("K", self.k.dtype)
-            .with("HEAD_DIM", head_dim);
+        let kernel = portable(
+            "attention_any_forward",
+            self.q.dtype,
+            self.k.dtype,
+            head_dim,
+        );
         let blocks = self.queries.div_ceil(PORTABLE_ROWS) * all;
         cx.gpu
             .launch(&kernel, Grid::new(blocks, PORTABLE_THREADS), &args)
     }
+}
+
+/// A scale of scores whose exponentials are taken to base 2.
+fn base2(scale: f64) -> Arg {
+    (scale * std::f64::consts::LOG2_E).into()
 }
 
 /// Where queries, keys and values lie in the fused tensor: the first column of the keys and of the values.
@@ -145,4 +168,138 @@ pub(super) fn forward(op: &Attention, cx: &GpuForward<'_>) -> Result<(), GpuErro
         lse: cx.saved.first().copied(),
     };
     pass.run(cx)
+}
+
+/// Which tiles a backward takes: of keys, of queries. Where one of them does not fit the device, both passes are portable.
+fn backward_tiles(op: &Attention, qkv: &Meta, device: &Info) -> Option<(Tiles, Tiles)> {
+    let keys = keys_tiles(op.head_dim, device)?;
+    let queries = queries_tiles(op.head_dim, device)?;
+    (qkv.dtype == Dtype::Bf16).then_some((keys, queries))
+}
+
+/// Rows of the tiles of queries that the gradients of the keys go over.
+fn tile_rows(tiles: Option<(Tiles, Tiles)>) -> usize {
+    tiles.map_or(PORTABLE_ROWS, |(keys, _)| keys.cols)
+}
+
+/// Elements of what a backward computes beforehand: delta, and the ranges of the tiles of queries.
+fn beforehand(op: &Attention, qkv: &Meta, device: &Info) -> [(usize, Dtype); 2] {
+    let (batch, length) = (qkv.shape[0], qkv.shape[1]);
+    let rows = tile_rows(backward_tiles(op, qkv, device));
+    [
+        (batch * op.heads * length, Dtype::F32),
+        (2 * batch * length.div_ceil(rows), Dtype::I32),
+    ]
+}
+
+pub(super) fn workspace(op: &Attention, qkv: &Meta, device: &Info, backward: bool) -> usize {
+    let pieces = beforehand(op, qkv, device).map(|(len, dtype)| {
+        let bytes: usize = len * dtype.size();
+        bytes.next_multiple_of(crate::arena::ALIGN)
+    });
+    if backward { pieces.iter().sum() } else { 0 }
+}
+
+pub(super) fn backward(op: &Attention, cx: &GpuBackward<'_>) -> Result<(), GpuError> {
+    let Some(d_qkv) = cx.d_inputs[0] else {
+        return Ok(());
+    };
+    let Some(d_out) = cx.d_outputs[0] else {
+        let view = d_qkv.view;
+        return match d_qkv.mode {
+            GradMode::Set => {
+                let bytes = view.len * view.dtype.size();
+                cx.gpu.driver().fill(view.ptr, 0, bytes)
+            }
+            GradMode::Add | GradMode::InPlace => Ok(()),
+        };
+    };
+    let Attention {
+        heads,
+        kv_heads,
+        head_dim,
+        scale,
+    } = *op;
+    let meta = &cx.metas[0];
+    let (qkv, out, starts, lse) = (cx.input(0), cx.output(0), cx.input(1), cx.saved[0]);
+    let (batch, length) = (meta.shape[0], meta.shape[1]);
+    let device = cx.gpu.info();
+    let tiles = backward_tiles(op, meta, device);
+    let mut workspace = cx.workspace;
+    let [delta, ranges] =
+        beforehand(op, meta, device).map(|(len, dtype)| workspace.carve(len, dtype));
+
+    let rows = tile_rows(tiles);
+    let kernel = DELTA
+        .kernel("attention_delta")
+        .with_type("X", qkv.dtype)
+        .with("HEAD_DIM", head_dim);
+    let args = [
+        delta.into(),
+        ranges.into(),
+        out.into(),
+        d_out.into(),
+        starts.into(),
+        heads.into(),
+        length.into(),
+        rows.into(),
+    ];
+    let grid = Grid::new(batch * length.div_ceil(rows), 256);
+    cx.gpu.launch(&kernel, grid, &args)?;
+
+    let group = heads / kv_heads;
+    let given: [Arg; 5] = [
+        d_qkv.view.into(),
+        qkv.into(),
+        d_out.into(),
+        lse.into(),
+        delta.into(),
+    ];
+    let shape = [batch, heads, kv_heads, length].map(Arg::from);
+    let scales = [base2(scale), scale.into(), mode_arg(d_qkv.mode)];
+    let join = |parts: [&[Arg]; 4]| parts.concat();
+    // A block of keys streams the queries and output gradients of its whole group.
+    let of_keys = section(length * group, head_dim, qkv.dtype, 1);
+    let keys_args = join([
+        &given,
+        &[ranges.into(), starts.into()],
+        &shape,
+        &[&[of_keys.into()], &scales[..]].concat(),
+    ]);
+    let of_queries = section(length, head_dim, qkv.dtype, group);
+    let queries_args = join([
+        &given,
+        &[starts.into()],
+        &shape,
+        &[&[of_queries.into()], &scales[..]].concat(),
+    ]);
+    if let Some((keys, queries)) = tiles {
+        let kernel = keys.define(KEYS.kernel("attention_backward_keys"), head_dim);
+        let blocks = length.div_ceil(keys.rows()) * batch * kv_heads;
+        let grid = keys.grid(blocks, keys.backward_bytes(head_dim));
+        cx.gpu.launch(&kernel, grid, &keys_args)?;
+        let kernel = queries.define(QUERIES.kernel("attention_backward_queries"), head_dim);
+        let blocks = length.div_ceil(queries.rows()) * batch * heads;
+        let grid = queries.grid(blocks, queries.backward_bytes(head_dim));
+        return cx.gpu.launch(&kernel, grid, &queries_args);
+    }
+    for (name, heads, args) in [
+        ("attention_any_keys", kv_heads, keys_args),
+        ("attention_any_queries", heads, queries_args),
+    ] {
+        let kernel = portable(name, qkv.dtype, qkv.dtype, head_dim);
+        let blocks = length.div_ceil(PORTABLE_ROWS) * batch * heads;
+        let grid = Grid::new(blocks, PORTABLE_THREADS);
+        cx.gpu.launch(&kernel, grid, &args)?;
+    }
+    Ok(())
+}
+
+/// A kernel for queries of one type and keys of another.
+fn portable(name: &'static str, queries: Dtype, keys: Dtype, head_dim: usize) -> Kernel {
+    PORTABLE
+        .kernel(name)
+        .with_type("X", queries)
+        .with_type("K", keys)
+        .with("HEAD_DIM", head_dim)
 }

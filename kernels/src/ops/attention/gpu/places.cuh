@@ -25,23 +25,12 @@ DEV Range join(Range a, Range b) {
   Range r = {a.low < b.low ? a.low : b.low, a.high > b.high ? a.high : b.high};
   return r;
 }
-DEV Range warp_range(Range r) {
+// Of all threads of the block; `red` holds two numbers for each warp.
+DEV Range block_join(Range r, int* red) {
   for (int m = WARP / 2; m > 0; m >>= 1) {
     Range other = {shfl_xor(r.low, m), shfl_xor(r.high, m)};
     r = join(r, other);
   }
-  return r;
-}
-// Of `count` queries from number `query` on, of which the first stands at `position`; the same for every thread of the block.
-// `red` holds two numbers for each warp.
-DEV Range block_range(const int* starts, u64 query, int count, int position, int* red) {
-  Range r = {0x7fffffff, 0};
-  for (int i = TID; i < count; i += BDIM) {
-    int s = first_key(starts, query + i, position + i);
-    Range one = {s, s};
-    r = join(r, one);
-  }
-  r = warp_range(r);
   if (TID % WARP == 0) red[TID / WARP * 2] = r.low, red[TID / WARP * 2 + 1] = r.high;
   BARRIER();
   for (u32 i = 0; i < BDIM / WARP; i++) {
@@ -49,4 +38,21 @@ DEV Range block_range(const int* starts, u64 query, int count, int position, int
     r = join(r, other);
   }
   return r;
+}
+// Of `count` queries from number `query` on, of which the first stands at `position`.
+DEV Range block_range(const int* starts, u64 query, int count, int position, int* red) {
+  Range r = {0x7fffffff, 0};
+  for (int i = TID; i < count; i += BDIM) {
+    int s = first_key(starts, query + i, position + i);
+    Range one = {s, s};
+    r = join(r, one);
+  }
+  return block_join(r, red);
+}
+// Tiles of queries from `tile` on that see keys below `end`: the last one. `ranges` are those of all tiles of the sequence.
+DEV int last_tile(const int* ranges, int tile, int tiles, int end, int* red) {
+  Range r = {0, tile};
+  for (int i = tile + TID; i < tiles; i += BDIM)
+    if (ranges[2 * i] < end) r.high = i > r.high ? i : r.high;
+  return block_join(r, red).high;
 }

@@ -120,3 +120,97 @@ KERNEL(attention_any_forward, 128,
   int out_row = heads * HEAD_DIM;
   deliver_rows(out + row0 * out_row + at.head * HEAD_DIM, sums, 1.0f, first, queries, out_row, SET);
 }
+
+// Gradients of keys and values: rows are keys. The parameters are those of `attention_backward_keys`.
+KERNEL(attention_any_keys, 128,
+       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* ranges, const int* starts,
+        int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
+  SHARED(float, a, [TILE][TILE + 1]);
+  SHARED(float, b, [TILE][TILE + 1]);
+  SHARED(float, pt, [TILE][TILE + 1]);
+  SHARED(float, dt, [TILE][TILE + 1]);
+  SHARED(int, red, [8]);
+  int parts = (queries + TILE - 1) / TILE, group = heads / kv_heads;
+  Place at = place(parts, batches, kv_heads, section);
+  int key = at.part * TILE, end = key + TILE < queries ? key + TILE : queries;
+  int row = (heads + 2 * kv_heads) * HEAD_DIM, out_row = heads * HEAD_DIM;
+  u64 row0 = (u64)at.batch * queries, k = row0 * row + (heads + at.head) * HEAD_DIM, v = k + kv_heads * HEAD_DIM;
+  ranges += 2 * at.batch * parts, starts += row0;
+  int last = last_tile(ranges, at.part, parts, end, red);
+  Part dk[CHUNKS] = {}, dv[CHUNKS] = {};
+  for (int head = at.head * group; head < (at.head + 1) * group; head++)
+    for (int tile = at.part; tile <= last; tile++) {
+      if (ranges[2 * tile] >= end) continue;
+      const X *q = qkv + row0 * row + head * HEAD_DIM, *o = d_out + row0 * out_row + head * HEAD_DIM;
+      int query = tile * TILE;
+      u64 of = ((u64)at.batch * heads + head) * queries;
+      Part p = {}, ds = {};
+      scores(p, a, qkv + k, key, end, row, b, q, query, queries, row);
+      scores(ds, a, qkv + v, key, end, row, b, o, query, queries, out_row);
+      UNROLL for (int j = 0; j < 4; j++) {
+        int col = query + X8 + 8 * j;
+        bool have = col < queries;
+        float minus = have ? -lse[of + col] : 0.0f, less = have ? delta[of + col] : 0.0f;
+        int first = have ? first_key(starts, col, col) : 0x7fffffff;
+        UNROLL for (int i = 0; i < 2; i++) {
+          int y = Y + 16 * i;
+          bool sees = key + y <= col && key + y >= first;
+          float e = sees ? EXP2(FMA(p[i][j], scale2, minus)) : 0.0f;
+          pt[y][X8 + 8 * j] = e, dt[y][X8 + 8 * j] = e * (ds[i][j] - less);
+        }
+      }
+      UNROLL for (int c = 0; c < CHUNKS; c++) {
+        load_chunk(a, o, query, queries, out_row, c);
+        load_chunk(b, q, query, queries, row, c);
+        BARRIER();
+        accumulate(dv[c], pt, a);
+        accumulate(dk[c], dt, b);
+        BARRIER();
+      }
+    }
+  deliver_rows(d_qkv + k, dk, scale, key, end, row, mode);
+  deliver_rows(d_qkv + v, dv, 1.0f, key, end, row, mode);
+}
+
+// Gradients of the queries. The parameters are those of `attention_backward_queries`.
+KERNEL(attention_any_queries, 128,
+       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* starts, int batches, int heads,
+        int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
+  SHARED(float, a, [TILE][TILE + 1]);
+  SHARED(float, b, [TILE][TILE + 1]);
+  SHARED(float, d, [TILE][TILE + 1]);
+  SHARED(int, red, [8]);
+  int parts = (queries + TILE - 1) / TILE;
+  Place at = place(parts, batches, heads, section);
+  int first = (parts - 1 - at.part) * TILE, count = queries - first < TILE ? queries - first : TILE, end = first + count;
+  int row = (heads + 2 * kv_heads) * HEAD_DIM, out_row = heads * HEAD_DIM;
+  u64 row0 = (u64)at.batch * queries, q = row0 * row + at.head * HEAD_DIM;
+  const X* k = qkv + row0 * row + (heads + at.head / (heads / kv_heads)) * HEAD_DIM;
+  const X *v = k + kv_heads * HEAD_DIM, *o = d_out + row0 * out_row + at.head * HEAD_DIM;
+  Range seen = block_range(starts, row0 + first, count, first, red);
+  u64 of = ((u64)at.batch * heads + at.head) * queries + first;
+  Part dq[CHUNKS] = {};
+  for (int key = seen.low / TILE * TILE; key < end; key += TILE) {
+    Part p = {}, ds = {};
+    scores(p, a, qkv + q, first, queries, row, b, k, key, end, row);
+    scores(ds, a, o, first, queries, out_row, b, v, key, end, row);
+    UNROLL for (int i = 0; i < 2; i++) {
+      int y = Y + 16 * i;
+      bool have = y < count;
+      float minus = have ? -lse[of + y] : 0.0f, less = have ? delta[of + y] : 0.0f;
+      int start = have ? first_key(starts, row0 + first + y, first + y) : 0x7fffffff;
+      UNROLL for (int j = 0; j < 4; j++) {
+        int col = key + X8 + 8 * j;
+        float e = col <= first + y && col >= start ? EXP2(FMA(p[i][j], scale2, minus)) : 0.0f;
+        d[y][X8 + 8 * j] = e * (ds[i][j] - less);
+      }
+    }
+    UNROLL for (int c = 0; c < CHUNKS; c++) {
+      load_chunk(b, k, key, end, row, c);
+      BARRIER();
+      accumulate(dq[c], d, b);
+      BARRIER();
+    }
+  }
+  deliver_rows(d_qkv + q, dq, scale, first, queries, row, mode);
+}

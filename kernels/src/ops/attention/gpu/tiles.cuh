@@ -18,14 +18,20 @@
 #define WARP_FIRST ((int)(TID / WARP * (WARP / 32)) / SPLIT * 16 * FRAGS)
 #define WARP_LAST (((int)(TID / WARP * (WARP / 32) + WARP / 32 - 1) / SPLIT + 1) * 16 * FRAGS - 1)
 
-// Brings N rows from `first` on into a tile, 16 bytes a thread at a time; zeros for rows from `end` on.
+// Brings N rows from `first` on into a tile, 16 bytes a thread at a time; zeros for rows from `end` on. A thread stays in its
+// columns and goes down the rows, so that few addresses are kept.
+#define PIECES (DIM / 8)
+#define ACROSS (PIECES & -PIECES)  // threads of a row: the power of two in PIECES, at most a warp
 template <int N> DEV void copy_rows(u16* tile, const bf16* from, int first, int end, int stride) {
-  UNROLL for (int j = 0; j < (N * (DIM / 8) + THREADS - 1) / THREADS; j++) {
-    int i = j * THREADS + TID;
-    if (N * (DIM / 8) % THREADS != 0 && i >= N * (DIM / 8)) continue;
-    int row = i / (DIM / 8), col = i % (DIM / 8) * 8;
-    bool ok = first + row < end && col < HEAD_DIM;
-    copy16_async(tile + row * LD + col, from + (ok ? (u64)(first + row) * stride + col : 0), ok);
+  const int down = THREADS / ACROSS;
+  int row = TID / ACROSS, col = TID % ACROSS * 8;
+  const bf16* at = from + (u64)(first + row) * stride + col;
+  u16* to = tile + row * LD + col;
+  UNROLL for (int j = 0; j < N; j += down) {
+    if (N % down == 0 || row + j < N)
+      UNROLL for (int i = 0; i < DIM; i += 8 * ACROSS)
+        copy16_async(to + j * LD + i, at + i, first + row + j < end && (DIM == HEAD_DIM || col + i < HEAD_DIM));
+    at += (u64)down * stride;
   }
 }
 // The left factor: 16 rows by 16 columns of a tile.
@@ -74,6 +80,21 @@ DEV void accumulate(float (&sums)[FRAGS][PART / 8][4], const float (&p)[FRAGS][C
       }
     }
   }
+}
+// Scores of this group's queries with keys that they do not see become minus infinity. Of `count` queries of the block the first
+// has number `first` and stands at `position`; the tile begins with `key`.
+DEV void hide(float (&s)[FRAGS][COLS / 8][4], const int* starts, u64 row0, int first, int position, int count, int key) {
+  int g = LANE >> 2, t = LANE & 3;
+  UNROLL for (int m = 0; m < FRAGS; m++)
+    UNROLL for (int h = 0; h < 2; h++) {
+      int row = MY_ROW + 16 * m + 8 * h + g;
+      int start = row < count ? first_key(starts, row0 + first + row, position + row) : 0;
+      UNROLL for (int n = 0; n < COLS / 8; n++)
+        UNROLL for (int i = 0; i < 2; i++) {
+          int j = key + 8 * n + 2 * t + i;
+          if (j > position + row || j < start) s[m][n][2 * h + i] = -1.0f / 0.0f;
+        }
+    }
 }
 // Delivers the block's rows, of which those below `end` exist, in pieces of 16 bytes: through shared memory (ROWS * LD floats,
 // whose other use is over for every thread), because the fragments scatter them.
