@@ -196,7 +196,12 @@ impl Rtc {
                 "-std=c++17".to_owned(),
                 "-O3".to_owned(),
             ],
-            _ => vec![format!("-arch={arch}"), "--std=c++17".to_owned()],
+            // Lambdas that carry no mark are device code: there is no other.
+            _ => vec![
+                format!("-arch={arch}"),
+                "--std=c++17".to_owned(),
+                "-default-device".to_owned(),
+            ],
         }
     }
 

@@ -1,0 +1,162 @@
+//! The sources that the program asks for: all operations on the shapes of their own tests, optimizers, and the shapes of real
+//! models where another size means another kernel.
+
+use kernels::check::Case;
+use kernels::gpu::blas::{Factor, Product};
+use kernels::gpu::driver::Kind;
+use kernels::gpu::survey::Survey;
+use kernels::gpu::unit::Source;
+use kernels::gpu::{Gpu, GpuError, GpuGrad, View, basic, check, gemm};
+use kernels::ops::OPS;
+use kernels::update::{adamw, norm, sgd};
+use kernels::{Dtype, GradMode, Precision};
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+/// What is compiled for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    kind: Kind,
+    /// Architecture, as its compiler takes it.
+    pub arch: &'static str,
+    warp: u32,
+}
+
+impl Target {
+    /// An architecture whose warps have `warp` lanes.
+    pub const fn new(kind: Kind, arch: &'static str, warp: u32) -> Self {
+        Self { kind, arch, warp }
+    }
+}
+
+/// Every operation with the shapes that it is tested on.
+static CASES: LazyLock<Vec<(&'static str, Vec<Case>)>> = LazyLock::new(|| {
+    let all = OPS.iter().map(|entry| (entry.name, (entry.cases)()));
+    all.collect()
+});
+
+/// Widths of real models' rows: norms are cut by them.
+const WIDTHS: [usize; 4] = [768, 2048, 4096, 8192];
+
+/// Every source that a device of `target` is asked for, each once, in the order of asking.
+pub fn of(target: &Target) -> Vec<Source> {
+    let (survey, asked) = Survey::new(target.kind, target.arch, target.warp);
+    let gpu = Gpu::new(Box::new(survey), None);
+    for (name, cases) in CASES.iter() {
+        for case in cases {
+            if let Err(error) = operation(case, &gpu) {
+                // Says so: an operation without kernels is not compiled.
+                assert!(matches!(error, GpuError::Missing(_)), "{name}: {error}");
+                eprintln!("skipped: {name} on {}: {error}", target.arch);
+                break;
+            }
+        }
+    }
+    flat(&gpu).expect("a survey refuses nothing");
+    products(&gpu).expect("a survey refuses nothing");
+    let mut seen = HashSet::new();
+    let asked = asked.lock().expect("no thread panicked");
+    let fresh = asked.iter().filter(|source| seen.insert((*source).clone()));
+    fresh.cloned().collect()
+}
+
+fn operation(case: &Case, gpu: &Gpu) -> Result<(), GpuError> {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let trial = case.trial(precision, 1);
+        check::infer(&trial, gpu)?;
+        for mode in [GradMode::Set, GradMode::Add, GradMode::InPlace] {
+            check::run(&trial, gpu, mode)?;
+        }
+    }
+    Ok(())
+}
+
+/// A tensor that is never read.
+fn view(len: usize, dtype: Dtype) -> View {
+    View::new(1 << 20, len, dtype)
+}
+
+/// Passes over flat tensors, and optimizers.
+fn flat(gpu: &Gpu) -> Result<(), GpuError> {
+    let n = 1 << 20;
+    for from in [Dtype::F32, Dtype::Bf16] {
+        for to in [Dtype::F32, Dtype::Bf16] {
+            let to = view(n, to);
+            let mode = GradMode::Add;
+            basic::deliver(gpu, view(n, from), GpuGrad { view: to, mode })?;
+            basic::convert(gpu, view(n, from), to)?;
+        }
+    }
+    let plain = view(n, Dtype::F32);
+    let mut weights = plain;
+    weights.rounded = Some(1 << 20);
+    let sums = view(norm::partial_sums(n), Dtype::F64);
+    norm::sum_of_squares_gpu(gpu, plain, sums, view(1, Dtype::F64))?;
+    for weights in [plain, weights] {
+        adamw::update_gpu(gpu, 4096, weights, plain, plain, plain)?;
+        sgd::update_gpu(gpu, 4096, weights, plain, plain)?;
+    }
+    Ok(())
+}
+
+/// The products of linear layers on many rows and on few: forward, gradient of the input, gradient of the weight.
+fn products(gpu: &Gpu) -> Result<(), GpuError> {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let compute = precision.compute();
+        for rows in [1, 2, 4, 8, 512, 8192] {
+            for width in WIDTHS {
+                for out in [width, 4 * width] {
+                    let x = view(rows * width, compute);
+                    let y = view(rows * out, compute);
+                    let w = view(width * out, compute);
+                    let dw = view(width * out, Dtype::F32);
+                    // (m, n, k), A, B, C, added
+                    let all = [
+                        (
+                            [rows, out, width],
+                            Factor::new(x, width),
+                            Factor::t(w, width),
+                            y,
+                            false,
+                        ),
+                        (
+                            [rows, width, out],
+                            Factor::new(y, out),
+                            Factor::new(w, width),
+                            x,
+                            false,
+                        ),
+                        (
+                            [out, width, rows],
+                            Factor::t(y, out),
+                            Factor::new(x, width),
+                            dw,
+                            true,
+                        ),
+                    ];
+                    for ([m, n, k], a, b, c, accumulate) in all {
+                        let product = Product {
+                            m,
+                            n,
+                            k,
+                            a,
+                            b,
+                            c,
+                            c_stride: n,
+                            accumulate,
+                            bias: None,
+                        };
+                        let bytes = gemm::scratch_bytes(precision, m, n, k);
+                        gemm::product(
+                            gpu,
+                            precision,
+                            &product,
+                            view(bytes.div_ceil(4), Dtype::I32),
+                        )?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
