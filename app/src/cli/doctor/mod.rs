@@ -11,6 +11,7 @@ mod model;
 use super::{ConfigFlags, Failure};
 use crate::out;
 use crate::text::{escape, fit};
+use ::kernels::gpu::devices;
 use ::kernels::{Cpu, Isa};
 use clap::Args;
 use engine::config::Config;
@@ -76,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let devices = devices();
     if !arguments.json {
         for (name, detail) in &devices {
-            out::line(&format!("      {} {detail}", fit(name, 28)))?;
+            out::line(&format!("      {} {}", fit(name, 28), escape(detail)))?;
         }
     }
     let mut checks = kernels::checks();
@@ -173,27 +174,41 @@ fn quietly<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The devices, with a line each.
-fn devices() -> Vec<(&'static str, String)> {
+/// The devices, with a line each: what they are, or what is missing and how to get it.
+fn devices() -> Vec<(String, String)> {
     let sets: Vec<&str> = Isa::available().iter().map(|isa| isa.name()).collect();
     let memory = available_bytes().map_or("an unknown amount of memory".to_owned(), |bytes| {
         format!("{} of memory", crate::text::bytes(bytes))
     });
-    vec![
-        (
-            "cpu",
-            format!(
-                "{} threads, {memory} free, {} (has {})",
-                allowed_threads(),
-                Isa::detected().name(),
-                sets.join(", ")
+    let cpu = format!(
+        "{} threads, {memory} free, {} (has {})",
+        allowed_threads(),
+        Isa::detected().name(),
+        sets.join(", ")
+    );
+    let mut all = vec![("cpu".to_owned(), cpu)];
+    all.extend(devices::list().iter().map(|found| {
+        let kind = found.kind.name();
+        let name = match found.index {
+            Some(index) => format!("{kind}:{index}"),
+            None => kind.to_owned(),
+        };
+        let detail = match &found.info {
+            Ok(info) => format!(
+                "{} ({}), {} of memory, {}",
+                info.name,
+                info.arch,
+                crate::text::bytes(info.memory),
+                info.versions
             ),
-        ),
-        (
-            "gpu",
-            "none: this build computes on the CPU only".to_owned(),
-        ),
-    ]
+            Err(missing) => match &found.name {
+                Some(name) => format!("{name}: {missing}"),
+                None => missing.to_string(),
+            },
+        };
+        (name, detail)
+    }));
+    all
 }
 
 /// The CPU that models are checked on: two threads, so that splitting is checked too.
