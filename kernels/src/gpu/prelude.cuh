@@ -10,7 +10,8 @@
 //   copy16_async copy_commit copy_wait<N>             16 bytes from global to shared memory, in the background
 //   ldmatrix_x4 mma_m16n8k16                          matrix fragments of groups of 32 lanes
 //   UNROLL for (..)                                   a loop whose arrays must lie in registers
-//   EX2 pack_bf16                                     2^x, results below 2^-126 zero; two floats rounded into one word
+//   EX2 FMAX pack_bf16                                2^x, results below 2^-126 zero; the number of two that is larger (not
+//                                                     NaN); two floats rounded into one word
 //   load<T> put<T>, Pack                              elements as floats; several elements at once
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -107,6 +108,7 @@ DEV float ERF(float x) { return erff(x); }
 DEV void SINCOS(double x, double* s, double* c) { *s = sin(x), *c = cos(x); }
 DEV float POW(float x, float y) { return powf(x, y); }
 DEV float FMA(float a, float b, float c) { return fmaf(a, b, c); }
+DEV float FMAX(float a, float b) { return fmaxf(a, b); }
 DEV u32 mulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 // A kernel's launcher takes the same void** as cuLaunchKernel and hipModuleLaunchKernel.
 template <auto F> struct EmuKernel;
@@ -136,8 +138,8 @@ template <class... A, void (*F)(A...)> struct EmuKernel<F> {
 #else
 #define WARP 32
 #endif
-#define SHARED(T, name, dims) __attribute__((shared)) static T name dims
-#define DYN_SHARED(T, name) extern __attribute__((shared)) T name[]
+#define SHARED(T, name, dims) __attribute__((shared, aligned(16))) static T name dims
+#define DYN_SHARED(T, name) extern __attribute__((shared, aligned(16))) T name[]
 DEV void BARRIER() {
   __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
   __builtin_amdgcn_s_barrier();
@@ -194,6 +196,7 @@ DEV float ERF(float x) { return __ocml_erf_f32(x); }
 DEV float POW(float x, float y) { return __ocml_pow_f32(x, y); }
 DEV void SINCOS(double x, double* s, double* c) { *s = __ocml_sin_f64(x), *c = __ocml_cos_f64(x); }
 DEV float FMA(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEV float FMAX(float a, float b) { return __builtin_fmaxf(a, b); }
 DEV u32 mulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 
 #else  // ---- NVIDIA: NVRTC ------------------------------------------------------------------------------------------------
@@ -240,6 +243,7 @@ DEV float ERF(float x) { return erff(x); }
 DEV float POW(float x, float y) { return powf(x, y); }
 DEV void SINCOS(double x, double* s, double* c) { sincos(x, s, c); }
 DEV float FMA(float a, float b, float c) { return fmaf(a, b, c); }
+DEV float FMAX(float a, float b) { return fmaxf(a, b); }
 DEV u32 mulhi(u32 a, u32 b) { return __umulhi(a, b); }
 #endif
 

@@ -118,3 +118,126 @@ fn what_does_not_fit_is_refused() {
     assert!(error([1, 1, 15], Dtype::F32, Precision::F32).contains("16"));
     assert!(error([1, 1, 16], Dtype::F64, Precision::F64).contains("f64"));
 }
+
+#[cfg(unix)]
+mod gpu {
+    use super::*;
+    use crate::gpu::emulator::{Emulator, Options};
+    use crate::gpu::{Gpu, GpuError, GpuForward, LIVE_BYTES, View, compiled::Cache, live_bytes};
+
+    fn bytes(buffer: &Buffer) -> Vec<u8> {
+        match buffer {
+            Buffer::F32(x) => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Buffer::Bf16(x) => {
+                let half = |x: &Bf16| ((crate::Elem::get(*x).to_bits() >> 16) as u16).to_le_bytes();
+                x.iter().flat_map(half).collect()
+            }
+            Buffer::F64(_) | Buffer::I32(_) => panic!("caches and activations are f32 or bf16"),
+        }
+    }
+
+    fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
+        let word = |b: &[u8]| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        match dtype {
+            Dtype::Bf16 => bytes.chunks(2).map(|b| word(&[0, 0, b[0], b[1]])).collect(),
+            _ => bytes.chunks(4).map(word).collect(),
+        }
+    }
+
+    /// As `step`, on a device.
+    fn step_gpu(
+        op: &AttentionCached,
+        gpu: &Gpu,
+        precision: Precision,
+        qkv: &[f64],
+        (from, to): (usize, usize),
+        state: &[View],
+    ) -> Result<Vec<f64>, GpuError> {
+        let cols = (op.heads + 2 * op.kv_heads) * op.head_dim;
+        let dtype = precision.compute();
+        let metas = [Meta::new([1, to - from, cols], dtype)];
+        let driver = gpu.driver();
+        let input = gpu.alloc(metas[0].bytes())?;
+        let rows = Buffer::new(dtype, &qkv[from * cols..to * cols]);
+        driver.upload(input.address(), &bytes(&rows))?;
+        let out_len = (to - from) * op.heads * op.head_dim;
+        let output = gpu.alloc(out_len * dtype.size())?;
+        let scratch = gpu.alloc(op.workspace_gpu(&metas, gpu.info()).max(4))?;
+        for memory in [&output, &scratch] {
+            driver.fill(memory.address(), 0xff, memory.bytes())?;
+        }
+        let live = gpu.alloc(LIVE_BYTES)?;
+        let scalars = Scalars {
+            cache_len: from,
+            ..Scalars::default()
+        };
+        driver.upload(live.address(), &live_bytes(&scalars))?;
+        let given = GpuForward {
+            gpu,
+            training: false,
+            metas: &metas,
+            inputs: &[input.view(0, metas[0].len(), dtype)],
+            outputs: &[output.view(0, out_len, dtype)],
+            saved: &[],
+            workspace: scratch.view(0, scratch.bytes() / 4, Dtype::I32),
+            live: live.address(),
+        };
+        op.forward_gpu(&given, state)?;
+        let mut got = vec![0; output.bytes()];
+        driver.download(&mut got, output.address())?;
+        Ok(values(dtype, &got))
+    }
+
+    #[test]
+    fn decoding_on_a_gpu_equals_the_cpu() {
+        let program = std::env::current_exe().expect("a test knows its file");
+        let cache = Cache::new(program.with_file_name("emulated"));
+        for warp in [32, 64] {
+            let options = Options {
+                warp,
+                checked: true,
+                order: 0,
+            };
+            let gpu = match Emulator::new(options, Some(&cache)) {
+                Ok(emulator) => Gpu::new(Box::new(emulator), Some(cache.clone())),
+                Err(error) => {
+                    eprintln!("skipped: attention over a cache on the emulated device: {error}");
+                    return;
+                }
+            };
+            for (heads, kv_heads, dim, t) in [(4, 2, 32, 150), (3, 1, 5, 40)] {
+                let op = AttentionCached::new(heads, kv_heads, dim, t + 3);
+                let cols = (heads + 2 * kv_heads) * dim;
+                let mut stream = crate::philox::Stream::new(2, 3);
+                let qkv: Vec<f64> = (0..t * cols).map(|_| stream.normal()).collect();
+                for (precision, held, limit) in [
+                    (Precision::F32, Dtype::F32, 1e-5),
+                    (Precision::Bf16, Dtype::F32, 1e-2),
+                    (Precision::Bf16, Dtype::Bf16, 1e-2),
+                ] {
+                    let mut state = empty(&op);
+                    let len = op.state()[0];
+                    let tensor = gpu.alloc(2 * len * held.size()).expect("memory");
+                    gpu.driver()
+                        .fill(tensor.address(), 0xff, tensor.bytes())
+                        .expect("memory");
+                    let views = [0, 1].map(|i| tensor.view(i * len * held.size(), len, held));
+                    let cpu = Cpu::with_isa(1, Isa::Scalar);
+                    // Two parts of a prompt, then tokens on both sides of a chunk's end where there is one.
+                    let ends = [0, 19, t - 24, t - 23, t - 22, t - 21];
+                    for pair in ends.windows(2) {
+                        let part = (pair[0], pair[1]);
+                        let want = step(&op, &cpu, precision, &qkv, part, &mut state);
+                        let got = step_gpu(&op, &gpu, precision, &qkv, part, &views)
+                            .unwrap_or_else(|error| panic!("{op:?} {part:?}: {error}"));
+                        let error = normalised_error(&got, &want);
+                        assert!(
+                            error < limit,
+                            "{op:?} {precision:?} {held:?} {part:?}: {error:e}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -75,13 +75,9 @@ KERNEL(attention_forward, THREADS,
       UNROLL for (int h = 0; h < 2; h++) {
         float largest = s[m][0][2 * h];
         UNROLL for (int n = 0; n < COLS / 8; n++)
-          UNROLL for (int i = 2 * h; i < 2 * h + 2; i++) largest = s[m][n][i] > largest ? s[m][n][i] : largest;
-        UNROLL for (int x = 1; x <= 2; x <<= 1) {
-          float other = shfl_xor(largest, x);
-          largest = other > largest ? other : largest;
-        }
-        largest *= scale;
-        largest = largest > top[m][h] ? largest : top[m][h];
+          UNROLL for (int i = 2 * h; i < 2 * h + 2; i++) largest = FMAX(s[m][n][i], largest);
+        UNROLL for (int x = 1; x <= 2; x <<= 1) largest = FMAX(largest, shfl_xor(largest, x));
+        largest = FMAX(largest * scale, top[m][h]);
         float rescale = EX2(top[m][h] - largest), part = 0.0f;
         top[m][h] = largest;
         UNROLL for (int n = 0; n < COLS / 8; n++)

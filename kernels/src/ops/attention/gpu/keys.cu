@@ -52,7 +52,7 @@ KERNEL(attention_backward_keys, THREADS,
   for (int stage = 0; head < until; stage ^= 1) {
     copy_wait<0>();
     BARRIER();
-    int next = tile + 1, next_head = head;
+    int high = ranges[2 * tile + 1], next = tile + 1, next_head = head;
     while (next <= last && ranges[2 * next] >= end) next++;
     if (next > last) next = key / COLS, next_head++;
     if (next_head < until) {
@@ -67,7 +67,7 @@ KERNEL(attention_backward_keys, THREADS,
       const u16 *qt = qs + stage * COLS * LD, *ot = os + stage * COLS * LD;
       float p[FRAGS][COLS / 8][4] = {};
       multiply(p, ks, qt);
-      if (key + ROWS > query + 1 || key < ranges[2 * tile + 1] || query + COLS > queries) {
+      if (key + ROWS > query + 1 || key < high || query + COLS > queries) {
         UNROLL for (int n = 0; n < COLS / 8; n++)
           UNROLL for (int i = 0; i < 4; i++) {
             int col = 8 * n + 2 * t + i % 2, first = firsts[stage][col];

@@ -86,14 +86,10 @@ KERNEL(attention_any_forward, 128,
       UNROLL for (int j = 0; j < 4; j++) {
         int col = key + X8 + 8 * j;
         if (col > position + Y + 16 * i || col < start[i]) s[i][j] = -1.0f / 0.0f;
-        largest = s[i][j] > largest ? s[i][j] : largest;
+        largest = FMAX(largest, s[i][j]);
       }
-      UNROLL for (int x = 1; x < 8; x <<= 1) {
-        float other = shfl_xor(largest, x);
-        largest = other > largest ? other : largest;
-      }
-      largest *= scale;
-      largest = largest > top[i] ? largest : top[i];
+      UNROLL for (int x = 1; x < 8; x <<= 1) largest = FMAX(largest, shfl_xor(largest, x));
+      largest = FMAX(largest * scale, top[i]);
       float rescale = EXP2(top[i] - largest);
       top[i] = largest, sum[i] *= rescale;
       UNROLL for (int j = 0; j < 4; j++) {
