@@ -27,7 +27,8 @@ KERNEL(cache_append, 256,
 
 // Copies what the cache holds after `n` new tokens into one of X, for products of fragments: both of its tensors.
 KERNEL(cache_round, 256,
-       (X* keys, X* values, const S* from_keys, const S* from_values, const Live* live, int n, int kv_heads, int capacity)) {
+       (X* keys, X* values, const S* from_keys, const S* from_values, const Live* live, int n, int kv_heads,
+        int capacity)) {
   u32 held = (u32)(live->cache_len + n) * HEAD_DIM;
   for (u32 i = BID * BDIM + TID; i < held; i += GDIM * BDIM)
     for (int head = 0; head < kv_heads; head++) {
@@ -42,13 +43,13 @@ KERNEL(cache_round, 256,
 #define FOURS ((HEAD_DIM + 3) / 4)
 #define SHARES (FOURS < 128 ? 128 / FOURS : 1)  // threads that divide the keys of a chunk for the same columns
 
-// One token's softmax over one chunk of keys, for the query heads of one key-value head, HEADS at a time. The grid covers the
-// capacity; blocks behind the tokens that are there do nothing. A block reads its keys and values once from memory (for
-// groups of more than HEADS again from the cache): 2 CHUNK HEAD_DIM elements, 16 bytes a lane in f32.
-// Eight lanes share a key; then each thread sums four columns over its share of the keys, in order.
+// One token's softmax over one chunk of keys, for the query heads of one key-value head, HEADS at a time. The grid
+// covers the capacity; blocks behind the tokens that are there do nothing. A block reads its keys and values once
+// from memory (for groups of more than HEADS again from the cache): 2 CHUNK HEAD_DIM elements, 16 bytes a lane in
+// f32. Eight lanes share a key; then each thread sums four columns over its share of the keys, in order.
 KERNEL(decode_partial, 128,
-       (float* partials, const X* qkv, const S* keys, const S* values, const Live* live, int kv_heads, int group, int capacity,
-        float scale)) {
+       (float* partials, const X* qkv, const S* keys, const S* values, const Live* live, int kv_heads, int group,
+        int capacity, float scale)) {
   SHARED(float, p, [HEADS][CHUNK]);
   SHARED(float, sums, [SHARES][HEADS][4 * FOURS]);
   int chunks = (capacity + CHUNK - 1) / CHUNK, kv_head = BID / chunks, chunk = BID % chunks;

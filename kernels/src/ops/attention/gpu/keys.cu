@@ -1,11 +1,11 @@
 // Attention backward in bf16: gradients of keys and values (FlashAttention-2, arXiv:2307.08691, section 3.1.2).
 //
-// A block owns ROWS keys of one key-value head and goes over the query heads of its group in order, and for each over the
-// tiles of COLS queries that see its keys: every gradient is summed by one group of lanes in one order. Scores are transposed (keys
-// down, queries across), so that probabilities and their gradients are left factors of dV = P^T dO and dK = dS^T Q as they
-// stand in the registers. Tiles of queries and of output gradients come two stages deep with one barrier a tile; what belongs
-// to single queries (log-sum-exp, delta, first key) passes through registers meanwhile. Products: 8 ROWS COLS DIM
-// operations (SPLIT 2: 12) for 4 COLS DIM bytes copied in.
+// A block owns ROWS keys of one key-value head and goes over the query heads of its group in order, and for each
+// over the tiles of COLS queries that see its keys: every gradient is summed by one group of lanes in one order.
+// Scores are transposed (keys down, queries across), so that probabilities and their gradients are left factors of
+// dV = P^T dO and dK = dS^T Q as they stand in the registers. Tiles of queries and of output gradients come two
+// stages deep with one barrier a tile; what belongs to single queries (log-sum-exp, delta, first key) passes through
+// registers meanwhile. Products: 8 ROWS COLS DIM operations (SPLIT 2: 12) for 4 COLS DIM bytes copied in.
 //
 // d_qkv receives dK and dV; ranges: of tiles of COLS queries (`attention_delta`). scale2: scale times log2 e.
 KERNEL(attention_backward_keys, THREADS,
