@@ -4,7 +4,7 @@
 //! to run forward and backward. Nothing has a default: an operation without a gradient, or one that forgets to say what
 //! it keeps, does not compile. The tape owns all memory; an operation receives views ([`Forward`], [`Backward`]).
 
-use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
+use crate::gpu::{self, GpuBackward, GpuError, GpuForward, Info};
 use crate::{Cpu, Dtype, Elem, Precision, Slot, SlotMut};
 use std::any::Any;
 use std::fmt::{self, Debug};
@@ -366,12 +366,16 @@ pub trait InferOp: Any + Debug + Send + Sync {
     fn forward_cpu(&self, cx: &mut Forward<'_>, state: &mut [Vec<f32>]);
 
     /// Scratch for one call on a GPU, in bytes.
-    fn workspace_gpu(&self, inputs: &[Meta], device: &Info) -> usize {
-        let _ = (inputs, device);
-        0
-    }
+    fn workspace_gpu(&self, inputs: &[Meta], device: &Info) -> usize;
 
-    /// Number of `f32` values of each tensor of state.
+    /// Computes the outputs on a GPU. `state` is device memory that outlives the replay, as many elements as
+    /// [`InferOp::state`] says, of `f32` or of `bf16`.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn forward_gpu(&self, cx: &GpuForward<'_>, state: &[gpu::View]) -> Result<(), GpuError>;
+
+    /// Number of values of each tensor of state; `f32` on the CPU.
     fn state(&self) -> Vec<usize>;
 
     /// Floating-point operations of one forward.

@@ -12,7 +12,8 @@
 //   ldmatrix_x4 mma_m16n8k16                          matrix fragments of groups of 32 lanes
 //   RECIP(x)                                          1 / x within two units in the last place; 0 beyond 2^126
 //   UNROLL for (..)                                   a loop whose arrays must lie in registers
-//   EX2(x)                                            2^x, results below 2^-126 zero
+//   EX2 FMAX                                          2^x, results below 2^-126 zero; the number of two that is larger (not
+//                                                     NaN)
 //   load<T> put<T>, Pack                              elements as floats; several elements at once
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -110,6 +111,7 @@ DEV void SINCOS(double x, double* s, double* c) { *s = sin(x), *c = cos(x); }
 DEV float POW(float x, float y) { return powf(x, y); }
 DEV float RECIP(float x) { return 1.0f / x; }
 DEV float FMA(float a, float b, float c) { return fmaf(a, b, c); }
+DEV float FMAX(float a, float b) { return fmaxf(a, b); }
 DEV u32 mulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 DEV u32 popcount(u64 mask) { return (u32)__builtin_popcountll(mask); }
 // A kernel's launcher takes the same void** as cuLaunchKernel and hipModuleLaunchKernel.
@@ -140,8 +142,8 @@ template <class... A, void (*F)(A...)> struct EmuKernel<F> {
 #else
 #define WARP 32
 #endif
-#define SHARED(T, name, dims) __attribute__((shared)) static T name dims
-#define DYN_SHARED(T, name) extern __attribute__((shared)) T name[]
+#define SHARED(T, name, dims) __attribute__((shared, aligned(16))) static T name dims
+#define DYN_SHARED(T, name) extern __attribute__((shared, aligned(16))) T name[]
 DEV void BARRIER() {
   __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
   __builtin_amdgcn_s_barrier();
@@ -199,6 +201,7 @@ DEV float POW(float x, float y) { return __ocml_pow_f32(x, y); }
 DEV void SINCOS(double x, double* s, double* c) { *s = __ocml_sin_f64(x), *c = __ocml_cos_f64(x); }
 DEV float RECIP(float x) { return __builtin_amdgcn_rcpf(x); }
 DEV float FMA(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEV float FMAX(float a, float b) { return __builtin_fmaxf(a, b); }
 DEV u32 mulhi(u32 a, u32 b) { return (u32)((u64)a * b >> 32); }
 DEV u32 popcount(u64 mask) { return (u32)__builtin_popcountll(mask); }
 
@@ -247,6 +250,7 @@ DEV float POW(float x, float y) { return powf(x, y); }
 DEV void SINCOS(double x, double* s, double* c) { sincos(x, s, c); }
 DEV float RECIP(float x) { return __fdividef(1.0f, x); }
 DEV float FMA(float a, float b, float c) { return fmaf(a, b, c); }
+DEV float FMAX(float a, float b) { return fmaxf(a, b); }
 DEV u32 mulhi(u32 a, u32 b) { return __umulhi(a, b); }
 DEV u32 popcount(u64 mask) { return (u32)__popcll(mask); }
 #endif

@@ -18,8 +18,10 @@
 //! Nothing.
 
 mod cpu;
+mod gpu;
 
 use super::attention::Attention;
+use crate::gpu::{GpuError, GpuForward, Info, View};
 use crate::op::{Forward, InferOp, Meta, ShapeError};
 use crate::{Bf16, Cpu, Dtype, Precision};
 
@@ -108,6 +110,14 @@ impl InferOp for AttentionCached {
             Dtype::Bf16 => cpu::forward::<Bf16>(self, cx, state),
             _ => cpu::forward::<f32>(self, cx, state),
         }
+    }
+
+    fn workspace_gpu(&self, inputs: &[Meta], _: &Info) -> usize {
+        gpu::workspace(self, &inputs[0])
+    }
+
+    fn forward_gpu(&self, cx: &GpuForward<'_>, state: &[View]) -> Result<(), GpuError> {
+        gpu::forward(self, cx, state)
     }
 
     fn state(&self) -> Vec<usize> {

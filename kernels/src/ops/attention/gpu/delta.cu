@@ -1,8 +1,8 @@
 // What the backward needs of the queries beforehand, in one pass: delta = sum_c dout out for every head, (batch, heads,
 // queries), and for each tile of `rows` queries the lowest and the highest first key.
 //
-// A block has one tile; eight lanes take the columns of one query and head, whose rows of all heads lie side by side: outputs
-// and their gradients are read once, in whole lines.
+// A block has one tile; eight lanes take the columns of one query and head, whose rows of all heads lie side by
+// side: outputs and their gradients are read once, in whole lines.
 KERNEL(attention_delta, 256,
        (float* delta, int* ranges, const X* out, const X* d_out, const int* starts, int heads, int queries, int rows)) {
   SHARED(int, red, [16]);

@@ -1,13 +1,13 @@
 // Attention forward in bf16: softmax over streamed tiles of keys (FlashAttention-2, arXiv:2307.08691).
 //
-// A block has ROWS queries of one head; its groups of 32 lanes own 16 * FRAGS of them each, scores, probabilities and sums in
-// registers. Tiles of COLS keys and values come two stages deep: while one is worked on the next is copied in the background,
-// with one barrier a tile. Reads: queries once, keys and values once for each block of queries (from L2, see `place`);
-// writes: outputs and log-sum-exp once. Products: 4 ROWS COLS DIM operations for 4 COLS DIM bytes of shared memory
-// copied in and, for each 16 FRAGS rows, as many read.
+// A block has ROWS queries of one head; its groups of 32 lanes own 16 * FRAGS of them each, scores, probabilities
+// and sums in registers. Tiles of COLS keys and values come two stages deep: while one is worked on the next is
+// copied in the background, with one barrier a tile. Reads: queries once, keys and values once for each block of
+// queries (from L2, see `place`); writes: outputs and log-sum-exp once. Products: 4 ROWS COLS DIM operations for 4
+// COLS DIM bytes of shared memory copied in and, for each 16 FRAGS rows, as many read.
 //
-// q (batch, queries, heads) with rows `q_row` apart; k, v with rows `k_row` and heads `k_head` apart; the first query stands
-// at key `live->cache_len`, or 0 where live is null. lse may be null. scale: times log2 e.
+// q (batch, queries, heads) with rows `q_row` apart; k, v with rows `k_row` and heads `k_head` apart; the first
+// query stands at key `live->cache_len`, or 0 where live is null. lse may be null. scale: times log2 e.
 #if DIM <= 64
 #define Q_TILES (DIM / 16)  // registers suffice to keep the queries' fragments
 #else
@@ -15,7 +15,8 @@
 #endif
 KERNEL(attention_forward, THREADS,
        (bf16* out, float* lse, const bf16* q, const bf16* k, const bf16* v, const int* starts, const Live* live,
-        int batches, int heads, int kv_heads, int queries, int q_row, int k_row, int k_head, int section, float scale)) {
+        int batches, int heads, int kv_heads, int queries, int q_row, int k_row, int k_head, int section,
+        float scale)) {
   DYN_SHARED(u16, memory);
   SHARED(int, red, [2 * WARPS]);
   u16 *qs = memory, *ks = qs + ROWS * LD, *vs = ks + 2 * COLS * LD;
@@ -75,13 +76,9 @@ KERNEL(attention_forward, THREADS,
       UNROLL for (int h = 0; h < 2; h++) {
         float largest = s[m][0][2 * h];
         UNROLL for (int n = 0; n < COLS / 8; n++)
-          UNROLL for (int i = 2 * h; i < 2 * h + 2; i++) largest = s[m][n][i] > largest ? s[m][n][i] : largest;
-        UNROLL for (int x = 1; x <= 2; x <<= 1) {
-          float other = shfl_xor(largest, x);
-          largest = other > largest ? other : largest;
-        }
-        largest *= scale;
-        largest = largest > top[m][h] ? largest : top[m][h];
+          UNROLL for (int i = 2 * h; i < 2 * h + 2; i++) largest = FMAX(s[m][n][i], largest);
+        UNROLL for (int x = 1; x <= 2; x <<= 1) largest = FMAX(largest, shfl_xor(largest, x));
+        largest = FMAX(largest * scale, top[m][h]);
         float rescale = EX2(top[m][h] - largest), part = 0.0f;
         top[m][h] = largest;
         UNROLL for (int n = 0; n < COLS / 8; n++)

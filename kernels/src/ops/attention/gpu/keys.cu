@@ -1,11 +1,11 @@
 // Attention backward in bf16: gradients of keys and values (FlashAttention-2, arXiv:2307.08691, section 3.1.2).
 //
-// A block owns ROWS keys of one key-value head and goes over the query heads of its group in order, and for each over the
-// tiles of COLS queries that see its keys: every gradient is summed by one group of lanes in one order. Scores are transposed (keys
-// down, queries across), so that probabilities and their gradients are left factors of dV = P^T dO and dK = dS^T Q as they
-// stand in the registers. Tiles of queries and of output gradients come two stages deep with one barrier a tile; what belongs
-// to single queries (log-sum-exp, delta, first key) passes through registers meanwhile. Products: 8 ROWS COLS DIM
-// operations (SPLIT 2: 12) for 4 COLS DIM bytes copied in.
+// A block owns ROWS keys of one key-value head and goes over the query heads of its group in order, and for each
+// over the tiles of COLS queries that see its keys: every gradient is summed by one group of lanes in one order.
+// Scores are transposed (keys down, queries across), so that probabilities and their gradients are left factors of
+// dV = P^T dO and dK = dS^T Q as they stand in the registers. Tiles of queries and of output gradients come two
+// stages deep with one barrier a tile; what belongs to single queries (log-sum-exp, delta, first key) passes through
+// registers meanwhile. Products: 8 ROWS COLS DIM operations (SPLIT 2: 12) for 4 COLS DIM bytes copied in.
 //
 // d_qkv receives dK and dV; ranges: of tiles of COLS queries (`attention_delta`). scale2: scale times log2 e.
 KERNEL(attention_backward_keys, THREADS,
@@ -52,7 +52,7 @@ KERNEL(attention_backward_keys, THREADS,
   for (int stage = 0; head < until; stage ^= 1) {
     copy_wait<0>();
     BARRIER();
-    int next = tile + 1, next_head = head;
+    int high = ranges[2 * tile + 1], next = tile + 1, next_head = head;
     while (next <= last && ranges[2 * next] >= end) next++;
     if (next > last) next = key / COLS, next_head++;
     if (next_head < until) {
@@ -67,7 +67,7 @@ KERNEL(attention_backward_keys, THREADS,
       const u16 *qt = qs + stage * COLS * LD, *ot = os + stage * COLS * LD;
       float p[FRAGS][COLS / 8][4] = {};
       multiply(p, ks, qt);
-      if (key + ROWS > query + 1 || key < ranges[2 * tile + 1] || query + COLS > queries) {
+      if (key + ROWS > query + 1 || key < high || query + COLS > queries) {
         UNROLL for (int n = 0; n < COLS / 8; n++)
           UNROLL for (int i = 0; i < 4; i++) {
             int col = 8 * n + 2 * t + i % 2, first = firsts[stage][col];

@@ -303,3 +303,6 @@ fn portable(name: &'static str, queries: Dtype, keys: Dtype, head_dim: usize) ->
         .with_type("K", keys)
         .with("HEAD_DIM", head_dim)
 }
+
+#[cfg(all(test, unix))]
+mod tests;

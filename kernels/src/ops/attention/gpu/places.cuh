@@ -2,8 +2,9 @@
 struct Place {
   int part, batch, head;
 };
-// Blocks of the grid: parts (of queries or of keys) times heads of all sequences. Heads go in sections whose keys and values
-// stay in the L2 cache together; within a section part 0 of every head comes first. The caller makes part 0 the longest.
+// Blocks of the grid: parts (of queries or of keys) times heads of all sequences. Heads go in sections whose keys
+// and values stay in the L2 cache together; within a section part 0 of every head comes first. The caller makes part
+// 0 the longest.
 DEV Place place(int parts, int batches, int heads, int section) {
   int id = BID, all = batches * heads;
   int first = id / (section * parts) * section, rest = id - first * parts;
@@ -49,7 +50,8 @@ DEV Range block_range(const int* starts, u64 query, int count, int position, int
   }
   return block_join(r, red);
 }
-// Tiles of queries from `tile` on that see keys below `end`: the last one. `ranges` are those of all tiles of the sequence.
+// Tiles of queries from `tile` on that see keys below `end`: the last one. `ranges` are those of all tiles of the
+// sequence.
 DEV int last_tile(const int* ranges, int tile, int tiles, int end, int* red) {
   Range r = {0, tile};
   for (int i = tile + TID; i < tiles; i += BDIM)

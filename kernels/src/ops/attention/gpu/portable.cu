@@ -1,10 +1,10 @@
-// Attention in plain f32 arithmetic, for any element type and any size of a head: f32 runs, and what the matrix fragments do
-// not take. The same tiles, order and O(T) memory as there, without their speed.
+// Attention in plain f32 arithmetic, for any element type and any size of a head: f32 runs, and what the matrix
+// fragments do not take. The same tiles, order and O(T) memory as there, without their speed.
 //
-// X: queries, outputs and their gradients; K: keys and values. A block of 128 threads has 32 rows (queries, or keys in
-// `attention_any_keys`) and goes over the other side in tiles of 32; heads are cut into CHUNKS pieces of 32 columns that pass
-// through shared memory one at a time, so that it does not grow with the head. Thread (y, x) = (TID / 8, TID % 8) owns rows y and
-// y + 16, columns x, x + 8, x + 16, x + 24 of every 32 x 32 product.
+// X: queries, outputs and their gradients; K: keys and values. A block of 128 threads has 32 rows (queries, or keys
+// in `attention_any_keys`) and goes over the other side in tiles of 32; heads are cut into CHUNKS pieces of 32
+// columns that pass through shared memory one at a time, so that it does not grow with the head. Thread (y, x) =
+// (TID / 8, TID % 8) owns rows y and y + 16, columns x, x + 8, x + 16, x + 24 of every 32 x 32 product.
 #define CHUNKS ((HEAD_DIM + 31) / 32)
 #define TILE 32
 #define Y ((int)(TID / 8))
@@ -13,7 +13,8 @@ typedef float Tile[TILE][TILE + 1];
 typedef float Part[2][4];
 
 // Rows from `first` on of one chunk; zeros behind `end` and behind the head.
-template <class E> DEV void load_chunk(float (*tile)[TILE + 1], const E* from, int first, int end, int stride, int chunk) {
+template <class E>
+DEV void load_chunk(float (*tile)[TILE + 1], const E* from, int first, int end, int stride, int chunk) {
   for (int i = TID; i < TILE * TILE; i += 128) {
     int row = i / TILE, col = chunk * TILE + i % TILE;
     bool ok = first + row < end && col < HEAD_DIM;
@@ -58,8 +59,8 @@ DEV void deliver_rows(E* to, const Part (&sums)[CHUNKS], float scale, int first,
 
 // The parameters are those of `attention_forward`.
 KERNEL(attention_any_forward, 128,
-       (X* out, float* lse, const X* q, const K* k, const K* v, const int* starts, const Live* live, int batches, int heads,
-        int kv_heads, int queries, int q_row, int k_row, int k_head, int section, float scale)) {
+       (X* out, float* lse, const X* q, const K* k, const K* v, const int* starts, const Live* live, int batches,
+        int heads, int kv_heads, int queries, int q_row, int k_row, int k_head, int section, float scale)) {
   SHARED(float, a, [TILE][TILE + 1]);
   SHARED(float, b, [TILE][TILE + 1]);
   SHARED(float, p, [TILE][TILE + 1]);
@@ -86,14 +87,10 @@ KERNEL(attention_any_forward, 128,
       UNROLL for (int j = 0; j < 4; j++) {
         int col = key + X8 + 8 * j;
         if (col > position + Y + 16 * i || col < start[i]) s[i][j] = -1.0f / 0.0f;
-        largest = s[i][j] > largest ? s[i][j] : largest;
+        largest = FMAX(largest, s[i][j]);
       }
-      UNROLL for (int x = 1; x < 8; x <<= 1) {
-        float other = shfl_xor(largest, x);
-        largest = other > largest ? other : largest;
-      }
-      largest *= scale;
-      largest = largest > top[i] ? largest : top[i];
+      UNROLL for (int x = 1; x < 8; x <<= 1) largest = FMAX(largest, shfl_xor(largest, x));
+      largest = FMAX(largest * scale, top[i]);
       float rescale = EXP2(top[i] - largest);
       top[i] = largest, sum[i] *= rescale;
       UNROLL for (int j = 0; j < 4; j++) {
@@ -123,8 +120,9 @@ KERNEL(attention_any_forward, 128,
 
 // Gradients of keys and values: rows are keys. The parameters are those of `attention_backward_keys`.
 KERNEL(attention_any_keys, 128,
-       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* ranges, const int* starts,
-        int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
+       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* ranges,
+        const int* starts, int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale,
+        int mode)) {
   SHARED(float, a, [TILE][TILE + 1]);
   SHARED(float, b, [TILE][TILE + 1]);
   SHARED(float, pt, [TILE][TILE + 1]);
@@ -174,15 +172,16 @@ KERNEL(attention_any_keys, 128,
 
 // Gradients of the queries. The parameters are those of `attention_backward_queries`.
 KERNEL(attention_any_queries, 128,
-       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* starts, int batches, int heads,
-        int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
+       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* starts,
+        int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
   SHARED(float, a, [TILE][TILE + 1]);
   SHARED(float, b, [TILE][TILE + 1]);
   SHARED(float, d, [TILE][TILE + 1]);
   SHARED(int, red, [8]);
   int parts = (queries + TILE - 1) / TILE;
   Place at = place(parts, batches, heads, section);
-  int first = (parts - 1 - at.part) * TILE, count = queries - first < TILE ? queries - first : TILE, end = first + count;
+  int first = (parts - 1 - at.part) * TILE;
+  int count = queries - first < TILE ? queries - first : TILE, end = first + count;
   int row = (heads + 2 * kv_heads) * HEAD_DIM, out_row = heads * HEAD_DIM;
   u64 row0 = (u64)at.batch * queries, q = row0 * row + at.head * HEAD_DIM;
   const X* k = qkv + row0 * row + (heads + at.head / (heads / kv_heads)) * HEAD_DIM;

@@ -1,18 +1,19 @@
 // Attention backward in bf16: gradients of the queries.
 //
-// As the forward: a block owns ROWS queries of one head and goes over its tiles of COLS keys and values, two stages deep.
-// Probabilities come from the log-sum-exp; dS = P (dO V^T - delta) is the left factor of dQ = dS K as it stands in the
-// registers. Products: 6 ROWS COLS DIM operations for 4 COLS DIM bytes copied in. Scores are made here and in
-// `attention_backward_keys`: seven products instead of five, the price of sums that no two blocks share.
+// As the forward: a block owns ROWS queries of one head and goes over its tiles of COLS keys and values, two stages
+// deep. Probabilities come from the log-sum-exp; dS = P (dO V^T - delta) is the left factor of dQ = dS K as it
+// stands in the registers. Products: 6 ROWS COLS DIM operations for 4 COLS DIM bytes copied in. Scores are made here
+// and in `attention_backward_keys`: seven products instead of five, the price of sums that no two blocks share.
 KERNEL(attention_backward_queries, THREADS,
-       (bf16* d_qkv, const bf16* qkv, const bf16* d_out, const float* lse, const float* delta, const int* starts, int batches,
-        int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
+       (bf16* d_qkv, const bf16* qkv, const bf16* d_out, const float* lse, const float* delta, const int* starts,
+        int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
   DYN_SHARED(u16, memory);
   SHARED(int, red, [2 * WARPS]);
   u16 *qs = memory, *os = qs + ROWS * LD, *ks = os + ROWS * LD, *vs = ks + 2 * COLS * LD;
   int parts = (queries + ROWS - 1) / ROWS;
   Place at = place(parts, batches, heads, section);
-  int first = (parts - 1 - at.part) * ROWS, count = queries - first < ROWS ? queries - first : ROWS, end = first + count;
+  int first = (parts - 1 - at.part) * ROWS;
+  int count = queries - first < ROWS ? queries - first : ROWS, end = first + count;
   int row = (heads + 2 * kv_heads) * HEAD_DIM, out_row = heads * HEAD_DIM;
   u64 row0 = (u64)at.batch * queries, q = row0 * row + at.head * HEAD_DIM;
   const bf16* k = qkv + row0 * row + (heads + at.head / (heads / kv_heads)) * HEAD_DIM;

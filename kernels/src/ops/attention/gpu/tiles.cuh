@@ -1,10 +1,10 @@
 // Tiles of bf16 in shared memory and their products by matrix fragments.
 //
-// HEAD_DIM  size of a head, a multiple of 8; rows in shared memory have DIM columns (zeros behind HEAD_DIM) and 8 more, so
-//           that the eight rows that ldmatrix reads at once lie in different banks.
-// WARPS     groups of 32 lanes in a block. Each owns FRAGS times 16 of the block's ROWS rows.
-// SPLIT     groups that share the same rows and own each DIM / SPLIT columns of what is summed up.
-// COLS      rows of the other side in a tile: keys where the block owns queries, queries where it owns keys.
+// HEAD_DIM  size of a head, a multiple of 8; rows in shared memory have DIM columns (zeros behind HEAD_DIM) and 8
+// more, so           that the eight rows that ldmatrix reads at once lie in different banks. WARPS     groups of 32
+// lanes in a block. Each owns FRAGS times 16 of the block's ROWS rows. SPLIT     groups that share the same rows and
+// own each DIM / SPLIT columns of what is summed up. COLS      rows of the other side in a tile: keys where the
+// block owns queries, queries where it owns keys.
 #define DIM ((HEAD_DIM + 16 * SPLIT - 1) / (16 * SPLIT) * (16 * SPLIT))
 #define PART (DIM / SPLIT)
 #define LD (DIM + 8)
@@ -18,8 +18,8 @@
 #define WARP_FIRST ((int)(TID / WARP * (WARP / 32)) / SPLIT * 16 * FRAGS)
 #define WARP_LAST (((int)(TID / WARP * (WARP / 32) + WARP / 32 - 1) / SPLIT + 1) * 16 * FRAGS - 1)
 
-// Brings N rows from `first` on into a tile, 16 bytes a thread at a time; zeros for rows from `end` on. A thread stays in its
-// columns and goes down the rows, so that few addresses are kept.
+// Brings N rows from `first` on into a tile, 16 bytes a thread at a time; zeros for rows from `end` on. A thread
+// stays in its columns and goes down the rows, so that few addresses are kept.
 #define PIECES (DIM / 8)
 #define ACROSS (PIECES & -PIECES)  // threads of a row: the power of two in PIECES, at most a warp
 template <int N> DEV void copy_rows(u16* tile, const bf16* from, int first, int end, int stride) {
@@ -81,9 +81,10 @@ DEV void accumulate(float (&sums)[FRAGS][PART / 8][4], const float (&p)[FRAGS][C
     }
   }
 }
-// Scores of this group's queries with keys that they do not see become minus infinity. Of `count` queries of the block the first
-// has number `first` and stands at `position`; the tile begins with `key`.
-DEV void hide(float (&s)[FRAGS][COLS / 8][4], const int* starts, u64 row0, int first, int position, int count, int key) {
+// Scores of this group's queries with keys that they do not see become minus infinity. Of `count` queries of the
+// block the first has number `first` and stands at `position`; the tile begins with `key`.
+DEV void hide(float (&s)[FRAGS][COLS / 8][4], const int* starts, u64 row0, int first, int position, int count,
+              int key) {
   int g = LANE >> 2, t = LANE & 3;
   UNROLL for (int m = 0; m < FRAGS; m++)
     UNROLL for (int h = 0; h < 2; h++) {
@@ -96,8 +97,8 @@ DEV void hide(float (&s)[FRAGS][COLS / 8][4], const int* starts, u64 row0, int f
         }
     }
 }
-// Delivers the block's rows, of which those below `end` exist, in pieces of 16 bytes: through shared memory (ROWS * LD floats,
-// whose other use is over for every thread), because the fragments scatter them.
+// Delivers the block's rows, of which those below `end` exist, in pieces of 16 bytes: through shared memory (ROWS *
+// LD floats, whose other use is over for every thread), because the fragments scatter them.
 DEV void deliver_rows(bf16* to, const float (&sums)[FRAGS][PART / 8][4], float scale, float* stage, int first, int end,
                       int stride, int mode) {
   int g = LANE >> 2, t = LANE & 3;
@@ -116,7 +117,8 @@ DEV void deliver_rows(bf16* to, const float (&sums)[FRAGS][PART / 8][4], float s
       float4x a = load4(at), b = load4(at + 4);
       UNROLL for (int j = 0; j < 4; j++) x.v[j] += a.v[j], y.v[j] += b.v[j];
     }
-    vec4 w = {round2(x.v[0], x.v[1]), round2(x.v[2], x.v[3]), round2(y.v[0], y.v[1]), round2(y.v[2], y.v[3])};
+    vec4 w = {round2(x.v[0], x.v[1]), round2(x.v[2], x.v[3]), round2(y.v[0], y.v[1]),
+              round2(y.v[2], y.v[3])};
     st16(at, w);
   }
 }

@@ -1,0 +1,142 @@
+use super::*;
+use crate::check::{Case, Fill, Input, Outcome, Role, Trial, outcome_error};
+use crate::gpu::check::{all, error, run};
+use crate::gpu::emulator::{Emulator, Options};
+use crate::gpu::{Gpu, compiled::Cache};
+use crate::op::Op as _;
+use crate::{Cpu, Isa, Precision};
+
+/// An emulated device, watched, with so much shared memory for a block; `None` without a C++ compiler.
+fn device(warp: u32, shared: u32) -> Option<Gpu> {
+    let options = Options {
+        warp,
+        checked: true,
+        order: 0,
+    };
+    let program = std::env::current_exe().expect("a test knows its file");
+    let cache = Cache::new(program.with_file_name("emulated"));
+    match Emulator::new(options, Some(&cache)) {
+        Ok(emulator) => {
+            let emulator = emulator.with_shared(shared << 10);
+            Some(Gpu::new(Box::new(emulator), Some(cache)))
+        }
+        Err(GpuError::Missing(why)) => {
+            eprintln!("skipped: attention on the emulated device: {why}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn case((heads, kv_heads, head_dim): (usize, usize, usize), t: usize, document: usize) -> Case {
+    let op = Attention::new(heads, kv_heads, head_dim);
+    let cols = op.qkv_cols();
+    Case::new(
+        op,
+        vec![
+            Input::new([1, t, cols], Role::Compute, Fill::Normal(1.0)),
+            Input::new([1, t], Role::Index, Fill::Documents(t, document)),
+        ],
+    )
+}
+
+#[test]
+fn every_way_and_order_equals_the_definition() {
+    // Heads that fragments do not take, and the smallest that they do.
+    all(&case((2, 1, 5), 35, 13), 5e-6, 2e-2);
+    all(&case((2, 1, 32), 67, 25), 5e-6, 2e-2);
+}
+
+#[test]
+fn the_tiles_of_a_training_device_equal_the_definition() {
+    let Some(gpu) = device(32, 227) else { return };
+    for (heads, t, document) in [
+        ((2, 1, 64), 201, 150),
+        ((1, 1, 80), 35, 35),
+        ((1, 1, 128), 133, 61),
+        ((1, 1, 192), 37, 30),
+    ] {
+        let case = case(heads, t, document);
+        let error = error(&case, &gpu, Precision::Bf16).unwrap_or_else(|e| panic!("{case:?}: {e}"));
+        assert!(error < 2e-2, "{case:?}: {error:e}");
+    }
+}
+
+fn outcome(trial: &Trial<'_>, gpu: &Gpu) -> [Outcome; 2] {
+    [
+        run(trial, gpu, GradMode::Set).unwrap_or_else(|error| panic!("{error}")),
+        trial.run(&Cpu::with_isa(1, Isa::Scalar), GradMode::Set),
+    ]
+}
+
+#[test]
+fn any_first_key_may_be_given() {
+    let Some(gpu) = device(32, 48) else { return };
+    let case = case((1, 1, 32), 150, 150);
+    type First = fn(usize) -> f64;
+    // A sliding window, first keys that go back and forth, and ones behind the query or before the sequence.
+    let ways: [First; 3] = [
+        |i| i.saturating_sub(16) as f64,
+        |i| (i - i * 37 % (i + 1)) as f64,
+        |i| if i % 3 == 0 { 400.0 } else { -5.0 },
+    ];
+    for first in ways {
+        for (precision, limit) in [(Precision::F32, 5e-6), (Precision::Bf16, 2e-2)] {
+            let mut trial = case.trial(precision, 4);
+            trial.inputs[1] = (0..150).map(first).collect();
+            let [got, want] = outcome(&trial, &gpu);
+            let error = outcome_error(&got, &want);
+            assert!(error < limit, "{precision:?}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn extreme_scores_stay_finite() {
+    let Some(gpu) = device(32, 48) else { return };
+    let case = case((1, 1, 32), 70, 40);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut trial = case.trial(precision, 5);
+        // Scores of about +-1e4.
+        trial.inputs[0].iter_mut().for_each(|x| *x *= 40.0);
+        let [got, _] = outcome(&trial, &gpu);
+        let mut all = got.outputs[0].iter().chain(&got.d_inputs[0]);
+        assert!(all.all(|x| x.is_finite()), "{precision:?}");
+    }
+}
+
+#[test]
+fn a_missing_upstream_gradient_is_zero() {
+    let Some(gpu) = device(32, 48) else { return };
+    let op = Attention::new(1, 1, 4);
+    let metas = [
+        Meta::new([1, 3, 12], Dtype::F32),
+        Meta::new([1, 3], Dtype::I32),
+    ];
+    for (mode, want) in [(GradMode::Set, 0.0_f32), (GradMode::Add, 7.0)] {
+        let memory = gpu.alloc(4 * 36).expect("memory");
+        let seven = 7.0_f32.to_le_bytes().repeat(36);
+        gpu.driver()
+            .upload(memory.address(), &seven)
+            .expect("memory");
+        let view = memory.view(0, 36, Dtype::F32);
+        let given = GpuBackward {
+            gpu: &gpu,
+            metas: &metas,
+            inputs: &[None, None],
+            outputs: &[None],
+            late_outputs: &[],
+            d_outputs: &[None],
+            d_inputs: &[Some(crate::gpu::GpuGrad { view, mode }), None],
+            saved: &[],
+            workspace: memory.view(0, 0, Dtype::I32),
+            live: 0,
+        };
+        op.backward_gpu(&given).expect("nothing to compute");
+        let mut bytes = vec![0; 4 * 36];
+        gpu.driver()
+            .download(&mut bytes, memory.address())
+            .expect("memory");
+        assert_eq!(bytes, want.to_le_bytes().repeat(36), "{mode:?}");
+    }
+}
