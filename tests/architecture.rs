@@ -319,6 +319,53 @@ fn code_is_ascii() {
 }
 
 #[test]
+fn kernels_use_only_names_of_the_prelude() {
+    // One compiler's own words; the prelude alone says which compiler reads it.
+    let words = [
+        "threadIdx",
+        "blockIdx",
+        "blockDim",
+        "gridDim",
+        "__syncthreads",
+    ];
+    let starts = ["asm", "__shfl", "#include"];
+    let is_offence = |line: &str| {
+        let code = line.split("//").next().unwrap_or(line);
+        words.iter().any(|word| has_word(code, word))
+            || starts.iter().any(|start| {
+                let parts = code.split(|c: char| c.is_whitespace() || "(;{}=,".contains(c));
+                parts.into_iter().any(|part| match *start {
+                    "asm" => part == "asm",
+                    start => part.starts_with(start),
+                })
+            })
+    };
+    for wrong in [
+        "x = threadIdx.x;",
+        "  asm volatile(\"\");",
+        "y = __shfl_sync(~0u, y, 0);",
+        "#include <a.h>",
+    ] {
+        assert!(is_offence(wrong), "{wrong}");
+    }
+    for right in [
+        "int plasma;  // no asm(\"\")",
+        "BARRIER();",
+        "float as = m(a);",
+    ] {
+        assert!(!is_offence(right), "{right}");
+    }
+    let kernels = workspace();
+    let kernels = kernels
+        .iter()
+        .filter(|text| text.is(&[".cu", ".cuh"]) && !text.is(&["/prelude.cuh"]));
+    let offences: Vec<String> = kernels
+        .flat_map(|text| lines(&text.path, &text.text, is_offence))
+        .collect();
+    none(&offences, "a kernel names what only one compiler knows");
+}
+
+#[test]
 fn nothing_is_unfinished() {
     let mut offences = Vec::new();
     for (path, source) in rust() {
