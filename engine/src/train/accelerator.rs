@@ -105,14 +105,10 @@ impl Accelerator {
         }
     }
 
-    fn flat(&self, buffer: &Buffer) -> View {
-        buffer.view(0, buffer.bytes() / size_of::<f32>(), Dtype::F32)
-    }
-
     fn weights(&self) -> View {
         View {
             rounded: self.rounded.as_ref().map(Buffer::address),
-            ..self.flat(&self.values)
+            ..flat(&self.values)
         }
     }
 
@@ -121,7 +117,7 @@ impl Accelerator {
             gpu: &self.gpu,
             arena: &self.arena,
             values: self.weights(),
-            gradients: Some(self.flat(&self.gradients)),
+            gradients: Some(flat(&self.gradients)),
             live: self.live.address(),
         }
     }
@@ -138,7 +134,7 @@ impl Accelerator {
         }
         if let Some(rounded) = &self.rounded {
             let to = rounded.view(0, params.len(), Dtype::Bf16);
-            basic::convert(&self.gpu, self.flat(&self.values), to)?;
+            basic::convert(&self.gpu, flat(&self.values), to)?;
         }
         self.version = Some(params.version());
         self.ahead = false;
@@ -262,7 +258,7 @@ impl Accelerator {
         let count = self.sums.bytes() / 8 - 1;
         let partial = self.sums.view(8, count, Dtype::F64);
         let out = self.sums.view(0, 1, Dtype::F64);
-        norm::sum_of_squares_gpu(&self.gpu, self.flat(&self.gradients), partial, out)?;
+        norm::sum_of_squares_gpu(&self.gpu, flat(&self.gradients), partial, out)?;
         let mut bytes = [0; 8];
         self.gpu.driver().download(&mut bytes, out.ptr)?;
         Ok(f64::from_le_bytes(bytes))
@@ -278,11 +274,11 @@ impl Accelerator {
         optimizer: &dyn Optimizer,
         update: &Update,
     ) -> Result<(), GpuError> {
-        let state: Vec<_> = self.state.iter().map(|buffer| self.flat(buffer)).collect();
+        let state: Vec<_> = self.state.iter().map(flat).collect();
         let arrays = DeviceArrays {
             gpu: &self.gpu,
             values: self.weights(),
-            gradients: self.flat(&self.gradients),
+            gradients: flat(&self.gradients),
             state: &state,
             scalars: &self.scalars,
         };
@@ -290,4 +286,9 @@ impl Accelerator {
         self.ahead = true;
         Ok(())
     }
+}
+
+/// The whole of a buffer, as `f32`.
+fn flat(buffer: &Buffer) -> View {
+    buffer.view(0, buffer.bytes() / size_of::<f32>(), Dtype::F32)
 }

@@ -264,13 +264,11 @@ impl Trainer {
 
     /// Makes sure that the arena that plans are replayed on has `bytes` bytes.
     fn make_room(&mut self, bytes: usize) -> Result<(), GpuError> {
-        match &mut self.accelerator {
-            Some(accelerator) => accelerator.reserve(bytes),
-            None => {
-                self.reserve(bytes);
-                Ok(())
-            }
+        if let Some(accelerator) = &mut self.accelerator {
+            return accelerator.reserve(bytes);
         }
+        self.reserve(bytes);
+        Ok(())
     }
 
     /// Makes sure that the host's arena has `bytes` bytes.

@@ -10,6 +10,7 @@ use crate::out::{self, Table};
 use cases::{Measured, measure};
 use clap::Args;
 use engine::config::Config;
+use kernels::gpu::blas::Blas;
 use kernels::gpu::{Gpu, GpuError, Info};
 use serde_json::{Value, json};
 
@@ -88,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
 
 /// The vendor's library of products, where it is used.
 fn library(gpu: &Gpu) -> Option<String> {
-    gpu.driver().blas().map(|blas| blas.name())
+    gpu.library().map(Blas::name)
 }
 
 /// A device as figures name it.
