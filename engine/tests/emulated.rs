@@ -191,3 +191,47 @@ fn a_run_moves_between_devices() {
         assert!(error < 1e-3, "{name} differs by {error:e}");
     }
 }
+
+#[test]
+fn writing_on_a_device_is_as_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    for (precision, bound) in [("f32", 1e-4), ("bf16", 0.1)] {
+        for sets in [
+            &[][..],
+            &[
+                "model.mixer.qk_norm=true",
+                "model.mixer.kind=\"mha\"",
+                "model.kv_heads=4",
+            ],
+        ] {
+            let mut config = config(sets);
+            config.device.bf16 = precision == "bf16";
+            let [mut on_gpu, mut on_cpu] = [Some(&gpu), None].map(|gpu| trainer(&config, gpu));
+            // A prompt longer than what is read at once, a text that goes on, and one that begins anew.
+            let [mut a, mut b] =
+                [&mut on_gpu, &mut on_cpu].map(|t| t.session(100).expect("memory"));
+            let text = |n: i32| -> Vec<i32> { (0..n).map(|i| i * 7 % VOCAB as i32).collect() };
+            for (truncate, next) in [(None, text(70)), (None, text(1)), (Some(3), text(2))] {
+                if let Some(len) = truncate {
+                    a.truncate(len);
+                    b.truncate(len);
+                }
+                let got = on_gpu.read(&mut a, &next).expect("it works").to_vec();
+                let want = on_cpu.read(&mut b, &next).expect("it works").to_vec();
+                assert_eq!(a.tokens(), b.tokens());
+                for (x, y) in got.iter().zip(&want) {
+                    assert!(
+                        (x - y).abs() < bound,
+                        "{precision}, {sets:?}: logit {x}, not {y}"
+                    );
+                }
+            }
+            assert!(on_gpu.read(&mut a, &text(99)).is_err(), "too long");
+            // Training between does not disturb the caches, and its weights are those that write.
+            train(&mut on_gpu, 1..=2, false);
+            let after = on_gpu.read(&mut a, &text(1)).expect("it works").to_vec();
+            let before = on_cpu.read(&mut b, &text(1)).expect("it works").to_vec();
+            assert_ne!(after, before);
+        }
+    }
+}

@@ -31,7 +31,7 @@ impl Loaded {
             width,
             context + CHUNK,
             true,
-            &self.cpu,
+            (&self.cpu).into(),
         );
         self.reserve(recorded.program.plan().bytes());
         let vocab = self.model.vocab_size();

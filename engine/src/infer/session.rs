@@ -6,10 +6,11 @@
 
 use crate::model::{InferenceVars, Model};
 use crate::param::Params;
-use crate::tape::plan::{Options, Plan};
-use crate::tape::run::{Program, Replay};
+use crate::tape::plan::{On, Options, Plan};
+use crate::tape::run::{DeviceMemory, DeviceReplay, Program, Replay};
 use crate::tape::{Tape, fuse};
 use kernels::arena::Arena;
+use kernels::gpu::{Buffer, Gpu, GpuError, View, live_bytes};
 use kernels::{Cpu, Precision, Scalars};
 
 /// Prompt tokens that are read at once.
@@ -31,17 +32,22 @@ impl Recorded {
         width: usize,
         capacity: usize,
         logits: bool,
-        cpu: &Cpu,
+        on: On<'_>,
     ) -> Self {
         let mut tape = Tape::new(precision);
         let vars = model.record_inference(&mut tape, width, capacity, logits);
-        Self::of(tape, vars, width, cpu)
+        Self::of(tape, vars, width, on)
     }
 
     /// A recording of [`Model::record_inference`], in which more may be kept.
-    pub(super) fn of(tape: Tape, vars: InferenceVars, width: usize, cpu: &Cpu) -> Self {
+    pub(super) fn of<'a>(
+        tape: Tape,
+        vars: InferenceVars,
+        width: usize,
+        on: impl Into<On<'a>>,
+    ) -> Self {
         Self {
-            program: Program::new(fuse::fuse(tape), None, cpu, Options::default()),
+            program: Program::new(fuse::fuse(tape), None, on, Options::default()),
             vars,
             width,
         }
@@ -61,6 +67,8 @@ pub struct Session {
     decode: Recorded,
     /// Whether the caches are with `prefill` (or with `decode`).
     caches_with_prefill: bool,
+    /// The caches on a device, a layer after the other, where the session is there.
+    device_caches: Vec<Vec<Buffer>>,
     capacity: usize,
     vocab: usize,
     tokens: Vec<i32>,
@@ -75,12 +83,45 @@ pub struct TooLong {
     pub capacity: usize,
 }
 
+/// Why a session did not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The text would become too long.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
 impl Session {
     /// A session of at most `capacity` tokens.
     pub fn new(model: &Model, precision: Precision, capacity: usize, cpu: &Cpu) -> Self {
+        Self::on(model, precision, capacity, On::Cpu(cpu))
+    }
+
+    /// A session of at most `capacity` tokens on a GPU, with its caches there.
+    ///
+    /// # Errors
+    /// If there is not enough device memory.
+    pub fn on_gpu(
+        model: &Model,
+        precision: Precision,
+        capacity: usize,
+        gpu: &Gpu,
+    ) -> Result<Self, GpuError> {
+        let mut session = Self::on(model, precision, capacity, On::Gpu(gpu.info()));
+        let bytes = precision.compute().size();
+        let layers = session.decode.program.tape().states().iter();
+        let layer = |sizes: &Vec<usize>| sizes.iter().map(|n| gpu.alloc(n * bytes)).collect();
+        session.device_caches = layers.map(layer).collect::<Result<_, _>>()?;
+        Ok(session)
+    }
+
+    fn on(model: &Model, precision: Precision, capacity: usize, on: On<'_>) -> Self {
         // A prefill's surplus tokens lie behind the last of the text: the caches have room for them.
         let record = |width: usize, logits: bool| {
-            Recorded::new(model, precision, width, capacity + PREFILL, logits, cpu)
+            Recorded::new(model, precision, width, capacity + PREFILL, logits, on)
         };
         let mut prefill = record(PREFILL.min(capacity), false);
         let decode = record(1, true);
@@ -90,6 +131,7 @@ impl Session {
             prefill,
             decode,
             caches_with_prefill: false,
+            device_caches: Vec::new(),
             capacity,
             vocab: model.vocab_size(),
             tokens: Vec::new(),
@@ -148,12 +190,8 @@ impl Session {
         params: &mut Params,
         cpu: &Cpu,
     ) -> Result<&[f32], TooLong> {
+        self.check_room(tokens.len())?;
         let (last, before) = tokens.split_last().expect("at least one token to read");
-        if self.tokens.len() + tokens.len() > self.capacity {
-            return Err(TooLong {
-                capacity: self.capacity,
-            });
-        }
         for chunk in before.chunks(self.prefill.width) {
             self.hand_caches(true);
             run(
@@ -182,6 +220,49 @@ impl Session {
         Ok(&self.logits)
     }
 
+    /// As [`Session::read`], of a session that is on a device.
+    ///
+    /// # Errors
+    /// If the text becomes too long, or the device fails.
+    pub fn read_gpu(
+        &mut self,
+        tokens: &[i32],
+        memory: &DeviceMemory<'_>,
+        params: &Params,
+    ) -> Result<&[f32], ReadError> {
+        self.check_room(tokens.len())?;
+        let (last, before) = tokens.split_last().expect("at least one token to read");
+        let bytes = self.prefill.program.tape().precision().compute();
+        let view = |cache: &Buffer| cache.view(0, cache.bytes() / bytes.size(), bytes);
+        let layers = self.device_caches.iter();
+        let states: Vec<Vec<View>> = layers
+            .map(|layer| layer.iter().map(view).collect())
+            .collect();
+        let start = self.tokens.len();
+        for (number, chunk) in before.chunks(self.prefill.width).enumerate() {
+            let at = start + number * self.prefill.width;
+            run_gpu(&self.prefill, chunk, at, memory, params, &states)?;
+        }
+        let at = start + before.len();
+        run_gpu(&self.decode, &[*last], at, memory, params, &states)?;
+        self.tokens.extend_from_slice(tokens);
+        let logits = self.decode.vars.logits.expect("recorded with a head");
+        let fetched = self.decode.program.read_gpu(memory, logits)?;
+        self.logits.clear();
+        self.logits
+            .extend_from_slice(&fetched.slot().as_slice::<f32>()[..self.vocab]);
+        Ok(&self.logits)
+    }
+
+    fn check_room(&self, more: usize) -> Result<(), TooLong> {
+        if self.tokens.len() + more > self.capacity {
+            return Err(TooLong {
+                capacity: self.capacity,
+            });
+        }
+        Ok(())
+    }
+
     fn hand_caches(&mut self, to_prefill: bool) {
         if self.caches_with_prefill != to_prefill {
             let (from, to) = if to_prefill {
@@ -205,25 +286,11 @@ pub(super) fn run(
     params: &mut Params,
     cpu: &Cpu,
 ) {
-    let Recorded {
-        program,
-        vars,
-        width,
-    } = recorded;
-    let ids: Vec<i32> = (0..*width)
-        .map(|i| tokens.get(i).copied().unwrap_or(0))
-        .collect();
-    // A surplus token's position must only be one that exists.
-    let last = start + tokens.len() - 1;
-    let positions: Vec<i32> = (start..start + *width)
-        .map(|i| i.min(last) as i32)
-        .collect();
+    let (ids, positions) = inputs(tokens, start, recorded.width);
+    let Recorded { program, vars, .. } = recorded;
     program.write(arena, vars.tokens, &ids);
     program.write(arena, vars.positions, &positions);
-    let scalars = Scalars {
-        cache_len: start,
-        ..Scalars::default()
-    };
+    let scalars = behind(start);
     program.replay(
         arena,
         params,
@@ -233,4 +300,45 @@ pub(super) fn run(
             ..Replay::default()
         },
     );
+}
+
+/// As [`run`], on a device.
+fn run_gpu(
+    recorded: &Recorded,
+    tokens: &[i32],
+    start: usize,
+    memory: &DeviceMemory<'_>,
+    params: &Params,
+    states: &[Vec<View>],
+) -> Result<(), GpuError> {
+    let (ids, positions) = inputs(tokens, start, recorded.width);
+    let Recorded { program, vars, .. } = recorded;
+    memory
+        .gpu
+        .driver()
+        .upload(memory.live, &live_bytes(&behind(start)))?;
+    program.write_gpu(memory, vars.tokens, &ids)?;
+    program.write_gpu(memory, vars.positions, &positions)?;
+    let mut replay = DeviceReplay {
+        states,
+        ..DeviceReplay::default()
+    };
+    program.replay_gpu(memory, params, &mut replay)
+}
+
+/// Ids and positions of `tokens` behind `start` others, filled up to `width`.
+fn inputs(tokens: &[i32], start: usize, width: usize) -> (Vec<i32>, Vec<i32>) {
+    let ids = (0..width).map(|i| tokens.get(i).copied().unwrap_or(0));
+    // A surplus token's position must only be one that exists.
+    let last = start + tokens.len() - 1;
+    let positions = (start..start + width).map(|i| i.min(last) as i32);
+    (ids.collect(), positions.collect())
+}
+
+/// The scalars of a replay behind `start` tokens.
+fn behind(start: usize) -> Scalars {
+    Scalars {
+        cache_len: start,
+        ..Scalars::default()
+    }
 }

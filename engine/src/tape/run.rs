@@ -47,12 +47,17 @@ pub struct Replay<'a> {
 impl Program {
     /// Plans a recording: a training step for `loss`, or without it a forward of the kept values.
     pub fn new<'a>(tape: Tape, loss: Option<Var>, on: impl Into<On<'a>>, options: Options) -> Self {
-        let plan = Plan::new(&tape, loss, on.into(), options);
-        let states = tape
-            .states()
-            .iter()
-            .map(|sizes| sizes.iter().map(|n| vec![0.0; *n]).collect())
-            .collect();
+        let on = on.into();
+        let plan = Plan::new(&tape, loss, on, options);
+        let states = match on {
+            On::Cpu(_) => tape
+                .states()
+                .iter()
+                .map(|sizes| sizes.iter().map(|n| vec![0.0; *n]).collect())
+                .collect(),
+            // They lie in device memory, with whoever replays.
+            On::Gpu(_) => Vec::new(),
+        };
         Self {
             tape,
             plan,

@@ -1,10 +1,11 @@
 //! The device's side of a trainer: weights, gradients, optimizer state and arena in device memory, and the captured steps.
 //!
-//! The host's buffers stay what everybody else reads and writes (checkpoints, statistics, chats). Whoever changes the host's
+//! The host's buffers stay what others read and write (checkpoints, statistics, chats). Whoever changes the host's
 //! weights gives them another version ([`Params::version`]); the next step then takes weights and optimizer state from the
 //! host. After an update on the device, [`Accelerator::fetch_model`] brings both back before anybody looks at them.
 
 use crate::data::Batch;
+use crate::infer::session::{ReadError, Session};
 use crate::model::TrainingVars;
 use crate::optim::{DeviceArrays, Optimizer, SCALARS_STRIDE, Update};
 use crate::param::Params;
@@ -248,6 +249,21 @@ impl Accelerator {
     /// If the device does not answer.
     pub fn number(&self, program: &Program, vars: &TrainingVars) -> Result<f64, GpuError> {
         Ok(program.read_gpu(&self.memory(), vars.loss)?.slot().to_f64()[0])
+    }
+
+    /// Lets a session on this device read `tokens`; the logits (V) for the one that follows.
+    ///
+    /// # Errors
+    /// If the text becomes too long, or the device fails.
+    pub fn read<'a>(
+        &mut self,
+        session: &'a mut Session,
+        tokens: &[i32],
+        params: &Params,
+        optimizer: &dyn Optimizer,
+    ) -> Result<&'a [f32], ReadError> {
+        self.follow(params, optimizer)?;
+        session.read_gpu(tokens, &self.memory(), params)
     }
 
     /// Sum of the squares of the gradients.

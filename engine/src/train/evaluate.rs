@@ -3,7 +3,6 @@
 use super::run::{Ending, Engine};
 use super::saving::device_failed;
 use crate::infer::sample::{Sampler, SamplerConfig};
-use crate::infer::session::Session;
 use crate::link::{Body, Eval, Urgency};
 
 impl Engine {
@@ -63,10 +62,6 @@ impl Engine {
         let Some(tokenizer) = self.setup.tokenizer.clone() else {
             return;
         };
-        if let Err(error) = self.trainer.fetch() {
-            self.warn(format!("no samples: {error}"));
-            return;
-        }
         let config = self.setup.config.sample.clone();
         let capacity = self.config().model.max_positions;
         if self
@@ -74,14 +69,13 @@ impl Engine {
             .as_ref()
             .is_none_or(|session| session.capacity() != capacity)
         {
-            let session = Session::new(
-                &self.trainer.model,
-                self.trainer.precision(),
-                capacity,
-                &self.trainer.cpu,
-            );
-            self.trainer.reserve(session.arena_bytes());
-            self.session = Some(session);
+            match self.trainer.session(capacity) {
+                Ok(session) => self.session = Some(session),
+                Err(error) => {
+                    self.warn(format!("no samples: {error}"));
+                    return;
+                }
+            }
         }
         let Some(mut session) = self.session.take() else {
             return;
@@ -112,10 +106,7 @@ impl Engine {
             let mut text = String::new();
             let mut next = ids;
             for _ in 0..config.max_tokens {
-                let trainer = &mut self.trainer;
-                let Ok(logits) =
-                    session.read(&next, &mut trainer.arena, &mut trainer.params, &trainer.cpu)
-                else {
+                let Ok(logits) = self.trainer.read(&mut session, &next) else {
                     break;
                 };
                 let id = sampler.next(logits, tokenizer.vocab_size());

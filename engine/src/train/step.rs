@@ -6,6 +6,7 @@
 use super::accelerator::Accelerator;
 use crate::config::Config;
 use crate::data::Batch;
+use crate::infer::session::{ReadError, Session};
 use crate::model::{Model, TrainingVars};
 use crate::optim::{self, Optimizer, Update};
 use crate::param::{ParamSpecs, Params};
@@ -333,7 +334,7 @@ impl Trainer {
                     accumulate,
                     statistics,
                     profile,
-                    poison: false,
+                    ..DeviceReplay::default()
                 };
                 accelerator.replay(
                     (&recorded.program, &recorded.vars),
@@ -417,6 +418,34 @@ impl Trainer {
                 bytes,
             };
             profile.add(name, Part::Update, &work);
+        }
+    }
+
+    /// A session of at most `capacity` tokens with the model as it is, where training runs.
+    ///
+    /// # Errors
+    /// If the device has not enough memory.
+    pub fn session(&mut self, capacity: usize) -> Result<Session, GpuError> {
+        let session = match &self.gpu {
+            Some(gpu) => Session::on_gpu(&self.model, self.precision, capacity, gpu)?,
+            None => Session::new(&self.model, self.precision, capacity, &self.cpu),
+        };
+        self.make_room(session.arena_bytes())?;
+        Ok(session)
+    }
+
+    /// Lets a session of [`Trainer::session`] read `tokens`; the logits (V) for the one that follows.
+    ///
+    /// # Errors
+    /// If the text becomes too long, or the device fails.
+    pub fn read<'a>(
+        &mut self,
+        session: &'a mut Session,
+        tokens: &[i32],
+    ) -> Result<&'a [f32], ReadError> {
+        match &mut self.accelerator {
+            Some(accelerator) => accelerator.read(session, tokens, &self.params, &*self.optimizer),
+            None => Ok(session.read(tokens, &mut self.arena, &mut self.params, &self.cpu)?),
         }
     }
 

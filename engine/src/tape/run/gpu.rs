@@ -30,6 +30,8 @@ pub struct DeviceReplay<'a> {
     pub statistics: Option<&'a mut Statistics>,
     /// Where to add up the time of each operation, if it is wanted: the device is then waited for after each.
     pub profile: Option<&'a mut Profile>,
+    /// Memory that outlives the replay, for operations without a gradient (key-value caches), in the order of their states.
+    pub states: &'a [Vec<View>],
     /// Fills every byte whose life has ended with NaN: a test of the plan.
     pub poison: bool,
 }
@@ -142,7 +144,9 @@ impl Program {
         for (at, step) in self.plan.steps.iter().enumerate() {
             let accumulate = replay.accumulate;
             let mut run = || match step.phase {
-                Phase::Forward | Phase::Recompute => self.forward_gpu(step, memory, params),
+                Phase::Forward | Phase::Recompute => {
+                    self.forward_gpu(step, memory, params, replay.states)
+                }
                 Phase::Backward => self.backward_gpu(step, memory, params, accumulate),
             };
             match &mut replay.profile {
@@ -181,6 +185,7 @@ impl Program {
         step: &Step,
         memory: &DeviceMemory<'_>,
         params: &Params,
+        states: &[Vec<View>],
     ) -> Result<(), GpuError> {
         let plan = &self.plan;
         let inputs: Vec<_> = step
@@ -213,10 +218,7 @@ impl Program {
         };
         match (&step.instead, &self.tape.nodes[step.node].op) {
             (Some(op), _) | (None, NodeOp::Op(op)) => op.forward_gpu(&cx),
-            (None, NodeOp::Infer(op, _)) => Err(GpuError::Missing(format!(
-                "{} runs on the CPU only",
-                op.name()
-            ))),
+            (None, NodeOp::Infer(op, state)) => op.forward_gpu(&cx, &states[*state]),
         }
     }
 
