@@ -10,7 +10,7 @@ use crate::model::TrainingVars;
 use crate::optim::{DeviceArrays, Optimizer, SCALARS_STRIDE, Update};
 use crate::param::Params;
 use crate::tape::run::{DeviceMemory, DeviceReplay, Program};
-use kernels::gpu::fetch::{bytes_of_f32, bytes_of_f32_mut, fetch};
+use kernels::gpu::fetch::{bytes_of_f32, bytes_of_f32_mut};
 use kernels::gpu::{Buffer, Gpu, GpuError, Graph, LIVE_BYTES, View, basic, live_bytes};
 use kernels::update::norm;
 use kernels::{Dtype, Precision, Scalars};
@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 
 /// Which steps were captured: of the program for a number of rows, adding to gradients or setting them.
 type Key = (usize, bool);
+
+/// Where the losses begin in what a step tells.
+const LOSSES: usize = 8;
 
 /// A device with all that training has there.
 #[derive(Debug)]
@@ -30,11 +33,11 @@ pub struct Accelerator {
     state: Vec<Buffer>,
     arena: Buffer,
     live: Buffer,
-    /// Partial sums and the sum of the squares of the gradients.
+    /// Partial sums of the squares of the gradients.
     sums: Buffer,
     scalars: Buffer,
-    /// Losses of the micro-batches of a step, read back together at its end.
-    losses: Buffer,
+    /// Sum of the squares of the gradients (`f64`) and losses of the micro-batches of a step, read back together at its end.
+    told: Buffer,
     /// Version of the host's values that the device has.
     version: Option<u64>,
     /// Whether the device's values and state are newer than the host's.
@@ -68,9 +71,9 @@ impl Accelerator {
             gradients: gpu.alloc(bytes)?,
             arena: gpu.alloc(0)?,
             live: gpu.alloc(LIVE_BYTES)?,
-            sums: gpu.alloc(8 * (norm::partial_sums(params.len()) + 1))?,
+            sums: gpu.alloc(8 * norm::partial_sums(params.len()))?,
             scalars: gpu.alloc(params.groups().len().max(1) * SCALARS_STRIDE)?,
-            losses: gpu.alloc(0)?,
+            told: gpu.alloc(0)?,
             rounded,
             state,
             version: None,
@@ -213,13 +216,14 @@ impl Accelerator {
         Ok(())
     }
 
-    /// Makes room for the losses of a step of `count` micro-batches.
+    /// Makes room for what a step of `count` micro-batches tells.
     ///
     /// # Errors
     /// If there is not enough memory.
-    pub fn begin_losses(&mut self, count: usize) -> Result<(), GpuError> {
-        if self.losses.bytes() < count * size_of::<f32>() {
-            self.losses = self.gpu.alloc(count * size_of::<f32>())?;
+    pub fn begin_step(&mut self, count: usize) -> Result<(), GpuError> {
+        let bytes = LOSSES + count * size_of::<f32>();
+        if self.told.bytes() < bytes {
+            self.told = self.gpu.alloc(bytes)?;
         }
         Ok(())
     }
@@ -230,17 +234,9 @@ impl Accelerator {
     /// If the device refuses.
     pub fn keep_loss(&self, program: &Program, number: usize) -> Result<(), GpuError> {
         let loss = program.loss_view(&self.memory());
-        let to = self.losses.view(number * size_of::<f32>(), 1, Dtype::F32);
+        let at = LOSSES + number * size_of::<f32>();
+        let to = self.told.view(at, 1, Dtype::F32);
         self.gpu.driver().copy(to.ptr, loss.ptr, size_of::<f32>())
-    }
-
-    /// The sum of the losses of the first `count` micro-batches of a step, in their order: waits for them.
-    ///
-    /// # Errors
-    /// If the device does not answer.
-    pub fn sum_of_losses(&self, count: usize) -> Result<f64, GpuError> {
-        let losses = fetch(&self.gpu, self.losses.view(0, count, Dtype::F32))?;
-        Ok(losses.slot().to_f64().iter().sum())
     }
 
     /// A kept value of the program that was replayed last, one number: waits for it.
@@ -266,18 +262,26 @@ impl Accelerator {
         session.read_gpu(tokens, &self.memory(), params)
     }
 
-    /// Sum of the squares of the gradients.
+    /// What a step of `count` micro-batches tells: the sum of its losses, in their order, and the sum of the squares of its
+    /// gradients. The only wait of a step.
     ///
     /// # Errors
     /// If the device does not answer.
-    pub fn sum_of_squares(&self) -> Result<f64, GpuError> {
-        let count = self.sums.bytes() / 8 - 1;
-        let partial = self.sums.view(8, count, Dtype::F64);
-        let out = self.sums.view(0, 1, Dtype::F64);
-        norm::sum_of_squares_gpu(&self.gpu, flat(&self.gradients), partial, out)?;
-        let mut bytes = [0; 8];
-        self.gpu.driver().download(&mut bytes, out.ptr)?;
-        Ok(f64::from_le_bytes(bytes))
+    pub fn end_step(&self, count: usize) -> Result<(f64, f64), GpuError> {
+        let partial = self.sums.view(0, self.sums.bytes() / 8, Dtype::F64);
+        let squares = self.told.view(0, 1, Dtype::F64);
+        norm::sum_of_squares_gpu(&self.gpu, flat(&self.gradients), partial, squares)?;
+        let mut bytes = vec![0; LOSSES + count * size_of::<f32>()];
+        self.gpu
+            .driver()
+            .download(&mut bytes, self.told.address())?;
+        let (squares, losses) = bytes.split_at(LOSSES);
+        let losses = losses
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let mut word = [0; LOSSES];
+        word.copy_from_slice(squares);
+        Ok((losses.map(f64::from).sum(), f64::from_le_bytes(word)))
     }
 
     /// Updates the weights from the gradients, all on the device.

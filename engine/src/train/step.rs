@@ -309,7 +309,7 @@ impl Trainer {
         let rows = batches.first().map_or(0, |batch| batch.height);
         let keep_packed = keep_packed(rows * self.seq, batches.len());
         if let Some(accelerator) = &mut self.accelerator {
-            accelerator.begin_losses(batches.len())?;
+            accelerator.begin_step(batches.len())?;
         }
         for (number, batch) in batches.iter().enumerate() {
             if stop() {
@@ -360,13 +360,13 @@ impl Trainer {
                 loss += recorded.program.loss(&self.arena);
             }
         }
-        if let Some(accelerator) = &self.accelerator {
-            loss = accelerator.sum_of_losses(batches.len())?;
-        }
         let start = Instant::now();
-        let squares = match &self.accelerator {
-            Some(accelerator) => accelerator.sum_of_squares()?,
-            None => sum_of_squares(&self.cpu, self.params.gradients()),
+        let squares = if let Some(accelerator) = &self.accelerator {
+            let squares;
+            (loss, squares) = accelerator.end_step(batches.len())?;
+            squares
+        } else {
+            sum_of_squares(&self.cpu, self.params.gradients())
         };
         let elements = self.params.len() as u64;
         self.record_update(CLIP_NORM, start, 2 * elements, 4 * elements);
