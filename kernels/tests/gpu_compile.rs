@@ -5,6 +5,9 @@
 //! (`gpu_compile/sources.rs`). A compiler that is not installed is a visible `skipped:`, and a failure where
 //! `ZEROLLM_REQUIRE_GPU_COMPILERS=1`. NVRTC is the library that `ZEROLLM_NVRTC` names or an installed one, clang the program that
 //! `ZEROLLM_CLANG` names or `clang-19`. `ZEROLLM_GPU_REGISTERS=1` prints what each kernel takes (with `--nocapture`).
+//!
+//! One architecture of each vendor gets every source, the others a few of each unit, so that the gate stays short;
+//! `ZEROLLM_GPU_COMPILE=all` compiles all for all.
 
 #[path = "gpu_compile/sources.rs"]
 mod sources;
@@ -22,12 +25,12 @@ use std::time::Instant;
 const NVIDIA: [Target; 4] = [
     Target::new(Kind::Cuda, "sm_80", 32),
     Target::new(Kind::Cuda, "sm_90", 32),
-    Target::new(Kind::Cuda, "sm_90a", 32),
+    Target::new(Kind::Cuda, "sm_90a", 32).whole(),
     Target::new(Kind::Cuda, "sm_120", 32),
 ];
 const AMD: [Target; 4] = [
     Target::new(Kind::Rocm, "gfx90a", 64),
-    Target::new(Kind::Rocm, "gfx942", 64),
+    Target::new(Kind::Rocm, "gfx942", 64).whole(),
     Target::new(Kind::Rocm, "gfx1100", 32),
     Target::new(Kind::Rocm, "gfx1201", 32),
 ];
@@ -51,12 +54,8 @@ fn compile_all<T: Send>(
         .iter()
         .flat_map(|target| of(target).into_iter().map(move |source| (target, source)))
         .collect();
-    assert!(
-        work.len() >= 20 * targets.len(),
-        "only {} sources",
-        work.len()
-    );
-    let listed = start.elapsed();
+    assert!(work.len() > 60, "only {} sources", work.len());
+    let (listed, start) = (start.elapsed(), Instant::now());
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -80,7 +79,7 @@ fn compile_all<T: Send>(
         "{name}: {} compilations for {} architectures in {:.1} s on {threads} threads, after {:.1} s to list them",
         work.len(),
         targets.len(),
-        (start.elapsed() - listed).as_secs_f64(),
+        start.elapsed().as_secs_f64(),
         listed.as_secs_f64(),
     );
     let (mut good, mut bad) = (Vec::new(), Vec::new());
