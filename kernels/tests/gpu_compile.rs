@@ -1,10 +1,13 @@
 //! Every kernel that the program can ask for compiles with the vendors' compilers, without a device: with NVRTC for NVIDIA's
-//! architectures, where no register may spill, and with clang for AMD's.
+//! architectures, where registers may spill only as [`SPILLS`] says, and with clang for AMD's.
 //!
 //! The list is made by the code that launches, on a device that only writes down what it is asked for
 //! (`gpu_compile/sources.rs`). A compiler that is not installed is a visible `skipped:`, and a failure where
 //! `ZEROLLM_REQUIRE_GPU_COMPILERS=1`. NVRTC is the library that `ZEROLLM_NVRTC` names or an installed one, clang the program that
 //! `ZEROLLM_CLANG` names or `clang-19`. `ZEROLLM_GPU_REGISTERS=1` prints what each kernel takes (with `--nocapture`).
+//!
+//! One architecture of each vendor gets every source, the others a few of each unit, so that the gate stays short;
+//! `ZEROLLM_GPU_COMPILE=all` compiles all for all.
 
 #[path = "gpu_compile/sources.rs"]
 mod sources;
@@ -22,14 +25,24 @@ use std::time::Instant;
 const NVIDIA: [Target; 4] = [
     Target::new(Kind::Cuda, "sm_80", 32),
     Target::new(Kind::Cuda, "sm_90", 32),
-    Target::new(Kind::Cuda, "sm_90a", 32),
+    Target::new(Kind::Cuda, "sm_90a", 32).whole(),
     Target::new(Kind::Cuda, "sm_120", 32),
 ];
 const AMD: [Target; 4] = [
     Target::new(Kind::Rocm, "gfx90a", 64),
-    Target::new(Kind::Rocm, "gfx942", 64),
+    Target::new(Kind::Rocm, "gfx942", 64).whole(),
     Target::new(Kind::Rocm, "gfx1100", 32),
     Target::new(Kind::Rocm, "gfx1201", 32),
+];
+
+/// Kernels that keep a few of their values in memory (L1) rather than give up warps or tile sizes, and the most bytes that
+/// each may store and load for it. Every other kernel spills nothing.
+const SPILLS: [(&str, u32); 5] = [
+    ("attention_forward", 68),
+    ("attention_backward_keys", 52),
+    ("attention_backward_queries", 104),
+    ("attention_any_queries", 8),
+    ("product_rows", 8),
 ];
 
 /// Says that a compiler is missing; fails where it must not be.
@@ -51,12 +64,8 @@ fn compile_all<T: Send>(
         .iter()
         .flat_map(|target| of(target).into_iter().map(move |source| (target, source)))
         .collect();
-    assert!(
-        work.len() >= 20 * targets.len(),
-        "only {} sources",
-        work.len()
-    );
-    let listed = start.elapsed();
+    assert!(work.len() > 60, "only {} sources", work.len());
+    let (listed, start) = (start.elapsed(), Instant::now());
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -80,7 +89,7 @@ fn compile_all<T: Send>(
         "{name}: {} compilations for {} architectures in {:.1} s on {threads} threads, after {:.1} s to list them",
         work.len(),
         targets.len(),
-        (start.elapsed() - listed).as_secs_f64(),
+        start.elapsed().as_secs_f64(),
         listed.as_secs_f64(),
     );
     let (mut good, mut bad) = (Vec::new(), Vec::new());
@@ -155,7 +164,7 @@ fn the_log_is_understood() {
 }
 
 #[test]
-fn nvrtc_compiles_every_kernel_without_spills() {
+fn nvrtc_compiles_every_kernel_without_more_spills() {
     let rtc = match Rtc::nvrtc() {
         Ok(rtc) => rtc,
         Err(why) => return missing(&format!("kernels with NVRTC: {why}")),
@@ -167,7 +176,11 @@ fn nvrtc_compiles_every_kernel_without_spills() {
         if kernels.is_empty() {
             return Err(format!("a log without a kernel: {}", image.log));
         }
-        let spills = kernels.iter().filter(|one| one.spilled > 0);
+        let allowed = |one: &Taken| {
+            let known = SPILLS.iter().find(|(name, _)| *name == one.kernel);
+            known.map_or(0, |(_, bytes)| *bytes)
+        };
+        let spills = kernels.iter().filter(|one| one.spilled > allowed(one));
         let spills: Vec<String> = spills
             .map(|one| format!("{one:?} spills registers"))
             .collect();

@@ -1,7 +1,7 @@
 //! The door between the kernels and whatever runs them: CUDA, ROCm, or the emulation on the CPU.
 //!
-//! A driver owns one device, one stream for compute and one for copies. Everything is ordered as on the compute stream: an
-//! upload is seen by every launch after it, a download sees every launch before it.
+//! A driver owns one device and one stream, the compute stream. Everything is done in the order in which it was asked for: an
+//! upload is seen by every launch after it and by none before, a download sees every launch before it.
 
 use super::blas::Blas;
 use super::unit::Source;

@@ -290,8 +290,8 @@ impl Api for Rocm {
     unsafe fn memory(&self) -> Answer<(u64, u64)> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: writes two numbers.
-        self.hip
-            .check(unsafe { (self.hip.memory)(&raw mut free, &raw mut total) })?;
+        let status = unsafe { (self.hip.memory)(&raw mut free, &raw mut total) };
+        self.hip.check(status)?;
         Ok((free as u64, total as u64))
     }
 
@@ -360,8 +360,8 @@ impl Api for Rocm {
     unsafe fn between(&self, start: Handle, end: Handle) -> Answer<f32> {
         let mut milliseconds = 0.0;
         // SAFETY: writes one number.
-        self.hip
-            .check(unsafe { (self.hip.between)(&raw mut milliseconds, start.0, end.0) })?;
+        let status = unsafe { (self.hip.between)(&raw mut milliseconds, start.0, end.0) };
+        self.hip.check(status)?;
         Ok(milliseconds)
     }
 

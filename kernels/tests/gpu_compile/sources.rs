@@ -10,7 +10,7 @@ use kernels::gpu::{Gpu, GpuError, GpuGrad, View, basic, check, gemm};
 use kernels::ops::OPS;
 use kernels::update::{adamw, norm, sgd};
 use kernels::{Dtype, GradMode, Precision};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 /// What is compiled for.
@@ -20,12 +20,30 @@ pub struct Target {
     /// Architecture, as its compiler takes it.
     pub arch: &'static str,
     warp: u32,
+    /// Whether every source is compiled for it, and not a few of each unit.
+    whole: bool,
 }
+
+/// Sources of each unit that an architecture gets which does not get all.
+const FEW: usize = 4;
 
 impl Target {
     /// An architecture whose warps have `warp` lanes.
     pub const fn new(kind: Kind, arch: &'static str, warp: u32) -> Self {
-        Self { kind, arch, warp }
+        Self {
+            kind,
+            arch,
+            warp,
+            whole: false,
+        }
+    }
+
+    /// An architecture that every source is compiled for.
+    pub const fn whole(self) -> Self {
+        Self {
+            whole: true,
+            ..self
+        }
     }
 }
 
@@ -38,7 +56,7 @@ static CASES: LazyLock<Vec<(&'static str, Vec<Case>)>> = LazyLock::new(|| {
 /// Widths of real models' rows: norms are cut by them.
 const WIDTHS: [usize; 4] = [768, 2048, 4096, 8192];
 
-/// Every source that a device of `target` is asked for, each once, in the order of asking.
+/// The sources that a device of `target` is asked for, each once, in the order of asking.
 pub fn of(target: &Target) -> Vec<Source> {
     let (survey, asked) = Survey::new(target.kind, target.arch, target.warp);
     let gpu = Gpu::new(Box::new(survey), None);
@@ -57,7 +75,21 @@ pub fn of(target: &Target) -> Vec<Source> {
     let mut seen = HashSet::new();
     let asked = asked.lock().expect("no thread panicked");
     let fresh = asked.iter().filter(|source| seen.insert((*source).clone()));
-    fresh.cloned().collect()
+    let fresh: Vec<Source> = fresh.cloned().collect();
+    let all = std::env::var_os("ZEROLLM_GPU_COMPILE").is_some_and(|set| set == "all");
+    if target.whole || all {
+        return fresh;
+    }
+    let mut of_unit: BTreeMap<&str, Vec<&Source>> = BTreeMap::new();
+    for source in &fresh {
+        of_unit.entry(source.unit.name).or_default().push(source);
+    }
+    // Spread over the unit's list, which begins with `f32` and ends with large products.
+    let few = of_unit.values().flat_map(|all| {
+        let step = all.len().div_ceil(FEW);
+        all.iter().rev().step_by(step)
+    });
+    few.map(|source| (*source).clone()).collect()
 }
 
 fn operation(case: &Case, gpu: &Gpu) -> Result<(), GpuError> {

@@ -21,7 +21,7 @@ use super::unit::Source;
 use super::{Arg, GpuError, Grid, lock};
 use api::{Answer, Api, Compiles, Handle};
 use staging::Staging;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -42,7 +42,7 @@ pub(super) struct Native<A: Api> {
     staging: Staging,
     modules: Mutex<Vec<Handle>>,
     functions: Mutex<Vec<Loaded>>,
-    graphs: Mutex<HashMap<usize, Handle>>,
+    graphs: Mutex<BTreeMap<usize, Handle>>,
     next_graph: AtomicUsize,
     capturing: AtomicBool,
 }
@@ -279,19 +279,15 @@ impl<A: Api> Driver for Native<A> {
     }
 
     fn capture(&self, record: &mut dyn FnMut() -> Result<(), GpuError>) -> Result<Graph, GpuError> {
+        let api = self.api()?;
         // SAFETY: our own stream, which captures nothing yet.
-        failed(
-            unsafe { self.api()?.begin_capture(self.stream) },
-            "begin a capture",
-        )?;
+        failed(unsafe { api.begin_capture(self.stream) }, "begin a capture")?;
         self.capturing.store(true, Ordering::Relaxed);
         let recorded = record();
         self.capturing.store(false, Ordering::Relaxed);
         // SAFETY: our own stream, whose capture began above.
-        let graph = failed(
-            unsafe { self.api()?.end_capture(self.stream) },
-            "end a capture",
-        );
+        let graph = unsafe { api.end_capture(self.stream) };
+        let graph = failed(graph, "end a capture");
         let ready = match graph {
             Ok(Some(graph)) => self.ready(graph),
             Ok(None) => Err(GpuError::Device("a capture broke".to_owned())),
@@ -384,7 +380,7 @@ impl<A: Api> Drop for Native<A> {
         // SAFETY: all work is over, and nothing that is given back is used afterwards.
         unsafe {
             drop(api.wait_stream(self.stream));
-            for (_, ready) in lock(&self.graphs).drain() {
+            for ready in std::mem::take(&mut *lock(&self.graphs)).into_values() {
                 drop(api.end_ready(ready));
             }
             for module in lock(&self.modules).drain(..) {

@@ -13,21 +13,25 @@
     reason = "calls cuBLASLt with descriptors that it made and addresses that views checked"
 )]
 
-use super::blas::{Blas, Factor, Product};
+mod plan;
+
+use super::blas::{Blas, Product};
 use super::compiled::Cache;
 use super::cuda::Cuda;
 use super::library::{self, Wanted};
-use super::native::api::{Api, Handle};
+use super::native::api::{Api as _, Handle};
 use super::native::{failed, timed};
-use super::{GpuError, View, lock};
+use super::{GpuError, lock};
 use crate::Dtype;
 use cudarc::cublaslt::sys::{
     self, cublasLtMatmulDescAttributes_t as DescAttribute,
     cublasLtMatmulHeuristicResult_t as Found, cublasLtMatmulPreferenceAttributes_t as Preference,
-    cublasStatus_t as Status, cudaDataType_t as DataType,
+    cublasStatus_t as Status,
 };
 use cudarc::driver::sys as driver;
+use plan::{Key, Plan};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -67,99 +71,6 @@ pub(super) struct CublasLt {
     device: String,
 }
 
-/// What a plan depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Side,
-    b: Side,
-    c: Side,
-    accumulate: bool,
-    /// Whether a row is added, and whether it is also there as `bf16`.
-    bias: Option<bool>,
-}
-
-/// A matrix but for its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Side {
-    dtype: Dtype,
-    stride: usize,
-    transposed: bool,
-    /// Bytes that its address is a multiple of, at most 256.
-    align: u32,
-}
-
-impl Side {
-    fn new(view: View, stride: usize, transposed: bool) -> Self {
-        Self {
-            dtype: view.dtype,
-            stride,
-            transposed,
-            align: 1 << view.ptr.trailing_zeros().min(8),
-        }
-    }
-
-    fn of(factor: &Factor) -> Self {
-        Self::new(factor.view, factor.stride, factor.transposed)
-    }
-}
-
-impl Key {
-    fn of(p: &Product) -> Self {
-        Self {
-            m: p.m,
-            n: p.n,
-            k: p.k,
-            a: Side::of(&p.a),
-            b: Side::of(&p.b),
-            c: Side::new(p.c, p.c_stride, false),
-            accumulate: p.accumulate,
-            bias: p.bias.map(|bias| bias.rounded.is_some()),
-        }
-    }
-
-    /// In a line without spaces.
-    fn line(&self) -> String {
-        let side = |side: &Side| {
-            let t = if side.transposed { "t" } else { "" };
-            format!("{:?}{t}/{}/{}", side.dtype, side.stride, side.align)
-        };
-        let bias = match self.bias {
-            None => "",
-            Some(false) => "+bias",
-            Some(true) => "+bias16",
-        };
-        let to = if self.accumulate { "+=" } else { "=" };
-        let (a, b, c) = (side(&self.a), side(&self.b), side(&self.c));
-        format!("{}x{}x{}:{c}{to}{a}*{b}{bias}", self.m, self.n, self.k)
-    }
-}
-
-/// A product that is ready but for its addresses.
-#[derive(Debug)]
-struct Plan {
-    desc: Handle,
-    /// Layouts of B, A and C: the order in which cuBLASLt gets them.
-    layouts: [Handle; 3],
-    /// Type in which the bias is read.
-    bias: Option<Dtype>,
-    algo: sys::cublasLtMatmulAlgo_t,
-}
-
-impl Drop for Plan {
-    fn drop(&mut self) {
-        // SAFETY: made by `Plan::new`, given back once; a null pointer is ignored.
-        unsafe {
-            for layout in self.layouts {
-                sys::cublasLtMatrixLayoutDestroy(layout.cast());
-            }
-            sys::cublasLtMatmulDescDestroy(self.desc.cast());
-        }
-    }
-}
-
 fn check(status: Status, what: &str) -> Result<(), GpuError> {
     if status == Status::CUBLAS_STATUS_SUCCESS {
         return Ok(());
@@ -167,14 +78,6 @@ fn check(status: Status, what: &str) -> Result<(), GpuError> {
     Err(GpuError::Device(format!(
         "cuBLASLt cannot {what}: {status:?}"
     )))
-}
-
-fn data_type(dtype: Dtype) -> DataType {
-    match dtype {
-        Dtype::Bf16 => DataType::CUDA_R_16BF,
-        Dtype::F32 => DataType::CUDA_R_32F,
-        Dtype::I32 | Dtype::F64 => panic!("products are of f32 and bf16"),
-    }
 }
 
 /// Whether the library is there. cudarc panics where it is not: nothing else is called before.
@@ -189,90 +92,6 @@ pub(super) fn probe() -> Result<(), GpuError> {
             "cuBLASLt is of another version: {}",
             CUBLASLT.get
         )))
-    }
-}
-
-fn null() -> Handle {
-    Handle(ptr::null_mut())
-}
-
-impl Plan {
-    /// Descriptors for `key`; the algorithm is still to be chosen.
-    fn new(key: &Key, bias: Option<Dtype>) -> Result<Self, GpuError> {
-        let mut plan = Self {
-            desc: null(),
-            layouts: [null(); 3],
-            bias,
-            algo: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
-        };
-        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
-        let mut desc = ptr::null_mut();
-        // SAFETY: writes one handle.
-        let status =
-            unsafe { sys::cublasLtMatmulDescCreate(&raw mut desc, compute, DataType::CUDA_R_32F) };
-        check(status, "describe a product")?;
-        plan.desc = Handle(desc.cast());
-        // `cublasOperation_t`: 0 as stored, 1 transposed.
-        let op = |transposed| i32::from(transposed);
-        plan.set(
-            DescAttribute::CUBLASLT_MATMUL_DESC_TRANSA,
-            &op(key.b.transposed),
-        )?;
-        plan.set(
-            DescAttribute::CUBLASLT_MATMUL_DESC_TRANSB,
-            &op(key.a.transposed),
-        )?;
-        if let Some(dtype) = bias {
-            let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
-            plan.set(DescAttribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
-            let dtype = data_type(dtype);
-            plan.set(DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &dtype)?;
-        }
-        let stored = |side: &Side, rows: usize, cols: usize| {
-            // As stored, columns first: the shorter side of the two that are swapped twice.
-            if side.transposed {
-                (rows, cols)
-            } else {
-                (cols, rows)
-            }
-        };
-        let shapes = [
-            (&key.b, stored(&key.b, key.k, key.n)),
-            (&key.a, stored(&key.a, key.m, key.k)),
-            (&key.c, stored(&key.c, key.m, key.n)),
-        ];
-        for (layout, (side, (rows, cols))) in plan.layouts.iter_mut().zip(shapes) {
-            let mut made = ptr::null_mut();
-            let dtype = data_type(side.dtype);
-            // SAFETY: writes one handle.
-            let status = unsafe {
-                let (rows, cols) = (rows as u64, cols as u64);
-                sys::cublasLtMatrixLayoutCreate(
-                    &raw mut made,
-                    dtype,
-                    rows,
-                    cols,
-                    side.stride as i64,
-                )
-            };
-            check(status, "describe a matrix")?;
-            *layout = Handle(made.cast());
-        }
-        Ok(plan)
-    }
-
-    fn set<T>(&self, attribute: DescAttribute, value: &T) -> Result<(), GpuError> {
-        let value = ptr::from_ref(value);
-        // SAFETY: the attribute is of the value's type, by cuBLASLt's documentation.
-        let status = unsafe {
-            sys::cublasLtMatmulDescSetAttribute(
-                self.desc.cast(),
-                attribute,
-                value.cast(),
-                size_of::<T>(),
-            )
-        };
-        check(status, "describe a product")
     }
 }
 
@@ -557,12 +376,12 @@ impl Blas for CublasLt {
         failed(self.api.bind(), "use the device")?;
         let key = Key::of(p);
         let mut plans = lock(&self.plans);
-        if !plans.contains_key(&key) {
-            let plan = self.plan(&key, p)?;
-            plans.insert(key, plan);
-        }
+        let plan = match plans.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(self.plan(&key, p)?),
+        };
         // The lock is held while the bias is set and read.
-        self.run(&plans[&key], p, p.c.ptr)
+        self.run(plan, p, p.c.ptr)
     }
 }
 
