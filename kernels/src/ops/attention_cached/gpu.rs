@@ -29,7 +29,7 @@ fn cache(op: &AttentionCached) -> usize {
 
 pub(super) fn workspace(op: &AttentionCached, qkv: &Meta) -> usize {
     if qkv.shape[1] == 1 {
-        return 4 * partials(op);
+        return (4 * partials(op)).next_multiple_of(crate::arena::ALIGN);
     }
     // A cache of `f32` is rounded for products of `bf16`.
     let copy = (2 * cache(op)).next_multiple_of(crate::arena::ALIGN);
