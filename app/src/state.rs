@@ -22,7 +22,7 @@ pub mod past;
 #[cfg(test)]
 mod tests;
 
-pub use history::History;
+pub use history::{History, Past};
 pub use layers::{LayerHistory, Quantity};
 
 /// Lines that the log keeps; the run's folder has them all.
