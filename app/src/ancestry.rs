@@ -5,6 +5,7 @@ use std::path::Path;
 use engine::run_folder::lineage;
 
 use crate::book::course::Course;
+use crate::chart::means::Means;
 use crate::state::{Parent, Past};
 use crate::ui::Options;
 
@@ -39,5 +40,6 @@ fn parent(run: &Path) -> Option<Parent> {
         step,
         track: course.track,
         loss: course.loss,
+        means: Means::default(),
     })
 }

@@ -411,6 +411,13 @@ impl Track {
         })
     }
 
+    /// Number of rows that are not right of `x`.
+    pub fn rows_up_to(&self, x: f64, unit: XUnit) -> usize {
+        let before = self.rows_before(x, unit);
+        let there = (before..self.len()).take_while(|&row| self.x(row, unit) <= x);
+        before + there.count()
+    }
+
     /// The horizontal coordinate of a step: its row's, or the next row's where that step has none.
     pub fn x_of_step(&self, step: u64, unit: XUnit) -> f64 {
         if unit == XUnit::Step {
@@ -436,24 +443,30 @@ impl Track {
         (lo, hi): (f64, f64),
         num_columns: usize,
     ) -> Vec<Range<usize>> {
+        self.columns_from(unit, (lo, hi), num_columns, (0, None))
+            .collect()
+    }
+
+    /// The same from column number `first` on, whose rows begin with row `start` where that is known.
+    pub fn columns_from(
+        &self,
+        unit: XUnit,
+        (lo, hi): (f64, f64),
+        num_columns: usize,
+        (first, start): (usize, Option<usize>),
+    ) -> impl Iterator<Item = Range<usize>> {
         let width = (hi - lo) / num_columns.max(1) as f64;
-        let mut start = self.rows_before(lo, unit);
-        let mut columns = Vec::with_capacity(num_columns);
-        for column in 0..num_columns {
+        let mut start = start.unwrap_or_else(|| self.rows_before(lo, unit));
+        (first..num_columns).map(move |column| {
             let end = if column + 1 == num_columns {
                 // The right edge belongs to the last column.
-                let after = self.rows_before(hi, unit);
-                after
-                    + (after..self.len())
-                        .take_while(|&row| self.x(row, unit) <= hi)
-                        .count()
+                self.rows_up_to(hi, unit)
             } else {
                 self.rows_before(lo + width * (column + 1) as f64, unit)
             };
-            let end = end.max(start);
-            columns.push(start..end);
-            start = end;
-        }
-        columns
+            let rows = start..end.max(start);
+            start = rows.end;
+            rows
+        })
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Drawn {
     pub(super) at: Instant,
     /// What it took: widgets, comparison with the frame before, bytes for the terminal.
     pub(super) took: Duration,
+    /// Processor time of the thread meanwhile, where the system says it; else the same as `took`.
+    pub(super) work: Duration,
     /// Bytes for the terminal.
     pub(super) bytes: usize,
     /// Where the mark of the screen on show stands.
@@ -94,20 +96,25 @@ impl Surface for Canvas {
     }
 
     fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        let begin = Instant::now();
+        let (begin, before) = (Instant::now(), cost::thread_time());
         let mut found = None;
         draw_whole(&mut self.terminal, |frame| {
             render(frame);
             found = mark(frame.buffer_mut());
         })?;
-        let at = Instant::now();
+        let (at, cpu) = (Instant::now(), cost::thread_time());
+        let took = at.duration_since(begin);
+        let work = before
+            .zip(cpu)
+            .map(|(before, after)| after.saturating_sub(before));
         self.untold = self.sent.0.replace(0);
         self.frames.push(Drawn {
             at,
-            took: at.duration_since(begin),
+            took,
+            work: work.unwrap_or(took),
             bytes: self.untold,
             mark: found,
-            cpu: cost::thread_time(),
+            cpu,
         });
         Ok(())
     }

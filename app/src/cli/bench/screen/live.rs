@@ -195,6 +195,7 @@ mod tests {
         let frame = |end, mark| Drawn {
             at: at(end),
             took: Duration::from_millis(2),
+            work: Duration::from_millis(1),
             bytes: 0,
             mark: Some(mark),
             cpu: Some(Duration::from_micros(end * 20)),

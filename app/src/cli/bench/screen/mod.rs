@@ -50,7 +50,7 @@ use std::time::Instant;
         not in it.",
     after_help = "Example:\n  zerollm bench screen\n  zerollm bench screen --width 80 --height 24 --rows 10000 --json\n\n\
         JSON: width, height, rows, metrics, write_seconds, open_seconds (the run as `watch` opens it), figures_seconds (its line \
-        of `runs`), hear_seconds (one step), screens (screen, frame_seconds, frame_seconds_p99, bytes, bytes_p99, first_bytes: \
+        of `runs`), hear_seconds (one step), screens (screen, frame_seconds, frame_seconds_p99, both also as frame_cpu_seconds: processor time, which other programs disturb less, bytes, bytes_p99, first_bytes: \
         the frame that changes to it), calm and lively (frames_per_second, core_share), key_seconds, key_seconds_p99, \
         step_seconds, machine. Figures are medians; calm, lively, keys and steps are null with --seconds 0."
 )]
@@ -93,6 +93,8 @@ struct Shown {
     screen: String,
     /// Seconds of each frame but the first.
     took: Vec<f64>,
+    /// Processor time of the same.
+    work: Vec<f64>,
     /// Their bytes.
     bytes: Vec<f64>,
     /// Bytes of the first, which changes to the screen.
@@ -214,6 +216,7 @@ fn show(
     Ok(Shown {
         screen,
         took: later.iter().map(|frame| frame.took.as_secs_f64()).collect(),
+        work: later.iter().map(|frame| frame.work.as_secs_f64()).collect(),
         bytes: later.iter().map(|frame| frame.bytes as f64).collect(),
         first: first.bytes,
     })
@@ -279,6 +282,8 @@ impl Told {
                 "screen": shown.screen,
                 "frame_seconds": percentile(shown.took.clone(), 0.5),
                 "frame_seconds_p99": percentile(shown.took.clone(), 0.99),
+                "frame_cpu_seconds": percentile(shown.work.clone(), 0.5),
+                "frame_cpu_seconds_p99": percentile(shown.work.clone(), 0.99),
                 "bytes": percentile(shown.bytes.clone(), 0.5),
                 "bytes_p99": percentile(shown.bytes.clone(), 0.99),
                 "first_bytes": shown.first,
@@ -330,6 +335,8 @@ impl Told {
             "screen",
             "ms a frame",
             "p99",
+            "of a core",
+            "p99",
             "bytes a frame",
             "p99",
             "changing to it",
@@ -339,6 +346,8 @@ impl Told {
                 shown.screen.clone(),
                 format!("{:.3}", 1e3 * percentile(shown.took.clone(), 0.5)),
                 format!("{:.3}", 1e3 * percentile(shown.took.clone(), 0.99)),
+                format!("{:.3}", 1e3 * percentile(shown.work.clone(), 0.5)),
+                format!("{:.3}", 1e3 * percentile(shown.work.clone(), 0.99)),
                 format!("{:.0}", percentile(shown.bytes.clone(), 0.5)),
                 format!("{:.0}", percentile(shown.bytes.clone(), 0.99)),
                 shown.first.to_string(),
@@ -346,7 +355,7 @@ impl Told {
         }
         text.push_str(&table.lines());
         text.push_str(&format!(
-            "compare: {} runs of {rows} steps; ms: the widgets, what differs, the bytes; median and 99th percentile\n",
+            "compare: {} runs of {rows} steps; ms: the widgets, what differs, the bytes; of a core: processor time of the same\n",
             metrics - OWN
         ));
         if let Some(live) = &self.live {
