@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use engine::link::{Body, Event};
-use engine::run_folder::{EventReader, lineage};
+use engine::run_folder::lineage;
 
 use crate::book::course::Course;
-use crate::state::Parent;
+use crate::chart::means::Means;
+use crate::state::{Parent, Past};
 use crate::ui::Options;
 
 /// Lets a screen know the run's folder, and of a fork where it comes from. What it shows of the run itself is there
@@ -16,31 +16,18 @@ pub fn tell(options: &mut Options, run: &Path) {
     options.parent = parent(run);
     let past = past(run);
     if !past.is_empty() {
-        options.history = std::mem::take(&mut options.history).behind(past, run);
+        options.history = std::mem::take(&mut options.history).behind(past);
     }
 }
 
-/// What the runs before a fork measured and tried, up to where it begins; the oldest first. Their checkpoints are not
-/// its own, and what they said of themselves is past.
-fn past(run: &Path) -> Vec<Event> {
-    let mut events: Vec<Event> = Vec::new();
+/// What the runs before a fork measured and tried, up to where it begins.
+fn past(run: &Path) -> Past {
+    let mut past = Past::default();
     for (folder, last) in lineage(run) {
-        for event in EventReader::open(&folder).into_iter().flatten() {
-            let step = match &event.body {
-                Body::Step(step) => step.step,
-                Body::Layers(layers) => layers.step,
-                Body::Eval(eval) => eval.step,
-                Body::Sample { step, .. } | Body::ConfigApplied { step, .. } => *step,
-                // The head has the names of the layers and the configuration.
-                Body::Started(started) => started.step,
-                _ => continue,
-            };
-            if step <= last {
-                events.push(event);
-            }
-        }
+        // A forebear that cannot be read is shown as none.
+        drop(past.then(&folder, last));
     }
-    events
+    past
 }
 
 /// The whole course of a fork's parent, which its own is drawn over.
@@ -53,5 +40,6 @@ fn parent(run: &Path) -> Option<Parent> {
         step,
         track: course.track,
         loss: course.loss,
+        means: Means::default(),
     })
 }

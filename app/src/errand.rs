@@ -16,6 +16,7 @@ use engine::run_folder::{Meta, shelf};
 use crate::book::course::Course;
 use crate::book::{self, Entry, Known};
 use crate::cli::fork;
+use crate::cost::Clock;
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub enum News {
 pub struct Errands {
     errands: Sender<Errand>,
     news: Receiver<News>,
+    /// What the thread has had of the processors.
+    pub clock: Clock,
 }
 
 impl Errands {
@@ -100,16 +103,24 @@ impl Errands {
             run: run.to_owned(),
             known: Known::default(),
         };
+        let clock = Clock::default();
+        let own = clock.clone();
         std::thread::Builder::new()
             .name("errands".to_owned())
             .spawn(move || {
                 for errand in asked {
-                    if sender.send(clerk.go(errand)).is_err() {
+                    let news = clerk.go(errand);
+                    own.note();
+                    if sender.send(news).is_err() {
                         break;
                     }
                 }
             })?;
-        Ok(Self { errands, news })
+        Ok(Self {
+            errands,
+            news,
+            clock,
+        })
     }
 
     /// Asks for errands.

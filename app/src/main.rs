@@ -11,6 +11,7 @@ mod chart;
 mod cli;
 mod command_line;
 mod config_file;
+mod cost;
 mod edit;
 mod errand;
 mod export;

@@ -12,7 +12,9 @@ use engine::link::{
     Attention, Change, Command, ConfigValue, Eval, Planned, Profiled, Started, System,
 };
 
+use crate::chart::columns::Columns;
 use crate::chart::ema::Ema;
+use crate::chart::means::Means;
 use crate::chart::series::{Series, Track};
 
 mod fold;
@@ -22,7 +24,7 @@ pub mod past;
 #[cfg(test)]
 mod tests;
 
-pub use history::History;
+pub use history::{History, Past};
 pub use layers::{LayerHistory, Quantity};
 
 /// Lines that the log keeps; the run's folder has them all.
@@ -62,6 +64,8 @@ pub struct Metric {
     pub series: Series,
     /// Their moving average.
     pub ema: Ema,
+    /// What their chart last showed.
+    pub columns: Columns,
 }
 
 impl Metric {
@@ -69,6 +73,7 @@ impl Metric {
         Self {
             series: Series::default(),
             ema: Ema::new(beta),
+            columns: Columns::default(),
         }
     }
 
@@ -88,6 +93,7 @@ impl Metric {
 
     fn smooth(&mut self, beta: f64) {
         self.ema = Ema::over(beta, &self.series);
+        self.columns.forget();
     }
 }
 
@@ -234,6 +240,8 @@ pub struct Parent {
     pub track: Track,
     /// Its training loss.
     pub loss: Series,
+    /// The loss as it was last drawn.
+    pub means: Means,
 }
 
 /// What of the run this process reaches besides its events: told once, when the screen opens.

@@ -2,8 +2,8 @@
 //!
 //! [`Screen::claim`] takes raw mode and the alternate screen; dropping it, [`restore`] and the panic hook of
 //! [`install_panic_hook`] give them back. A frame is one synchronized update (DEC 2026), so that no half-drawn frame is
-//! seen. An error of [`Screen::draw`] or a false [`is_alive`] means that the terminal is gone; training goes on without
-//! it. Signals are not handled here: who handles them calls [`restore`] or [`Screen::suspend`].
+//! seen. An error of [`Surface::draw`] or a false [`is_alive`] means that the terminal is gone; training goes on without
+//! it. Signals are not handled here: who handles them calls [`restore`] or [`Surface::suspend`].
 
 use std::cell::Cell;
 use std::fs::File;
@@ -36,6 +36,56 @@ thread_local! {
     static OWNS_SCREEN: Cell<bool> = const { Cell::new(false) };
 }
 
+/// What [`crate::ui`] draws on: the claimed terminal, or in a measurement something that counts.
+pub trait Surface {
+    /// Takes the mouse, or leaves it to the terminal.
+    ///
+    /// # Errors
+    /// If the terminal does not take what is written.
+    fn set_mouse(&mut self, on: bool) -> io::Result<()>;
+
+    /// Hands the terminal a sequence that shows nothing, such as one for its clipboard.
+    ///
+    /// # Errors
+    /// If the terminal does not take it.
+    fn send(&mut self, sequence: &str) -> io::Result<()>;
+
+    /// Bytes that went to the terminal since the last call.
+    fn take_bytes(&self) -> usize;
+
+    /// Draws one frame.
+    ///
+    /// # Errors
+    /// If the terminal does not take it, as when it was closed.
+    fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()>;
+
+    /// Gives the terminal back and stops the whole process group, training included, as Ctrl-Z does in a shell. Returns,
+    /// with the terminal claimed anew, once the process is continued.
+    ///
+    /// # Errors
+    /// If the terminal cannot be claimed again.
+    fn suspend(&mut self) -> io::Result<()>;
+
+    /// Claims the terminal again after something else wrote on it or stopped the process, and forgets what it showed.
+    ///
+    /// # Errors
+    /// If the terminal does not take what is written.
+    fn reclaim(&mut self) -> io::Result<()>;
+}
+
+/// Draws one frame as one synchronized update.
+///
+/// # Errors
+/// If what is behind the terminal does not take it.
+pub fn draw_whole<W: Write>(
+    terminal: &mut Terminal<CrosstermBackend<W>>,
+    render: impl FnOnce(&mut Frame<'_>),
+) -> io::Result<()> {
+    queue!(terminal.backend_mut(), BeginSynchronizedUpdate)?;
+    terminal.draw(render)?;
+    execute!(terminal.backend_mut(), EndSynchronizedUpdate)
+}
+
 /// The claimed terminal.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<FrameWriter>>,
@@ -59,12 +109,10 @@ impl Screen {
             bytes,
         })
     }
+}
 
-    /// Takes the mouse, or leaves it to the terminal.
-    ///
-    /// # Errors
-    /// If the terminal does not take what is written.
-    pub fn set_mouse(&mut self, on: bool) -> io::Result<()> {
+impl Surface for Screen {
+    fn set_mouse(&mut self, on: bool) -> io::Result<()> {
         if self.mouse != on {
             self.mouse = on;
             report_mouse(self.terminal.backend_mut(), on)?;
@@ -72,48 +120,28 @@ impl Screen {
         Ok(())
     }
 
-    /// Hands the terminal a sequence that shows nothing, such as one for its clipboard.
-    ///
-    /// # Errors
-    /// If the terminal does not take it.
-    pub fn send(&mut self, sequence: &str) -> io::Result<()> {
+    fn send(&mut self, sequence: &str) -> io::Result<()> {
         let out = self.terminal.backend_mut();
         out.write_all(sequence.as_bytes())?;
         Write::flush(out)
     }
 
-    /// Bytes that went to the terminal since the last call.
-    pub fn take_bytes(&self) -> usize {
+    fn take_bytes(&self) -> usize {
         self.bytes.swap(0, Ordering::Relaxed)
     }
 
-    /// Draws one frame.
-    ///
-    /// # Errors
-    /// If the terminal does not take it, as when it was closed.
-    pub fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
-        self.terminal.draw(render)?;
-        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
+    fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        draw_whole(&mut self.terminal, render)
     }
 
-    /// Gives the terminal back and stops the whole process group, training included, as Ctrl-Z does in a shell. Returns,
-    /// with the terminal claimed anew, once the process is continued.
-    ///
-    /// # Errors
-    /// If the terminal cannot be claimed again.
-    pub fn suspend(&mut self) -> io::Result<()> {
+    fn suspend(&mut self) -> io::Result<()> {
         restore();
         #[cfg(unix)]
         rustix::process::kill_current_process_group(rustix::process::Signal::STOP)?;
         self.reclaim()
     }
 
-    /// Claims the terminal again after something else wrote on it or stopped the process, and forgets what it showed.
-    ///
-    /// # Errors
-    /// If the terminal does not take what is written.
-    pub fn reclaim(&mut self) -> io::Result<()> {
+    fn reclaim(&mut self) -> io::Result<()> {
         // The old Terminal shows the cursor when it is dropped, and prints (which panics) where the terminal is gone; not
         // claimed, it writes nothing.
         CLAIMED.store(false, Ordering::SeqCst);

@@ -20,6 +20,7 @@ use ratatui::crossterm::event::{self, Event as Input};
 use crate::actions::Refused;
 use crate::chart::glyph::GlyphSet;
 use crate::config_file;
+use crate::cost::{self, Clock};
 use crate::errand::Errands;
 use crate::export;
 use crate::keymap::{self, Keymap};
@@ -27,7 +28,7 @@ use crate::lang::Lang;
 use crate::mouse;
 use crate::seat::Seat;
 use crate::state::{History, Level, Parent, Reach, Status};
-use crate::terminal::{self, Screen};
+use crate::terminal::{self, Screen, Surface};
 use crate::theme::{Palette, Theme};
 use crate::view::View;
 use crate::workbench::{Exit, Wants, Workbench};
@@ -154,6 +155,20 @@ pub fn run(client: Client, options: &Options) -> (Outcome, Client) {
 fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let mut screen = Screen::claim()?;
     let keys = Keys::start()?;
+    drive(&mut screen, (&keys.inputs, &keys.clock), client, options)
+}
+
+/// The loop: keys and events in, commands and frames out, until the screen shall close. `keys` are those of a thread whose
+/// processor time the clock tells.
+///
+/// # Errors
+/// If the terminal is gone, or the system gives no thread.
+pub fn drive(
+    screen: &mut impl Surface,
+    (inputs, clock): (&Receiver<Input>, &Clock),
+    client: &Client,
+    options: &Options,
+) -> io::Result<Outcome> {
     let mut view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
     view.keys = Arc::clone(&options.keys);
     let mut bench = Workbench::new(view);
@@ -187,16 +202,18 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
             let before = Instant::now();
             screen.draw(|frame| bench.render(frame.area(), frame.buffer_mut()))?;
             drawn = Some(Instant::now());
+            let took = before.elapsed();
+            let cpu = cost::thread_time().map(|own| own + clock.read() + errands.clock.read());
             let figures = &mut bench.figures;
-            figures.drew(begin.elapsed(), before.elapsed(), screen.take_bytes());
+            figures.drew(begin.elapsed(), took, screen.take_bytes(), cpu);
             dirty = false;
         }
         // Keys wake the loop at once; events are looked for at the pace of frames, so that no thread has to forward
         // them and the link can be handed on when the screen closes.
-        match keys.inputs.recv_timeout(FRAME) {
+        match inputs.recv_timeout(FRAME) {
             Ok(input) => {
                 bench.now = begin.elapsed();
-                for input in std::iter::once(input).chain(keys.inputs.try_iter()) {
+                for input in std::iter::once(input).chain(inputs.try_iter()) {
                     take(&input, &mut bench);
                 }
                 dirty = true;
@@ -343,6 +360,7 @@ fn write(file: Option<&config_file::File>, key: &str, value: &str, bench: &mut W
 /// The thread that waits for keys; dropping it ends the thread.
 struct Keys {
     inputs: Receiver<Input>,
+    clock: Clock,
     wanted: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -352,11 +370,14 @@ impl Keys {
         let (sender, inputs) = channel();
         let wanted = Arc::new(AtomicBool::new(true));
         let flag = Arc::clone(&wanted);
+        let clock = Clock::default();
+        let own = clock.clone();
         let thread = std::thread::Builder::new()
             .name("keys".to_owned())
-            .spawn(move || read_keys(&sender, &flag))?;
+            .spawn(move || read_keys(&sender, &flag, &own))?;
         Ok(Self {
             inputs,
+            clock,
             wanted,
             thread,
         })
@@ -375,8 +396,9 @@ impl Drop for Keys {
 }
 
 /// Ends, and with it the channel, once the terminal is gone.
-fn read_keys(sender: &Sender<Input>, wanted: &AtomicBool) {
+fn read_keys(sender: &Sender<Input>, wanted: &AtomicBool, clock: &Clock) {
     while wanted.load(Ordering::SeqCst) {
+        clock.note();
         match event::poll(KEY_WAIT) {
             Ok(true) => {
                 let Ok(input) = event::read() else { return };

@@ -18,6 +18,9 @@ use crate::theme::{Palette, Theme};
 /// Decays of the smoothed line, in the order in which the key walks through them.
 pub const SMOOTHINGS: [f64; 6] = [0.9, 0.95, 0.98, 0.99, 0.0, 0.5];
 
+/// Jumps in which the window moves on by its own width, at least.
+const JUMPS: f64 = 1024.0;
+
 /// How the run is looked at.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -71,7 +74,8 @@ impl View {
         SMOOTHINGS[self.smoothing % SMOOTHINGS.len()]
     }
 
-    /// The horizontal window: around the cursor where there is one, else at the end of the run.
+    /// The horizontal window: around the cursor where there is one, else at the end of the run. It moves on in jumps of less
+    /// than a thousandth of its width, so that of a long run's chart most stays as it was drawn.
     pub fn window(&self, track: &Track) -> (f64, f64) {
         let Some((first, last)) = track.extent(self.unit) else {
             return (0.0, 1.0);
@@ -79,7 +83,10 @@ impl View {
         if last <= first {
             return (first, first + 1.0);
         }
-        let span = (last - first) / f64::from(2u32.pow(self.zoom.min(30)));
+        let zoom = f64::from(2u32.pow(self.zoom.min(30)));
+        let jump = ((last - first) / zoom / JUMPS).log2().floor().exp2();
+        let last = first + ((last - first) / jump).ceil() * jump;
+        let span = (last - first) / zoom;
         let lo = match (self.pinned, self.cursor) {
             (Some((step, share)), _) => track.x_of_step(step, self.unit) - share * span,
             (None, Some(step)) => track.x_of_step(step, self.unit) - span / 2.0,

@@ -376,7 +376,8 @@ impl Workbench {
             Some((_, level, text)) => bars::message(&live, *level, text, parts.footer, buf),
             None => bars::footer(&live, &*self.panels[self.current], parts.footer, buf),
         }
-        self.figures.render(&self.view, area, buf);
+        let pace = self.state.step_seconds.ema.last().map(f64::from);
+        self.figures.render(&self.view, pace, area, buf);
         if let Some(prompt) = &self.prompt {
             prompt.render(self, area, buf);
         }

@@ -299,3 +299,51 @@ fn data_are_encoded_and_loaded() {
     }
     is_sampled(&told, &["loader_tokens_per_second"]);
 }
+
+#[test]
+fn the_screen_is_measured_without_a_terminal() {
+    let place = Place::new();
+    let small = ["--rows", "20000", "--metrics", "9", "--frames", "5"];
+    let arguments = [&["bench", "screen", "--json"][..], &small].concat();
+    let told = place
+        .run(&[&arguments[..], &["--seconds", "1"]].concat())
+        .json();
+    is_machine(&told["machine"]);
+    let screens = told["screens"].as_array().expect("screens");
+    for name in ["train", "layers", "runs", "compare", "train, heard"] {
+        let screen = screens.iter().find(|screen| screen["screen"] == name);
+        let screen = screen.unwrap_or_else(|| panic!("{name}: {told}"));
+        assert!(number(&screen["frame_seconds"]) > 0.0, "{screen}");
+        // Over a slow line: what a step changes, not the whole screen, which is several times that.
+        assert!(number(&screen["bytes_p99"]) < 8000.0, "{screen}");
+        assert!(
+            number(&screen["first_bytes"]) > number(&screen["bytes"]),
+            "{screen}"
+        );
+    }
+    for name in [
+        "open_seconds",
+        "figures_seconds",
+        "hear_seconds",
+        "key_seconds",
+        "step_seconds",
+    ] {
+        assert!(number(&told[name]) > 0.0, "{name}: {told}");
+    }
+    let rate = |part: &str| number(&told[part]["frames_per_second"]);
+    assert!(
+        rate("calm") < rate("lively") && rate("lively") < 45.0,
+        "{told}"
+    );
+    if cfg!(unix) {
+        // Not a measurement: this build is slow, and other tests run beside it.
+        let share = number(&told["lively"]["core_share"]);
+        assert!(share > 0.0 && share < 0.5, "{share}");
+    }
+    let quick = [&["bench", "screen"][..], &small, &["--seconds", "0"]].concat();
+    let plain = place.run(&quick).good();
+    for word in ["20000 steps at 200 x 60", "train, heard", "compare: 3 runs"] {
+        assert!(plain.contains(word), "{word}: {plain}");
+    }
+    assert!(!plain.contains("nobody at the keys"), "{plain}");
+}

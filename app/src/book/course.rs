@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
-use engine::link::{Body, Started};
-use engine::run_folder::{EventReader, RunError};
+use std::sync::Arc;
 
+use engine::link::{Body, Started};
+use engine::run_folder::index::LineKind;
+use engine::run_folder::{Index, RunError};
+
+use crate::chart::recorded::{Recorded, Rows};
 use crate::chart::series::{Series, Track, XUnit};
 
 /// The loss of a run, row by row.
@@ -65,30 +69,21 @@ impl Axis {
 }
 
 impl Course {
-    /// Reads a run's record. Of a step that was trained twice, what the last attempt measured.
+    /// Opens a run's index: its rows stay there. Of a step that was trained twice, what the last attempt measured.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// If its record cannot be opened.
     pub fn read(run: &Path) -> Result<Self, RunError> {
-        let mut course = Self::default();
-        let mut seconds = super::seconds_before(run);
-        let mut cost = None;
-        for event in EventReader::open(run)? {
-            match event.body {
-                Body::Started(started) => cost = flops_per_token(&started).or(cost),
-                Body::Step(step) => {
-                    seconds += step.step_seconds.max(0.0);
-                    course.track.push(step.step, step.tokens, seconds);
-                    if let Some(cost) = cost {
-                        let work = step.tokens as f64 * cost / 1e9;
-                        course.work.push(step.step, work as u64, seconds);
-                    }
-                    course.loss.push(step.loss);
-                }
-                _ => {}
-            }
-        }
-        Ok(course)
+        let index = Arc::new(Index::open(run)?);
+        let rows = Rows::after(super::seconds_before(run)).then(&index, u64::MAX);
+        Ok(Self {
+            loss: Series::behind(Recorded::new(&rows, "loss")),
+            work: match flops_per_token(&index)? {
+                Some(cost) => Track::behind(rows.clone()).with_tokens_as(cost / 1e9),
+                None => Track::default(),
+            },
+            track: Track::behind(rows),
+        })
     }
 
     /// The coordinates for an axis, if they are known for every row.
@@ -103,8 +98,21 @@ impl Course {
 }
 
 /// Operations that training on a token takes: `6 N + 12 L C T` (Chowdhery et al., 2022, appendix B: six a parameter, and
-/// the attention matrices).
-fn flops_per_token(started: &Started) -> Option<f64> {
+/// the attention matrices), as the heads of a run's attempts tell; none where the first does not.
+fn flops_per_token(index: &Index) -> Result<Option<f64>, RunError> {
+    for line in index.lines() {
+        // The head of an attempt is the first of its lines, but for those of a record that somebody edited.
+        if line.kind == LineKind::Other
+            && let Some(event) = index.events(&[line])?.pop()
+            && let Body::Started(started) = event.body
+        {
+            return Ok(of_model(&started));
+        }
+    }
+    Ok(None)
+}
+
+fn of_model(started: &Started) -> Option<f64> {
     let value = |key: &str| -> Option<f64> {
         let found = started.config.iter().find(|value| value.key == key)?;
         found.value.parse().ok()

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use engine::checkpoint::{folder_name, read_trainer};
 use engine::link::{Body, ConfigValue};
-use engine::run_folder::{EventReader, Meta, RunError, RunRecord, State, Summary, list, tree};
+use engine::run_folder::index::{LineKind, Table};
+use engine::run_folder::{Index, Meta, RunError, RunRecord, State, Summary, list, tree};
 
 pub mod course;
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub struct Entry {
     pub age: Option<f64>,
 }
 
-/// What takes reading a run's whole record.
+/// What takes more than a look at the ends of a run's record: its index, and those of its lines that tell of changes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     /// The configuration in force at the end.
@@ -55,13 +56,32 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Reads a run's record. One that cannot be read tells nothing.
+    /// Reads a run's index and what of its record is neither a step nor a measurement. A run that cannot be read tells
+    /// nothing.
     pub fn read(run: &Path) -> Self {
         let mut figures = Self {
             seconds: seconds_before(run),
             ..Self::default()
         };
-        for event in EventReader::open(run).into_iter().flatten() {
+        let Ok(index) = Index::open(run) else {
+            return figures;
+        };
+        if let (Some(last), Some(seconds)) = (
+            index.len(Table::Steps).checked_sub(1),
+            index.column("seconds"),
+        ) {
+            figures.seconds += f64::from_bits(seconds.count(last));
+        }
+        for eval in index.evals() {
+            let better = figures.best.is_none_or(|(best, _)| eval.loss < best);
+            if better && eval.loss.is_finite() {
+                figures.best = Some((eval.loss, eval.step));
+                figures.bits_per_byte = eval.bits_per_byte;
+            }
+        }
+        let mut lines = index.lines();
+        lines.retain(|line| line.kind == LineKind::Other);
+        for event in index.events(&lines).unwrap_or_default() {
             figures.take(event.body);
         }
         figures
@@ -69,17 +89,9 @@ impl Figures {
 
     fn take(&mut self, body: Body) {
         match body {
-            Body::Step(step) => self.seconds += step.step_seconds.max(0.0),
             Body::Started(started) => {
                 self.config = started.config;
                 self.is_paused = false;
-            }
-            Body::Eval(eval) => {
-                let better = self.best.is_none_or(|(best, _)| eval.loss < best);
-                if better && eval.loss.is_finite() {
-                    self.best = Some((eval.loss, eval.step));
-                    self.bits_per_byte = eval.bits_per_byte;
-                }
             }
             Body::ConfigApplied { changes, .. } => {
                 for change in changes {

@@ -9,8 +9,10 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::axis::{Axis, Scale, Tick};
+use super::columns::Columns;
 use super::ema::Ema;
 use super::glyph::{GlyphSet, Grid};
+use super::means::Means;
 use super::series::{Series, Track, XUnit};
 
 /// The bright line of a curve.
@@ -29,6 +31,8 @@ pub enum Line<'a> {
 pub struct Curve<'a> {
     /// The rows, drawn as a band from least to greatest.
     pub series: &'a Series,
+    /// Where what falls into the columns is kept.
+    pub columns: &'a Columns,
     /// The line on the band.
     pub line: Line<'a>,
     /// Colour of the band.
@@ -44,6 +48,8 @@ pub struct Other<'a> {
     pub track: &'a Track,
     /// Its rows.
     pub series: &'a Series,
+    /// Where its decimations are kept.
+    pub means: &'a Means,
     /// Its colour.
     pub style: Style,
 }
@@ -195,10 +201,7 @@ impl Chart<'_> {
     fn vertical_axis(&self, others: &[Other<'_>], columns: usize) -> Option<Axis> {
         let (first, last) = (
             self.track.rows_before(self.window.0, self.unit),
-            self.track
-                .columns(self.unit, self.window, columns.max(1))
-                .last()
-                .map_or(0, |r| r.end),
+            self.track.rows_up_to(self.window.1, self.unit),
         );
         let bin = self.curve.series.query(first..last);
         let mut values: Vec<f64> = Vec::new();
@@ -212,12 +215,10 @@ impl Chart<'_> {
             values.push(f64::from(edge));
         }
         for other in others {
-            let visible = other.track.columns(self.unit, self.window, columns.max(1));
             // What is drawn is the columns' means.
-            for rows in visible {
-                let rows = rows.start..rows.end.min(other.series.len());
-                values.extend(other.series.query(rows).mean());
-            }
+            let line = (other.track, other.series);
+            let means = other.means.of(line, self.unit, self.window, columns.max(1));
+            values.extend(means.iter().flatten());
         }
         let (lo, hi) = self.window;
         values.extend(
@@ -373,40 +374,45 @@ impl Chart<'_> {
         let mut band = Grid::new(self.glyphs, width, height);
         let mut line = Grid::new(self.glyphs, width, height);
         let (dots_x, dots_y) = band.size();
-        let columns = self.track.columns(self.unit, self.window, dots_x);
+        let ema = match self.curve.line {
+            Line::Ema(ema) => Some(ema),
+            Line::Mean | Line::None => None,
+        };
+        let rows = (self.track, self.curve.series);
+        let columns = self
+            .curve
+            .columns
+            .of(rows, ema, self.unit, self.window, dots_x);
         let place = |value: f32| dot_of(axis, f64::from(value), dots_y);
-        let series = self.curve.series;
-        let place_of = |row: usize| series.at(row).and_then(place);
         // The last dot of each line, to be joined with the next one; none after a row that is not finite.
         let (mut open, mut open_line) = (None, None);
-        for (x, rows) in columns.iter().enumerate() {
-            let rows = rows.start..rows.end.min(series.len());
-            if rows.is_empty() {
+        for (x, column) in columns.iter().enumerate() {
+            if column.rows.is_empty() {
                 continue;
             }
-            let bin = series.query(rows.clone());
+            let bin = &column.bin;
             if let Some((min, max)) = bin.extremes() {
                 // On a logarithmic axis the part below zero ends at the bottom.
                 if let Some(top) = place(max) {
                     band.vertical(x, top, place(min).unwrap_or(dots_y.saturating_sub(1)));
                 }
-                if let (Some(from), Some(to)) = (open, place_of(rows.start)) {
+                if let (Some(from), Some(to)) = (open, column.first.and_then(place)) {
                     band.line(from, (x, to));
                 }
             }
-            open = place_of(rows.end - 1).map(|y| (x, y));
+            open = column.last.and_then(place).map(|y| (x, y));
             if bin.num_nonfinite > 0 {
-                let column = x / self.glyphs.dots().0;
+                let cell = x / self.glyphs.dots().0;
                 put(
                     buf,
-                    plot.x + column as u16,
+                    plot.x + cell as u16,
                     plot.y,
                     rules.alert,
                     self.style.alert,
                 );
             }
             let smooth = match self.curve.line {
-                Line::Ema(ema) => ema.at(rows.end - 1),
+                Line::Ema(_) => column.smooth,
                 Line::Mean => bin.mean().map(|mean| mean as f32),
                 Line::None => None,
             };
@@ -430,16 +436,13 @@ impl Chart<'_> {
         );
         let (dots_x, dots_y) = grid.size();
         let mut open = None;
-        let columns = other.track.columns(self.unit, self.window, dots_x);
-        for (x, rows) in columns.into_iter().enumerate() {
-            let rows = rows.start..rows.end.min(other.series.len());
-            if rows.is_empty() {
-                continue;
-            }
-            let mean = other.series.query(rows).mean();
-            let here = mean
-                .and_then(|mean| dot_of(axis, mean, dots_y))
-                .map(|y| (x, y));
+        let line = (other.track, other.series);
+        let means = other.means.of(line, self.unit, self.window, dots_x);
+        for (x, mean) in means.iter().enumerate() {
+            // Where no row falls into a column the line goes on to the next.
+            let Some(mean) = mean else { continue };
+            let dot = mean.is_finite().then(|| dot_of(axis, *mean, dots_y));
+            let here = dot.flatten().map(|y| (x, y));
             if let Some(to) = here {
                 grid.line(open.unwrap_or(to), to);
             }

@@ -4,7 +4,8 @@
 //! (see [`super::series`] for the raw rows). Bias-corrected as Adam's moments are (Kingma and Ba, 2015, section 3): the
 //! first value is the first row itself, not a tenth of it.
 
-use super::series::{Recorded, Series};
+use super::recorded::Recorded;
+use super::series::Series;
 
 /// `ema_t = beta ema_(t-1) + (1 - beta) x_t`, divided by `1 - beta^t`; rows that are not finite change nothing.
 #[derive(Clone, Debug)]

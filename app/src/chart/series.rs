@@ -4,12 +4,13 @@
 //! Level k of a pyramid summarises 4^(k+1) rows a bin; a query merges at most a few bins a level, so a chart of a
 //! million rows costs the same as one of a thousand. Smoothed values live in [`super::ema`].
 //!
-//! Rows that were recorded before the screen opened need not be read: they stay in the run's index ([`Recorded`]), which
-//! has such a pyramid of its own, and the rows of this session follow them.
+//! Rows that were recorded before the screen opened need not be read: they stay in the run's index ([`super::recorded`]),
+//! which has such a pyramid of its own, and the rows of this session follow them.
 
-use engine::run_folder::Index;
+use engine::run_folder::index::Bucket;
 use std::ops::Range;
-use std::sync::Arc;
+
+use super::recorded::{Recorded, Rows};
 
 /// Rows that one bin of a level takes from the level below.
 const FAN_OUT: usize = 4;
@@ -26,6 +27,18 @@ pub struct Bin {
     pub num_finite: u32,
     /// Number of values that are NaN or infinite.
     pub num_nonfinite: u32,
+}
+
+impl From<Bucket> for Bin {
+    fn from(bucket: Bucket) -> Self {
+        Self {
+            min: narrow(bucket.min),
+            max: narrow(bucket.max),
+            sum: bucket.sum(),
+            num_finite: bucket.finite,
+            num_nonfinite: bucket.nonfinite,
+        }
+    }
 }
 
 impl Bin {
@@ -71,59 +84,6 @@ impl Bin {
     /// Mean of the finite values, if there is any.
     pub fn mean(&self) -> Option<f64> {
         (self.num_finite > 0).then(|| self.sum / f64::from(self.num_finite))
-    }
-}
-
-/// The first rows of a metric, as they stand in the run's index.
-#[derive(Clone, Debug)]
-pub struct Recorded {
-    index: Arc<Index>,
-    name: &'static str,
-    len: usize,
-}
-
-impl Recorded {
-    /// All rows of a column of steps. None if there is no such column, or no row.
-    pub fn new(index: &Arc<Index>, name: &'static str) -> Option<Self> {
-        let len = index.column(name)?.len();
-        let index = Arc::clone(index);
-        (len > 0).then_some(Self { index, name, len })
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    fn column(&self) -> engine::run_folder::index::Column<'_> {
-        self.index.column(self.name).expect("it had the column")
-    }
-
-    fn at(&self, row: usize) -> f32 {
-        narrow(self.column().get(row))
-    }
-
-    fn query(&self, rows: Range<usize>) -> Bin {
-        let bucket = self.column().query(rows.start..rows.end.min(self.len));
-        Bin {
-            min: narrow(bucket.min),
-            max: narrow(bucket.max),
-            sum: bucket.sum(),
-            num_finite: bucket.finite,
-            num_nonfinite: bucket.nonfinite,
-        }
-    }
-
-    /// The moving average after a row.
-    pub fn smoothed(&self, beta: f64, row: usize) -> f32 {
-        let smoothed = self.column().smoothed(beta, row);
-        smoothed.map_or(f32::NAN, narrow)
-    }
-
-    /// Average and weight of the moving average after the last row, to go on with.
-    pub fn average(&self, beta: f64) -> [f64; 2] {
-        let state = self.column().average(beta, self.len - 1);
-        state.unwrap_or_default()
     }
 }
 
@@ -203,11 +163,9 @@ impl Series {
     pub fn truncate(&mut self, len: usize) {
         let num_recorded = self.num_recorded();
         if let Some(recorded) = &mut self.recorded {
-            recorded.len = recorded.len.min(len);
-            if len == 0 {
-                self.recorded = None;
-            }
+            recorded.truncate(len);
         }
+        self.recorded = self.recorded.take().filter(|_| len > 0);
         let len = len.saturating_sub(num_recorded);
         if len >= self.values.len() {
             return;
@@ -281,7 +239,7 @@ impl Series {
     }
 }
 
-fn narrow(value: f64) -> f32 {
+pub(super) fn narrow(value: f64) -> f32 {
     if value.is_finite() {
         value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
     } else {
@@ -316,24 +274,40 @@ impl XUnit {
 #[derive(Clone, Debug, Default)]
 pub struct Track {
     /// The rows before those below.
-    recorded: Option<(Arc<Index>, usize)>,
+    recorded: Rows,
+    /// What stands for a token of those rows, where it is not the token itself.
+    per_token: Option<f64>,
     steps: Vec<u64>,
     tokens: Vec<u64>,
     seconds: Vec<f64>,
 }
 
 impl Track {
-    /// A track that begins with the rows of the run's index.
-    pub fn behind(index: &Arc<Index>) -> Self {
-        let len = index.len(engine::run_folder::index::Table::Steps);
+    /// A track that begins with rows of indexes.
+    pub fn behind(recorded: Rows) -> Self {
         Self {
-            recorded: (len > 0).then(|| (Arc::clone(index), len)),
+            recorded,
             ..Self::default()
         }
     }
 
+    /// The same with so much of something else, such as arithmetic, where each of its recorded tokens would be.
+    #[must_use]
+    pub fn with_tokens_as(mut self, per_token: f64) -> Self {
+        self.per_token = Some(per_token);
+        self
+    }
+
     fn num_recorded(&self) -> usize {
-        self.recorded.as_ref().map_or(0, |recorded| recorded.1)
+        self.recorded.len()
+    }
+
+    /// Recorded tokens in the unit of the track.
+    fn converted(&self, tokens: u64) -> u64 {
+        match self.per_token {
+            Some(per_token) => (tokens as f64 * per_token) as u64,
+            None => tokens,
+        }
     }
 
     /// Number of rows.
@@ -346,18 +320,12 @@ impl Track {
         self.len() == 0
     }
 
-    /// A cell of the index's column, if the row stands there.
-    fn cell(&self, name: &str, row: usize) -> Option<u64> {
-        let (index, len) = self.recorded.as_ref()?;
-        (row < *len).then(|| index.column(name).map(|column| column.count(row)))?
-    }
-
     /// The step of a row.
     ///
     /// # Panics
     /// If there is no such row.
     pub fn step(&self, row: usize) -> u64 {
-        let recorded = self.cell("step", row);
+        let recorded = self.recorded.count("step", row);
         recorded.unwrap_or_else(|| self.steps[row - self.num_recorded()])
     }
 
@@ -366,7 +334,8 @@ impl Track {
     /// # Panics
     /// If there is no such row.
     pub fn tokens(&self, row: usize) -> u64 {
-        let recorded = self.cell("tokens", row);
+        let recorded = self.recorded.count("tokens", row);
+        let recorded = recorded.map(|tokens| self.converted(tokens));
         recorded.unwrap_or_else(|| self.tokens[row - self.num_recorded()])
     }
 
@@ -389,36 +358,23 @@ impl Track {
 
     /// Number of rows whose step is less than `step`.
     pub fn rows_before_step(&self, step: u64) -> usize {
-        self.before(
-            "step",
-            |found| found < step,
-            || self.steps.partition_point(|&s| s < step),
-        )
+        let recorded = self.recorded.rows_where("step", |found| found < step);
+        self.with_those_behind(recorded, || self.steps.partition_point(|&s| s < step))
     }
 
-    /// Rows of the index that meet a condition, and where all do, those behind them that do.
-    fn before(
-        &self,
-        name: &str,
-        meets: impl Fn(u64) -> bool,
-        behind: impl FnOnce() -> usize,
-    ) -> usize {
-        let Some((index, len)) = &self.recorded else {
-            return behind();
-        };
-        let rows = index
-            .column(name)
-            .map_or(0, |column| column.partition(meets));
-        if rows < *len { rows } else { len + behind() }
+    /// The recorded rows that meet a condition, and where all do, those behind them that do.
+    fn with_those_behind(&self, recorded: usize, behind: impl FnOnce() -> usize) -> usize {
+        if recorded < self.num_recorded() {
+            recorded
+        } else {
+            recorded + behind()
+        }
     }
 
     /// Forgets all rows from number `len` on.
     pub fn truncate(&mut self, len: usize) {
         let behind = len.saturating_sub(self.num_recorded());
-        self.recorded = self.recorded.take().filter(|_| len > 0);
-        if let Some((_, rows)) = &mut self.recorded {
-            *rows = len.min(*rows);
-        }
+        self.recorded.truncate(len);
         self.steps.truncate(behind);
         self.tokens.truncate(behind);
         self.seconds.truncate(behind);
@@ -433,7 +389,7 @@ impl Track {
             XUnit::Step => self.step(row) as f64,
             XUnit::Tokens => self.tokens(row) as f64,
             XUnit::Time => {
-                let recorded = self.cell("seconds", row).map(f64::from_bits);
+                let recorded = self.recorded.seconds(row);
                 recorded.unwrap_or_else(|| self.seconds[row - self.num_recorded()])
             }
         }
@@ -441,23 +397,25 @@ impl Track {
 
     /// Number of rows left of `x`.
     pub fn rows_before(&self, x: f64, unit: XUnit) -> usize {
-        match unit {
-            XUnit::Step => self.before(
-                "step",
-                |v| (v as f64) < x,
-                || self.steps.partition_point(|&v| (v as f64) < x),
-            ),
-            XUnit::Tokens => self.before(
-                "tokens",
-                |v| (v as f64) < x,
-                || self.tokens.partition_point(|&v| (v as f64) < x),
-            ),
-            XUnit::Time => self.before(
-                "seconds",
-                |v| f64::from_bits(v) < x,
-                || self.seconds.partition_point(|&v| v < x),
-            ),
-        }
+        let recorded = match unit {
+            XUnit::Step => self.recorded.rows_where("step", |v| (v as f64) < x),
+            XUnit::Tokens => self
+                .recorded
+                .rows_where("tokens", |v| (self.converted(v) as f64) < x),
+            XUnit::Time => self.recorded.rows_within(x),
+        };
+        self.with_those_behind(recorded, || match unit {
+            XUnit::Step => self.steps.partition_point(|&v| (v as f64) < x),
+            XUnit::Tokens => self.tokens.partition_point(|&v| (v as f64) < x),
+            XUnit::Time => self.seconds.partition_point(|&v| v < x),
+        })
+    }
+
+    /// Number of rows that are not right of `x`.
+    pub fn rows_up_to(&self, x: f64, unit: XUnit) -> usize {
+        let before = self.rows_before(x, unit);
+        let there = (before..self.len()).take_while(|&row| self.x(row, unit) <= x);
+        before + there.count()
     }
 
     /// The horizontal coordinate of a step: its row's, or the next row's where that step has none.
@@ -485,24 +443,30 @@ impl Track {
         (lo, hi): (f64, f64),
         num_columns: usize,
     ) -> Vec<Range<usize>> {
+        self.columns_from(unit, (lo, hi), num_columns, (0, None))
+            .collect()
+    }
+
+    /// The same from column number `first` on, whose rows begin with row `start` where that is known.
+    pub fn columns_from(
+        &self,
+        unit: XUnit,
+        (lo, hi): (f64, f64),
+        num_columns: usize,
+        (first, start): (usize, Option<usize>),
+    ) -> impl Iterator<Item = Range<usize>> {
         let width = (hi - lo) / num_columns.max(1) as f64;
-        let mut start = self.rows_before(lo, unit);
-        let mut columns = Vec::with_capacity(num_columns);
-        for column in 0..num_columns {
+        let mut start = start.unwrap_or_else(|| self.rows_before(lo, unit));
+        (first..num_columns).map(move |column| {
             let end = if column + 1 == num_columns {
                 // The right edge belongs to the last column.
-                let after = self.rows_before(hi, unit);
-                after
-                    + (after..self.len())
-                        .take_while(|&row| self.x(row, unit) <= hi)
-                        .count()
+                self.rows_up_to(hi, unit)
             } else {
                 self.rows_before(lo + width * (column + 1) as f64, unit)
             };
-            let end = end.max(start);
-            columns.push(start..end);
-            start = end;
-        }
-        columns
+            let rows = start..end.max(start);
+            start = rows.end;
+            rows
+        })
     }
 }

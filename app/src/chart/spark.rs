@@ -7,6 +7,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use super::columns::Columns;
 use super::glyph::GlyphSet;
 use super::series::{Series, Track, XUnit};
 
@@ -22,8 +23,8 @@ pub enum Shows {
 /// Draws the window of a series as bars, standing on zero, over the whole of `area`. Columns without rows repeat the row
 /// before them.
 pub fn render(
-    track: &Track,
-    series: &Series,
+    (track, series): (&Track, &Series),
+    columns: &Columns,
     (unit, window): (XUnit, (f64, f64)),
     shows: Shows,
     (glyphs, style): (GlyphSet, Style),
@@ -34,13 +35,14 @@ pub fn render(
     if area.is_empty() || track.is_empty() {
         return;
     }
-    let columns = track.columns(unit, window, usize::from(area.width));
+    let count = usize::from(area.width);
+    let columns = columns.of((track, series), None, unit, window, count);
     let mut previous = None;
     let heights: Vec<Option<f32>> = columns
-        .into_iter()
-        .map(|rows| {
-            if !rows.is_empty() {
-                let extremes = series.query(rows).extremes();
+        .iter()
+        .map(|column| {
+            if !column.rows.is_empty() {
+                let extremes = column.bin.extremes();
                 previous = extremes.map(|(least, greatest)| match shows {
                     Shows::Greatest => greatest,
                     Shows::Least => least,

@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Style};
 
 use super::axis::{Axis, Scale, number};
+use super::columns::Columns;
 use super::draw::{Chart, ChartStyle, Curve, Line, Marker};
 use super::ema::Ema;
 use super::glyph::{GlyphSet, Grid};
@@ -197,6 +198,7 @@ fn draw(
         track,
         curve: Curve {
             series,
+            columns: &Columns::default(),
             line,
             band_style: Style::new().fg(Color::Blue),
             line_style: Style::new().fg(Color::Red),

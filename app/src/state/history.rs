@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use engine::link::{Body, Event};
 use engine::run_folder::index::{LineKind, LinePlace};
-use engine::run_folder::{EVENTS, EventTail, Index, RunError};
+use engine::run_folder::{Index, RunError};
 
-use super::{Metric, SAMPLES, State, Status};
-use crate::chart::series::{Recorded, Series, Track};
+use super::{LOOKS, Metric, SAMPLES, State, Status};
+use crate::chart::recorded::{Recorded, Rows};
+use crate::chart::series::{Series, Track};
 
 /// Statistics of layers that are read. Of more, evenly spaced ones are; the heat map has no room for others.
 const LAYERS: usize = 4096;
@@ -23,6 +24,8 @@ pub struct History {
     pub events: Vec<Event>,
     /// The steps; none where the events have them.
     pub index: Option<Arc<Index>>,
+    /// The steps before those: a fork's forebears'.
+    pub before: Rows,
     /// Byte of the record up to which this tells.
     pub end: u64,
 }
@@ -34,49 +37,94 @@ impl History {
     /// If its events cannot be read.
     pub fn read(folder: &Path) -> Result<Self, RunError> {
         let index = Index::open(folder)?;
-        let mut lines = index.lines();
-        thin(&mut lines, LineKind::Layers, |number, all| {
-            all <= LAYERS || (all - 1 - number).is_multiple_of(all.div_ceil(LAYERS))
-        });
-        thin(&mut lines, LineKind::Sample, |number, all| {
-            number + SAMPLES >= all
-        });
-        let mut evals = index.eval_events();
-        let mut events = Vec::with_capacity(lines.len());
-        for part in lines.chunk_by(|a, b| (a.kind == LineKind::Eval) == (b.kind == LineKind::Eval))
-        {
-            if part[0].kind == LineKind::Eval {
-                events.extend(evals.by_ref().take(part.len()));
-            } else {
-                events.extend(index.events(part)?);
-            }
-        }
-        drop(evals);
+        let events = events(&index, index.lines())?;
         Ok(Self {
             events,
             end: index.to(),
             index: Some(Arc::new(index)),
+            before: Rows::default(),
         })
     }
 
-    /// The same behind `past`, what came before the run in this folder: a fork's forebears. All steps are events then.
+    /// The same behind what came before the run in this folder: a fork's forebears.
     #[must_use]
-    pub fn behind(self, past: Vec<Event>, folder: &Path) -> Self {
-        let mut events = past;
-        if self.index.is_some() {
-            let record = EventTail::open(&folder.join(EVENTS));
-            let mut record = record.ok().filter(|record| record.position() < self.end);
-            while let Some(event) = record.as_mut().and_then(EventTail::poll) {
-                events.push(event);
-                record = record.filter(|record| record.position() < self.end);
-            }
-        }
+    pub fn behind(self, past: Past) -> Self {
+        let mut events = past.events;
+        events.extend(self.events);
         Self {
             events,
-            index: None,
-            end: self.end,
+            before: past.rows,
+            ..self
         }
     }
+}
+
+/// What the runs before a fork measured and tried, up to where it begins; the oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// Everything but the steps.
+    events: Vec<Event>,
+    /// The steps.
+    rows: Rows,
+}
+
+impl Past {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.rows.len() == 0
+    }
+
+    /// Goes on with the run in a folder up to step `last`, after which the next one begins. Its checkpoints are not the
+    /// fork's own, and what it said of itself is past.
+    ///
+    /// # Errors
+    /// If its events cannot be read; then nothing is added.
+    pub fn then(&mut self, folder: &Path, last: u64) -> Result<(), RunError> {
+        let index = Index::open(folder)?;
+        let mut lines = index.lines();
+        lines.retain(|line| {
+            line.step <= last && !matches!(line.kind, LineKind::Checkpoint | LineKind::System)
+        });
+        let mut told = events(&index, lines)?;
+        told.retain(|event| {
+            let step = match &event.body {
+                Body::Layers(layers) => layers.step,
+                Body::Eval(eval) => eval.step,
+                Body::Sample { step, .. } | Body::ConfigApplied { step, .. } => *step,
+                // The head has the names of the layers and the configuration.
+                Body::Started(started) => started.step,
+                _ => return false,
+            };
+            step <= last
+        });
+        self.events.append(&mut told);
+        let rows = std::mem::take(&mut self.rows);
+        self.rows = rows.then(&Arc::new(index), last);
+        Ok(())
+    }
+}
+
+/// The events at lines of a record, of layers, samples and looks at the machine those that a screen has room for.
+fn events(index: &Index, mut lines: Vec<LinePlace>) -> Result<Vec<Event>, RunError> {
+    thin(&mut lines, LineKind::Layers, |number, all| {
+        all <= LAYERS || (all - 1 - number).is_multiple_of(all.div_ceil(LAYERS))
+    });
+    thin(&mut lines, LineKind::Sample, |number, all| {
+        number + SAMPLES >= all
+    });
+    thin(&mut lines, LineKind::System, |number, all| {
+        number + LOOKS >= all
+    });
+    let mut evals = index.eval_events();
+    let mut events = Vec::with_capacity(lines.len());
+    for part in lines.chunk_by(|a, b| (a.kind == LineKind::Eval) == (b.kind == LineKind::Eval)) {
+        if part[0].kind == LineKind::Eval {
+            events.extend(evals.by_ref().take(part.len()));
+        } else {
+            events.extend(index.events(part)?);
+        }
+    }
+    Ok(events)
 }
 
 /// Leaves out the lines of a kind that are not wanted, by their number among all of that kind.
@@ -114,8 +162,14 @@ impl State {
         for event in &history.events {
             self.apply(event);
         }
-        let Some(index) = &history.index else { return };
-        self.track = Track::behind(index);
+        let mut rows = history.before.clone();
+        if let Some(index) = &history.index {
+            rows = rows.then(index, u64::MAX);
+        }
+        if rows.len() == 0 {
+            return;
+        }
+        self.track = Track::behind(rows.clone());
         let metrics: [(&mut Metric, &'static str); 6] = [
             (&mut self.loss, "loss"),
             (&mut self.lr, "lr"),
@@ -125,7 +179,7 @@ impl State {
             (&mut self.clipped, "clipped"),
         ];
         for (metric, name) in metrics {
-            metric.series = Series::behind(Recorded::new(index, name));
+            metric.series = Series::behind(Recorded::new(&rows, name));
             metric.smooth(metric.ema.beta());
         }
         for checkpoint in &mut self.checkpoints {

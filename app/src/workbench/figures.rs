@@ -21,6 +21,7 @@ struct Frame {
     at: Duration,
     took: Duration,
     bytes: usize,
+    cpu: Option<Duration>,
 }
 
 /// The figures; see the module's page.
@@ -40,16 +41,30 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Notes a frame: when it was drawn, how long that took, what went to the terminal.
-    pub fn drew(&mut self, at: Duration, took: Duration, bytes: usize) {
+    /// Notes a frame: when it was drawn, how long that took, what went to the terminal, and what the screen's threads have
+    /// had of the processors so far.
+    pub fn drew(&mut self, at: Duration, took: Duration, bytes: usize, cpu: Option<Duration>) {
         if self.frames.len() == FRAMES {
             self.frames.pop_front();
         }
-        self.frames.push_back(Frame { at, took, bytes });
+        self.frames.push_back(Frame {
+            at,
+            took,
+            bytes,
+            cpu,
+        });
     }
 
-    /// Draws them in the upper right corner.
-    pub fn render(&self, view: &View, area: Rect, buf: &mut Buffer) {
+    /// Share of one processor that the screen's threads took over the last frames, where the system says it.
+    fn share(&self) -> Option<f64> {
+        let (first, last) = (self.frames.front()?, self.frames.back()?);
+        let span = last.at.checked_sub(first.at)?.as_secs_f64();
+        let cpu = last.cpu?.checked_sub(first.cpu?)?.as_secs_f64();
+        (span > 0.0).then(|| cpu / span)
+    }
+
+    /// Draws them in the upper right corner. `pace` is the seconds that a step takes, where that is known.
+    pub fn render(&self, view: &View, pace: Option<f64>, area: Rect, buf: &mut Buffer) {
         if !self.shown {
             return;
         }
@@ -58,14 +73,26 @@ impl Figures {
             (Some(first), Some(last)) => last.at.saturating_sub(first.at).as_secs_f64(),
             _ => 0.0,
         };
-        let pace = if span > 0.0 { (num - 1.0) / span } else { 0.0 };
+        let rate = if span > 0.0 { (num - 1.0) / span } else { 0.0 };
         let took = self.frames.iter().map(|f| f.took.as_secs_f64());
         let (sum, most) = took.fold((0.0, 0.0), |(sum, most), t| (sum + t, f64::max(most, t)));
         let bytes = self.frames.iter().map(|f| f.bytes).sum::<usize>() as f64 / num;
         let widest = self.frames.iter().map(|f| f.bytes).max().unwrap_or(0);
         let lang = view.lang;
+        let share = self.share();
+        let cpu = match (share, pace) {
+            (None, _) => "-".to_owned(),
+            (Some(share), None) => format!("{:.2}% of a core", share * 1e2),
+            (Some(share), Some(pace)) => {
+                format!(
+                    "{:.2}% of a core, {:.2} ms a step",
+                    share * 1e2,
+                    share * pace * 1e3
+                )
+            }
+        };
         let rows = [
-            (Text::new("frames/s", "帧/秒"), format!("{pace:.1}")),
+            (Text::new("frames/s", "帧/秒"), format!("{rate:.1}")),
             (
                 Text::new("frame", "每帧"),
                 format!("{:.2} ms, at most {:.2}", sum / num * 1e3, most * 1e3),
@@ -74,6 +101,7 @@ impl Figures {
                 Text::new("bytes", "字节"),
                 format!("{bytes:.0} a frame, at most {widest}"),
             ),
+            (Text::new("cpu", "处理器"), cpu),
             (
                 Text::new("events", "事件"),
                 format!("{}, at most {} a frame", self.events, self.most_events),
@@ -83,7 +111,7 @@ impl Figures {
                 format!("{} steps, {} requests", self.missed, self.unsent),
             ),
         ];
-        let width = 42.min(area.width);
+        let width = 46.min(area.width);
         let at = Rect {
             x: area.right() - width,
             y: area.y + area.height.min(2),
@@ -119,18 +147,20 @@ mod tests {
                 Duration::from_millis(100 * i),
                 Duration::from_millis(2),
                 500,
+                Some(Duration::from_micros(250 * i)),
             );
         }
         let view = View::new(Lang::En, Theme::new(Palette::Mono), GlyphSet::Ascii);
         let area = Rect::new(0, 0, 60, 12);
         let mut buf = Buffer::empty(area);
-        figures.render(&view, area, &mut buf);
+        figures.render(&view, Some(0.04), area, &mut buf);
         let text: String = buf
             .content
             .iter()
             .map(ratatui::buffer::Cell::symbol)
             .collect();
-        for part in ["frames/s 10.0", "2.00 ms", "500 a frame"] {
+        let cpu = "0.25% of a core, 0.10 ms a step";
+        for part in ["frames/s 10.0", "2.00 ms", "500 a frame", cpu] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Stop after the current step and wait.
+    /// Stand still. A step that is under way is given up after its micro-batch, and made again when training goes on.
     Pause {
         /// Whether to write a checkpoint and give the memory back until training goes on.
         #[serde(default)]

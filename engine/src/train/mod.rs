@@ -6,6 +6,7 @@ mod boundary;
 mod edit;
 mod evaluate;
 mod look;
+mod patience;
 mod record;
 mod rest;
 mod rewind;

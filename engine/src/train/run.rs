@@ -4,6 +4,7 @@
 //! evaluates, writes samples and checkpoints, and writes every event to the run's folder before anybody else sees it.
 
 use super::alerts::{ROLLBACKS, Wishes};
+use super::patience::Patience;
 use super::saving::{Saver, device_failed};
 use super::stats;
 use super::step::{Gradients, Trainer};
@@ -246,8 +247,11 @@ impl Engine {
             }
             match self.one_step()? {
                 StepEnd::Done => {}
-                // The step was given up for a signal; its data will be read again.
-                StepEnd::Interrupted => self.loader = None,
+                StepEnd::GivenUp => {
+                    // Its data will be read again, and what was timed of it is no step's.
+                    self.loader = None;
+                    self.time_anew();
+                }
                 StepEnd::Skipped => {
                     self.step += 1;
                     self.after_step()?;
@@ -275,14 +279,14 @@ impl Engine {
         let data = self.next_data();
         let waited = start.elapsed().as_secs_f64();
         let statistics = due(self.setup.config.telemetry.layer_interval, step);
-        let interrupt = self.interrupt.clone();
-        let stop = move || interrupt.urgency() != Urgency::None;
-        let Some(gradients) = self
+        let patience = Patience::new(&self.interrupt, &self.link.requests);
+        let stop = || patience.is_over();
+        let gradients = self
             .trainer
-            .gradients(&data.micro_batches, step, statistics, &stop)
-            .map_err(|error| device_failed(&error))?
-        else {
-            return Ok(StepEnd::Interrupted);
+            .gradients(&data.micro_batches, step, statistics, &stop);
+        self.kept_requests.extend(patience.into_requests());
+        let Some(gradients) = gradients.map_err(|error| device_failed(&error))? else {
+            return Ok(StepEnd::GivenUp);
         };
         self.last_loss = gradients.loss;
         if !(gradients.loss.is_finite() && gradients.norm.is_finite()) {
@@ -421,8 +425,8 @@ impl Engine {
 /// How a step ended.
 pub(super) enum StepEnd {
     Done,
-    /// A signal came between two micro-batches: nothing has changed.
-    Interrupted,
+    /// A signal, or a command that waits for no step, came between two micro-batches: nothing has changed.
+    GivenUp,
     /// The step's update is left out.
     Skipped,
     Rollback,

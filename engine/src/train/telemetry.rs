@@ -57,6 +57,13 @@ impl Engine {
         free
     }
 
+    /// Begins a profile that is under way once more: a part of a step was timed that is made again.
+    pub(super) fn time_anew(&mut self) {
+        if self.telemetry.profiling.take().is_some() {
+            self.begin_profile();
+        }
+    }
+
     /// After a step that took `seconds`: the profile and the state of the machine, where they are due.
     pub(super) fn measure(&mut self, seconds: f64) {
         if let Some(profiling) = &mut self.telemetry.profiling {

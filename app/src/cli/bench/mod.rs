@@ -6,6 +6,7 @@ mod generate;
 mod machine;
 mod op;
 mod sampling;
+mod screen;
 mod step;
 mod tokenizer;
 
@@ -47,6 +48,7 @@ enum Command {
     Tokenizer(tokenizer::Arguments),
     Data(data::Arguments),
     Generate(generate::Arguments),
+    Screen(screen::Arguments),
 }
 
 /// Runs it.
@@ -65,6 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Command::Tokenizer(arguments) => tokenizer::run(arguments, limit),
         Command::Data(arguments) => data::run(arguments, limit),
         Command::Generate(arguments) => generate::run(arguments, limit),
+        Command::Screen(arguments) => screen::run(arguments),
     }
 }
 

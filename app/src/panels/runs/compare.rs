@@ -11,7 +11,9 @@ use crate::bars::{Group, fitting};
 use crate::book::course::{Axis, Course};
 use crate::book::{Entry, differences, stats};
 use crate::chart::axis::Scale;
+use crate::chart::columns::Columns;
 use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Other};
+use crate::chart::means::Means;
 use crate::lang::Text;
 use crate::paint;
 use crate::panels::list::Place;
@@ -22,6 +24,10 @@ use crate::view::View;
 pub(super) struct Comparison {
     runs: Vec<Entry>,
     courses: Vec<Option<Course>>,
+    /// Their losses as they were last drawn.
+    means: Vec<Means>,
+    /// What falls into the columns of the first one.
+    columns: Columns,
     axis: Axis,
     scale: Scale,
     place: Place,
@@ -37,6 +43,8 @@ impl Comparison {
     pub(super) fn new(runs: Vec<Entry>) -> Self {
         Self {
             courses: vec![None; runs.len()],
+            means: vec![Means::default(); runs.len()],
+            columns: Columns::default(),
             runs,
             axis: Axis::default(),
             scale: Scale::default(),
@@ -56,17 +64,22 @@ impl Comparison {
 
     /// Takes the courses of runs.
     pub(super) fn draw(&mut self, courses: &[(PathBuf, Course)]) {
-        for (run, known) in self.runs.iter().zip(&mut self.courses) {
+        for (index, run) in self.runs.iter().enumerate() {
             let found = courses.iter().find(|(path, _)| *path == run.summary.path);
             if let Some((_, course)) = found {
-                *known = Some(course.clone());
+                self.courses[index] = Some(course.clone());
+                self.means[index] = Means::default();
             }
         }
+        self.columns.forget();
     }
 
     pub(super) fn handle(&mut self, key: &str) -> bool {
         match key {
-            "t" => self.axis = self.axis.next(),
+            "t" => {
+                self.axis = self.axis.next();
+                self.columns.forget();
+            }
             "y" => {
                 self.scale = match self.scale {
                     Scale::Linear => Scale::Log,
@@ -164,6 +177,7 @@ impl Comparison {
             .map(|(index, course, track)| Other {
                 track,
                 series: &course.loss,
+                means: &self.means[*index],
                 style: style(*index, view),
             })
             .collect();
@@ -171,6 +185,7 @@ impl Comparison {
             track,
             curve: Curve {
                 series: &first.loss,
+                columns: &self.columns,
                 line: Line::Mean,
                 band_style: theme.border,
                 line_style: style(drawn[0].0, view),

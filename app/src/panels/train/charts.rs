@@ -236,6 +236,7 @@ pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
     let parent = state.parent.as_ref().map(|parent| Other {
         track: &parent.track,
         series: &parent.loss,
+        means: &parent.means,
         style: view.theme.floor,
     });
     chart.render_over(parent.as_slice(), area, buf)
@@ -248,6 +249,7 @@ fn chart<'a>(scene: &Scene<'a>, metric: &'a Metric, smooth: bool) -> Chart<'a> {
         track: &state.track,
         curve: Curve {
             series: &metric.series,
+            columns: &metric.columns,
             line: match smooth {
                 true if view.beta() > 0.0 => Line::Ema(&metric.ema),
                 true => Line::Mean,
@@ -346,8 +348,8 @@ pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) -> R
             Shows::Greatest
         };
         spark::render(
-            &state.track,
-            &metric.series,
+            (&state.track, &metric.series),
+            &metric.columns,
             window,
             shows,
             looks,

@@ -23,16 +23,19 @@ pub enum LineKind {
     Checkpoint,
     /// Everything else: heads of attempts, pauses, edits, warnings, endings.
     Other,
+    /// How the machine was doing. An index that was written before this kind was known has such lines under [`Self::Other`].
+    System,
 }
 
 impl LineKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Step,
         Self::Eval,
         Self::Layers,
         Self::Sample,
         Self::Checkpoint,
         Self::Other,
+        Self::System,
     ];
 
     pub(super) fn from_code(code: u64) -> Self {
@@ -41,7 +44,7 @@ impl LineKind {
 
     /// Whether a later attempt that trains its step again takes its place.
     pub(super) fn is_superseded(self) -> bool {
-        self != Self::Other
+        !matches!(self, Self::Other | Self::System)
     }
 }
 
@@ -154,6 +157,7 @@ impl Line {
             "layers" => LineKind::Layers,
             "sample" => LineKind::Sample,
             "checkpoint" => LineKind::Checkpoint,
+            "system" => return Self::Listed(LineKind::System, 0),
             _ => return Self::Listed(LineKind::Other, 0),
         };
         Self::Listed(kind, head.step)
@@ -169,6 +173,7 @@ impl Line {
             Body::Layers(layers) => Self::Listed(LineKind::Layers, layers.step),
             Body::Sample { step, .. } => Self::Listed(LineKind::Sample, *step),
             Body::Checkpoint { step, .. } => Self::Listed(LineKind::Checkpoint, *step),
+            Body::System(_) => Self::Listed(LineKind::System, 0),
             _ => Self::Listed(LineKind::Other, 0),
         }
     }

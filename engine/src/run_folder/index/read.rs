@@ -187,7 +187,7 @@ impl<'a> Column<'a> {
         let which = BETAS.iter().position(|known| *known == beta)?;
         let figure = self.figure().filter(|_| self.table == Table::Steps)?;
         let (live, inner) = self.index.place(self.table, row).expect("a row");
-        Some(self.index.averages(live, figure, inner).0[which])
+        Some(self.index.average(live, figure, which, inner))
     }
 
     /// The bias-corrected moving average of a figure of steps after a row; none as for [`Self::average`], and as long as
@@ -210,7 +210,28 @@ impl Index {
         Some((live, row - live.first))
     }
 
-    /// The moving averages of a figure of steps after a row of a segment.
+    /// Average and weight of one of the moving averages of a figure of steps after a row of a segment: what a chart asks for
+    /// column by column.
+    fn average(&self, live: Live, figure: usize, which: usize, row: usize) -> [f64; 2] {
+        let bytes = self.bytes(live.segment);
+        let head = &self.segments[live.segment].head;
+        let beta = BETAS[which];
+        let at = head.state(figure, row / STRIDE) + 16 * which;
+        let [mut average, mut weight] = [at, at + 8].map(|at| f64::from_bits(get(bytes, at)));
+        let first = row / STRIDE * STRIDE;
+        let column = Table::Steps.counts() + figure;
+        let cells = head.cell(Table::Steps, column, first);
+        for number in 0..=row - first {
+            let value = f64::from_bits(get(bytes, cells + 8 * number));
+            if value.is_finite() {
+                average = beta * average + (1.0 - beta) * value;
+                weight = beta * weight + (1.0 - beta);
+            }
+        }
+        [average, weight]
+    }
+
+    /// All moving averages of a figure of steps after a row of a segment.
     pub(super) fn averages(&self, live: Live, figure: usize, row: usize) -> Averages {
         let bytes = self.bytes(live.segment);
         let head = &self.segments[live.segment].head;
