@@ -6,10 +6,12 @@ use kernels::gpu::blas::{Factor, Product};
 use kernels::gpu::driver::Kind;
 use kernels::gpu::survey::Survey;
 use kernels::gpu::unit::Source;
-use kernels::gpu::{Gpu, GpuError, GpuGrad, View, basic, check, gemm};
+use kernels::gpu::{Gpu, GpuError, GpuForward, GpuGrad, View, basic, check, gemm};
+use kernels::op::InferOp as _;
 use kernels::ops::OPS;
+use kernels::ops::attention_cached::AttentionCached;
 use kernels::update::{adamw, norm, sgd};
-use kernels::{Dtype, GradMode, Precision};
+use kernels::{Dtype, GradMode, Meta, Precision};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
@@ -62,16 +64,13 @@ pub fn of(target: &Target) -> Vec<Source> {
     let gpu = Gpu::new(Box::new(survey), None);
     for (name, cases) in CASES.iter() {
         for case in cases {
-            if let Err(error) = operation(case, &gpu) {
-                // Says so: an operation without kernels is not compiled.
-                assert!(matches!(error, GpuError::Missing(_)), "{name}: {error}");
-                eprintln!("skipped: {name} on {}: {error}", target.arch);
-                break;
-            }
+            let asked = operation(case, &gpu);
+            asked.unwrap_or_else(|error| panic!("{name} on {}: {error}", target.arch));
         }
     }
     flat(&gpu).expect("a survey refuses nothing");
     products(&gpu).expect("a survey refuses nothing");
+    decoding(&gpu).expect("a survey refuses nothing");
     let mut seen = HashSet::new();
     let asked = asked.lock().expect("no thread panicked");
     let fresh = asked.iter().filter(|source| seen.insert((*source).clone()));
@@ -127,6 +126,31 @@ fn flat(gpu: &Gpu) -> Result<(), GpuError> {
     for weights in [plain, weights] {
         adamw::update_gpu(gpu, 4096, weights, plain, plain, plain)?;
         sgd::update_gpu(gpu, 4096, weights, plain, plain)?;
+    }
+    Ok(())
+}
+
+/// Attention over a cache: one token behind the others, and a prompt.
+fn decoding(gpu: &Gpu) -> Result<(), GpuError> {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let compute = precision.compute();
+        for (head_dim, tokens) in [(64, 1), (64, 64), (128, 1), (128, 64), (5, 1), (5, 7)] {
+            let op = AttentionCached::new(4, 2, head_dim, 256);
+            let metas = [Meta::new([tokens, 8 * head_dim], compute)];
+            let words = op.workspace_gpu(&metas, gpu.info()).div_ceil(4);
+            let states: Vec<View> = op.state().iter().map(|n| view(*n, compute)).collect();
+            let cx = GpuForward {
+                gpu,
+                training: false,
+                metas: &metas,
+                inputs: &[view(metas[0].len(), compute)],
+                outputs: &[view(tokens * 4 * head_dim, compute)],
+                saved: &[],
+                workspace: view(words, Dtype::I32),
+                live: 4096,
+            };
+            op.forward_gpu(&cx, &states)?;
+        }
     }
     Ok(())
 }
