@@ -178,6 +178,9 @@ fn cases() -> Vec<Case> {
         // Several chunks of rows, the last with few.
         case(ROWS + 3, 5, 3, Act::Silu, true, true),
         case(2 * ROWS, 3, 2, Act::Relu2, false, false),
+        // Lines of whole vectors.
+        case(11, 24, 16, Act::Silu, true, true),
+        case(11, 24, 16, Act::GeluTanh, false, true),
     ];
     for act in Act::ALL {
         for gated in [false, true] {

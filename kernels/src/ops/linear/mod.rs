@@ -166,6 +166,8 @@ fn cases() -> Vec<Case> {
         case(37, 19, 67, Role::Compute, true, false),
         case(130, 33, 31, Role::Wide, true, true),
         case(1, 70, 90, Role::Compute, false, true),
+        // Lines of whole vectors.
+        case(20, 16, 24, Role::Compute, true, false),
     ]
 }
 

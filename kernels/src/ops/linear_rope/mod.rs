@@ -200,6 +200,17 @@ fn cases() -> Vec<Case> {
             Fill::Positions(700),
         ),
         case(2, 1024, 3, [1, 2, 2], Layout::Half, false, Fill::Ids(5000)),
+        // Heads of whole vectors.
+        case(2, 9, 8, [2, 3, 16], Layout::Half, true, Fill::Positions(9)),
+        case(
+            2,
+            9,
+            8,
+            [2, 3, 8],
+            Layout::Interleaved,
+            true,
+            Fill::Positions(9),
+        ),
     ]
 }
 
