@@ -165,6 +165,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             3,
             "the loss or its gradient is not finite, and nobody was there to decide: the run is stopped with a checkpoint",
         )),
+        Ending::Untrained => Err(Failure::new(
+            130,
+            "stopped before the first step was done: there is no checkpoint, and --resume begins at step 0",
+        )),
         Ending::Diverged => Err(Failure::new(
             3,
             "the loss or its gradient is not finite: the run has ended (train.on_nonfinite)",
