@@ -299,6 +299,29 @@ pub struct Layers {
     pub dead_share: Vec<f64>,
 }
 
+impl Layers {
+    /// Names of [`Layers::figures`].
+    pub const FIGURES: [&'static str; 5] = [
+        "activation_rms",
+        "gradient_rms",
+        "weight_rms",
+        "update_ratio",
+        "dead_share",
+    ];
+
+    /// Every figure, a value a layer; none of what an older record does not have.
+    pub fn figures(&self) -> [(&'static str, &[f64]); 5] {
+        let [activation, gradient, weight, update, dead] = Self::FIGURES;
+        [
+            (activation, &self.activation_rms),
+            (gradient, &self.gradient_rms),
+            (weight, &self.weight_rms),
+            (update, &self.update_ratio),
+            (dead, &self.dead_share),
+        ]
+    }
+}
+
 /// What a watcher found wrong at a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Alert {

@@ -180,12 +180,7 @@ fn config(started: &Started) -> String {
 /// Each layer's figures, and how each figure is spread over the layers.
 fn of_layers(layers: &Layers) -> Vec<Message> {
     let mut values = Vec::new();
-    for (name, xs) in [
-        ("activation_rms", &layers.activation_rms),
-        ("gradient_rms", &layers.gradient_rms),
-        ("weight_rms", &layers.weight_rms),
-        ("update_ratio", &layers.update_ratio),
-    ] {
+    for (name, xs) in layers.figures() {
         for (layer, x) in layers.names.iter().zip(xs) {
             values.push(scalar(&format!("layers/{name}/{layer}"), *x));
         }
