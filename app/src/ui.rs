@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendE
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::link::{Client, Interrupt, Urgency};
+use engine::link::{Client, Command, Interrupt, Urgency};
 use ratatui::crossterm::event::{self, Event as Input};
 
 use crate::actions::Refused;
@@ -335,6 +335,8 @@ fn write(file: Option<&config_file::File>, key: &str, value: &str, bench: &mut W
             let told = format!("{key} = {value} written to {}", file.path().display());
             bench.state.note(Level::Good, &told);
             bench.tell(&told);
+            // What was an edit becomes the file's: an edit of the file counts again.
+            bench.ask(Command::Reload);
         }
         Err(why) => bench.complain(Err(Refused::Because(why))),
     }
@@ -388,5 +390,30 @@ fn read_keys(sender: &Sender<Input>, wanted: &AtomicBool) {
             Ok(false) if terminal::is_alive() => {}
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch_file::Known;
+
+    #[test]
+    fn the_engine_reads_what_was_written_into_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, "optimizer.lr = 1.0\n").unwrap();
+        let file = config_file::File::new(&path, Known::of(&path));
+        let theme = Theme::new(Palette::Dark);
+        let mut bench = Workbench::new(View::new(Lang::En, theme, GlyphSet::Ascii));
+        write(Some(&file), "optimizer.lr", "0.5", &mut bench);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "optimizer.lr = 0.5\n");
+        let asked: Vec<Command> = bench.outbox.drain(..).map(|r| r.command).collect();
+        assert_eq!(asked, [Command::Reload]);
+        // Nothing was written, so there is nothing to read.
+        write(Some(&file), "optimizer.lr", "fast", &mut bench);
+        write(None, "optimizer.lr", "0.5", &mut bench);
+        assert!(bench.outbox.is_empty());
     }
 }
