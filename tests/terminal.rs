@@ -470,8 +470,84 @@ fn an_edit_is_written_into_the_file_and_not_read_back_as_anothers() {
     };
     assert_eq!((of("config_applied"), of("config_rejected")), (1, 0));
     let reloads = place.events("r");
-    let reloads = reloads.iter().filter(|event| event["command"] == "reload");
-    assert_eq!(reloads.count(), 0);
+    let mut reloads = reloads.iter().filter(|event| event["command"] == "reload");
+    let told = reloads.next().expect("the file is the authority again")["message"].to_string();
+    assert!(
+        told.contains("the file decides train.clip_norm again"),
+        "{told}"
+    );
+    assert_eq!(reloads.count(), 0, "the watch took it for another's");
+    // So an editor's word counts from here on.
+    let edited = after.replace("0.625", "0.75");
+    std::fs::write(place.path("c.toml"), edited).expect("written");
+    let begin = Instant::now();
+    while of("config_applied") < 2 {
+        assert!(begin.elapsed() < PATIENCE, "the file counts");
+        sleep(Duration::from_millis(20));
+    }
+    let applied = place
+        .events("r")
+        .into_iter()
+        .rfind(|event| event["event"] == "config_applied");
+    let change = &applied.expect("an event")["changes"][0];
+    assert_eq!(
+        (&change["from"], &change["to"]),
+        (&"0.625".into(), &"0.75".into())
+    );
     terminal.press("\x03");
     terminal.expect(0);
+}
+
+#[test]
+fn an_attached_screen_writes_into_the_file_that_the_run_watches() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let mut run = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    place.wait_for(&mut run, "r", "step", |_| true);
+    let Some(mut terminal) = Terminal::start(&place, &["attach", "r"]) else {
+        return;
+    };
+    let file = place.path("c.toml");
+    let record = std::fs::read(place.run_path("r", "run.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+    let named = record["file"].as_str().expect("a path");
+    assert_eq!(
+        std::fs::canonicalize(named).ok(),
+        std::fs::canonicalize(&file).ok()
+    );
+    terminal.wait("the run", |shown| shown.contains("ATTACHED"));
+    terminal.press(":set train.clip_norm\r");
+    terminal.wait("the form", |shown| shown.contains("also write to"));
+    terminal.press("\x150.625\t");
+    terminal.wait("the value", |shown| shown.contains("[x]"));
+    terminal.press("\r");
+    terminal.wait("the word of it", |shown| shown.contains("written to"));
+    let text = std::fs::read_to_string(&file).expect("a file");
+    assert!(text.contains("clip_norm = 0.625"), "{text}");
+    place.wait_for(&mut run, "r", "reply", |event| {
+        let message = event["message"].as_str().unwrap_or_default();
+        message.contains("the file decides train.clip_norm again")
+    });
+    // The file is gone: that is said, and none is made in its place.
+    std::fs::remove_file(&file).expect("removed");
+    terminal.press(":write train.clip_norm\r");
+    terminal.wait("the refusal", |shown| shown.contains("not there any more"));
+    assert!(!file.exists());
+    terminal.press("q");
+    terminal.wait("the dialog", |shown| shown.contains("the run goes on"));
+    terminal.press("\r");
+    terminal.expect(0);
+
+    // A run that has no file says so as before.
+    run.signal(Signal::INT);
+    run.expect(0);
+    let mut run = place.start(&["train", "--run", "r", "--resume", "--ui", "none"]);
+    place.wait_for(&mut run, "r", "resumed", |_| true);
+    let mut terminal = Terminal::start(&place, &["attach", "r"]).expect("another one");
+    terminal.wait("the run", |shown| shown.contains("ATTACHED"));
+    terminal.press(":write train.clip_norm\r");
+    terminal.wait("the refusal", |shown| {
+        shown.contains("no configuration file")
+    });
+    run.signal(Signal::INT);
+    run.expect(0);
 }

@@ -338,6 +338,10 @@ impl Request {
             what,
             command: self.command.clone(),
             commit: self.commit.clone(),
+            // A name that is no text has no place in a record.
+            file: (self.file.as_deref())
+                .and_then(|file| std::path::absolute(file).ok())
+                .filter(|file| file.to_str().is_some()),
             parent: None,
         }
     }

@@ -3,6 +3,7 @@
 use super::Failure;
 use crate::ancestry;
 use crate::chart::glyph::GlyphSet;
+use crate::config_file;
 use crate::keymap;
 use crate::lang::Lang;
 use crate::out;
@@ -135,6 +136,9 @@ pub fn follow(
             let last = history.index.as_ref().and_then(|index| index.last_step());
             options.reach.folder = Some(folder.to_owned());
             (options.seat, options.first_id) = (seat, first_id);
+            if seat.controls() {
+                options.file = config_file::File::of_run(folder);
+            }
             let client = remote::client(tail, last.unwrap_or(0), ask)
                 .map_err(|error| failed("threads", error))?;
             ancestry::tell(&mut options, folder);
