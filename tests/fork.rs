@@ -390,3 +390,75 @@ fn a_fork_trains_in_the_background() {
     place.expect(0, &["ctl", "b", "stop"]);
     assert!(place.losses("b").contains_key(&11));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_fork_of_a_run_that_is_on_is_made_without_disturbing_it() {
+    let place = parent(&[]);
+    let steps = ["--set", "train.max_steps=100000000"];
+    let live = ["train", "c.toml", "--run", "live", "--ui", "none"];
+    let mut process = place.start(&[&live[..], &steps].concat());
+    place.wait_for(&mut process, "live", "checkpoint", |e| e["step"] == 20);
+    let ctl = |words: &[&'static str]| [&["ctl", "live", "fork", "--at", "10"][..], words].concat();
+    let end = "train.max_steps=20";
+    let slow = ["--set", "optimizer.lr=5e-3", "--set", end];
+    let told = json_of(
+        &place,
+        &ctl(&[&["--run", "b", "--json"][..], &slow].concat()),
+    );
+    assert_eq!(
+        (&told["run"], &told["parent"], &told["step"]),
+        (&json!("b"), &json!("live"), &json!(10))
+    );
+    let folder = told["folder"].as_str().expect("a path");
+    assert_eq!(place.path(folder), place.path("runs/b"));
+    // Nobody has trained it.
+    assert!(place.events("b").is_empty());
+    let listed = json_of(&place, &["runs", "--where", "status==new", "--json"]);
+    assert_eq!(listed["runs"][0]["name"], "b");
+    assert_eq!(place.checkpoints("b"), [10]);
+    let sgd = ["--run", "c", "--set", "optimizer.kind=sgd", "--set", end];
+    place.expect(0, &ctl(&sgd));
+    let taken = place.run(&ctl(&["--set", end]));
+    let said = String::from_utf8_lossy(&taken.stdout).into_owned();
+    assert!(said.contains("train --run live-2 --resume"), "{said}");
+
+    for (words, told) in [
+        (ctl(&["--run", "b"]), "exists already"),
+        (ctl(&["--set", "model.dim=32"]), "keeps the model"),
+        (ctl(&["--set", "optimizer.speed=2"]), "optimizer.speed"),
+        (
+            vec!["ctl", "live", "fork", "--at", "11"],
+            "nearest is live@10",
+        ),
+        (vec!["ctl", "a", "fork"], "not running"),
+        (vec!["ctl", "nobody", "fork"], "nobody"),
+    ] {
+        let said = place.expect(2, &words);
+        assert!(said.contains(told) && said.lines().count() == 1, "{said}");
+    }
+    let runs = fs::read_dir(place.path("runs")).expect("runs").count();
+    assert_eq!(runs, 5, "a, live, b, c, live-2 and nothing else");
+
+    // The run has noticed nothing.
+    process.signal(rustix::process::Signal::INT);
+    process.expect(0);
+    let events = place.events("live");
+    assert!(!events.iter().any(|event| event["event"] == "reply"));
+    let losses = place.losses("live");
+    assert!(
+        place
+            .losses("a")
+            .iter()
+            .all(|(step, row)| losses.get(step) == Some(row))
+    );
+
+    // Begun later, they are the forks that `fork` starts at once.
+    for (name, like, sets) in [("b", "b2", &slow[..]), ("c", "c2", &sgd[2..])] {
+        place.expect(0, &["train", "--run", name, "--resume", "--ui", "none"]);
+        let fork = ["fork", "live@10", "--run", like, "--ui", "none"];
+        place.expect(0, &[&fork[..], sets].concat());
+        assert_eq!(place.losses(name).len(), 10);
+        assert_eq!(place.losses(name), place.losses(like));
+    }
+}

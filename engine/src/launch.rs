@@ -23,7 +23,7 @@ use crate::train::saving::{init_from, same_data};
 use crate::train::step::Trainer;
 use attended::attended;
 pub use error::LaunchError;
-pub use fork::{Fork, ForkPlan, plan as plan_fork};
+pub use fork::{Fork, ForkPlan, MadeFork, make as make_fork, plan as plan_fork};
 use kernels::Cpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -373,9 +373,19 @@ impl Prepared {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, LaunchError> {
-        let cpu = cpu(&config)?;
+        cpu(&config)?;
         let cache = Cache::of_user();
         let setup = Setup::unless(interrupt, config, own, cache.as_ref(), progress)?;
+        Self::of(setup, own, progress)
+    }
+
+    /// The same of what is set up already.
+    fn of(
+        setup: Setup,
+        own: Option<&Path>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, LaunchError> {
+        let cpu = cpu(&setup.config)?;
         let memory = estimate::memory(&setup.config, &setup.model, &cpu);
         if let Some(free) = estimate::available_bytes()
             && memory.total - memory.runtime > free
