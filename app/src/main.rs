@@ -5,6 +5,7 @@
 
 mod actions;
 mod ancestry;
+mod background;
 mod bars;
 mod book;
 mod chart;
@@ -14,6 +15,7 @@ mod config_file;
 mod edit;
 mod errand;
 mod export;
+mod input;
 mod keymap;
 mod lang;
 mod leave;

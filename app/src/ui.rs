@@ -10,18 +10,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
 
 use engine::link::{Client, Command, Interrupt, Urgency};
-use ratatui::crossterm::event::{self, Event as Input};
+use ratatui::crossterm::event::Event;
 
 use crate::actions::Refused;
+use crate::background;
 use crate::chart::glyph::GlyphSet;
 use crate::config_file;
 use crate::errand::Errands;
 use crate::export;
+use crate::input::{Input, Inputs};
 use crate::keymap::{self, Keymap};
 use crate::lang::Lang;
 use crate::mouse;
@@ -41,8 +42,6 @@ const CALM: Duration = Duration::from_millis(200);
 const LIVELY: Duration = Duration::from_secs(1);
 /// How often a screen without news is drawn, for its clocks.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long the key thread waits before it looks whether it is still wanted.
-const KEY_WAIT: Duration = Duration::from_millis(100);
 /// Most events that are folded in before the next frame.
 const MOST_EVENTS: usize = 20_000;
 
@@ -53,6 +52,8 @@ pub struct Options {
     pub lang: Lang,
     /// Colours.
     pub palette: Palette,
+    /// Whether the terminal is asked if its background is light, and its answer beats `palette`.
+    pub ask_background: bool,
     /// Characters of charts.
     pub glyphs: GlyphSet,
     /// Keys.
@@ -92,9 +93,11 @@ impl Options {
             let l = l.to_ascii_lowercase();
             l.contains("utf-8") || l.contains("utf8")
         });
+        let palette = Palette::detect(var);
         Self {
             lang: if unicode { Lang::detect(var) } else { Lang::En },
-            palette: Palette::detect(var),
+            palette,
+            ask_background: palette.suits_background(),
             glyphs: match (unicode, console) {
                 (false, _) => GlyphSet::Ascii,
                 (true, true) => GlyphSet::Block,
@@ -153,7 +156,10 @@ pub fn run(client: Client, options: &Options) -> (Outcome, Client) {
 
 fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let mut screen = Screen::claim()?;
-    let keys = Keys::start()?;
+    if options.ask_background {
+        screen.send(background::QUESTION)?;
+    }
+    let inputs = Inputs::start(options.ask_background)?;
     let mut view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
     view.keys = Arc::clone(&options.keys);
     let mut bench = Workbench::new(view);
@@ -174,6 +180,9 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let mut pressed = None;
     let mut dirty = true;
     let mut connected = true;
+    for input in inputs.first() {
+        take(&input, options.palette, &mut bench);
+    }
     loop {
         let pace = if pressed.is_some_and(|at: Instant| at.elapsed() < LIVELY) {
             FRAME
@@ -193,11 +202,11 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
         }
         // Keys wake the loop at once; events are looked for at the pace of frames, so that no thread has to forward
         // them and the link can be handed on when the screen closes.
-        match keys.inputs.recv_timeout(FRAME) {
+        match inputs.channel.recv_timeout(FRAME) {
             Ok(input) => {
                 bench.now = begin.elapsed();
-                for input in std::iter::once(input).chain(keys.inputs.try_iter()) {
-                    take(&input, &mut bench);
+                for input in std::iter::once(input).chain(inputs.channel.try_iter()) {
+                    take(&input, options.palette, &mut bench);
                 }
                 dirty = true;
                 pressed = Some(Instant::now());
@@ -278,16 +287,27 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     }
 }
 
-fn take(input: &Input, bench: &mut Workbench) {
-    match input {
+/// Takes what came from the terminal; `palette` is the one that the screen began with.
+fn take(input: &Input, palette: Palette, bench: &mut Workbench) {
+    let event = match input {
+        Input::Event(event) => event,
+        Input::Light(light) => {
+            // Colours that somebody has chosen since stay.
+            if bench.view.theme.palette() == palette {
+                bench.view.colour(Palette::on(*light));
+            }
+            return;
+        }
+    };
+    match event {
         // Windows reports releases too.
-        Input::Key(key) if !key.is_release() => {
+        Event::Key(key) if !key.is_release() => {
             if let Some(word) = keymap::word(key) {
                 bench.press(&word);
             }
         }
-        Input::Paste(text) => bench.paste(text),
-        Input::Mouse(event) => {
+        Event::Paste(text) => bench.paste(text),
+        Event::Mouse(event) => {
             if let Some(mouse) = mouse::word(*event) {
                 bench.point(mouse);
             }
@@ -339,57 +359,6 @@ fn write(file: Option<&config_file::File>, key: &str, value: &str, bench: &mut W
             bench.ask(Command::Reload);
         }
         Err(why) => bench.complain(Err(Refused::Because(why))),
-    }
-}
-
-/// The thread that waits for keys; dropping it ends the thread.
-struct Keys {
-    inputs: Receiver<Input>,
-    wanted: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Keys {
-    fn start() -> io::Result<Self> {
-        let (sender, inputs) = channel();
-        let wanted = Arc::new(AtomicBool::new(true));
-        let flag = Arc::clone(&wanted);
-        let thread = std::thread::Builder::new()
-            .name("keys".to_owned())
-            .spawn(move || read_keys(&sender, &flag))?;
-        Ok(Self {
-            inputs,
-            wanted,
-            thread,
-        })
-    }
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        self.wanted.store(false, Ordering::SeqCst);
-        // Half an escape sequence keeps the thread in a read until the next key; it is not worth waiting for.
-        let begin = Instant::now();
-        while !self.thread.is_finished() && begin.elapsed() < 3 * KEY_WAIT {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// Ends, and with it the channel, once the terminal is gone.
-fn read_keys(sender: &Sender<Input>, wanted: &AtomicBool) {
-    while wanted.load(Ordering::SeqCst) {
-        match event::poll(KEY_WAIT) {
-            Ok(true) => {
-                let Ok(input) = event::read() else { return };
-                if sender.send(input).is_err() {
-                    return;
-                }
-            }
-            // A terminal that was closed has no input and says nothing else.
-            Ok(false) if terminal::is_alive() => {}
-            _ => return,
-        }
     }
 }
 

@@ -110,7 +110,7 @@ fn a_run_is_listed_shown_and_measured() {
     // Whatever the record says of a layer can be asked for, and is offered.
     let events =
         std::fs::read_to_string(place.path().join("runs/tiny/events.jsonl")).expect("a record");
-    let lines = events.lines().map(|line| serde_json::from_str(line));
+    let lines = events.lines().map(serde_json::from_str);
     let mut events = lines.map(|line| line.expect("JSON"));
     let layers: Value = events
         .find(|e: &Value| e["event"] == "layers")
