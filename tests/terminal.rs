@@ -1,137 +1,37 @@
 //! The screen in a real (pseudo-)terminal: keys reach the engine, and the terminal is given back whichever way it ends.
 //!
-//! `setsid --ctty` makes the pseudo-terminal the program's own; where there is none the tests say so and pass.
+//! Where there is no pseudo-terminal the tests say so and pass.
 
 #![cfg(unix)]
 
+#[path = "terminal/background.rs"]
+mod background;
 mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
 
 use common::{ENDLESS, PATIENCE, Place};
-use rustix::fs::OFlags;
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, sleep};
+use rustix::process::Signal;
+use rustix::termios::{LocalModes, tcgetattr};
+use std::fs::File;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
+use terminal::Terminal;
 
 const SLOW: (&str, &str) = ("train.batch_size", "32");
-
-/// A terminal of 80 by 24 with the program in it.
-struct Terminal {
-    child: Child,
-    keys: File,
-    /// Kept open, so that the terminal's modes can be looked at when the program is gone.
-    screen: File,
-    bytes: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
-}
 
 impl Terminal {
     /// Starts `arguments` in a terminal; none where that cannot be done.
     fn start(place: &Place, arguments: &[&str]) -> Option<Self> {
-        Self::start_with(place, arguments, &[("COLORFGBG", "")])
+        Self::start_with(place, arguments, &[])
     }
 
     /// The same with more in the environment.
     fn start_with(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
-        if Command::new("setsid")
-            .args(["--ctty", "true"])
-            .output()
-            .is_err()
-        {
-            eprintln!("skipped: no setsid here");
-            return None;
-        }
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
-        grantpt(&master).expect("granted");
-        unlockpt(&master).expect("unlocked");
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&master, size).expect("a size");
-        let name = ptsname(&master, Vec::new()).expect("a name");
-        let screen = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
-            .open(name.to_str().expect("a path"))
-            .expect("its other end");
-        let end = || screen.try_clone().expect("a descriptor");
-        let mut command = Command::new("setsid");
-        place.settle(&mut command);
-        let child = command
-            .args(["--ctty", env!("CARGO_BIN_EXE_zerollm")])
-            .args(arguments)
-            .env("TERM", "xterm-256color")
-            .env_remove("NO_COLOR")
-            .envs(environment.iter().copied())
-            .env("LC_ALL", "C.UTF-8")
-            .env("LANG", "C.UTF-8")
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .expect("the program starts");
-        let keys = File::from(master);
-        let mut from = keys.try_clone().expect("a descriptor");
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&bytes);
-        let reader = std::thread::spawn(move || {
-            let mut piece = [0; 4096];
-            // It ends with an error once every other end is closed.
-            while let Ok(read @ 1..) = from.read(&mut piece) {
-                kept.lock().expect("no panic").extend(&piece[..read]);
-            }
-        });
-        Some(Self {
-            child,
-            keys,
-            screen,
-            bytes,
-            reader: Some(reader),
+        Self::open(env!("CARGO_BIN_EXE_zerollm"), (80, 24), |command| {
+            place.settle(command);
+            command.args(arguments).envs(environment.iter().copied());
         })
-    }
-
-    /// What the terminal shows.
-    fn shown(&self) -> vt100::Parser {
-        let mut parser = vt100::Parser::new(24, 80, 0);
-        parser.process(&self.bytes.lock().expect("no panic"));
-        parser
-    }
-
-    fn wait(&mut self, what: &str, is: impl Fn(&str) -> bool) {
-        let begin = Instant::now();
-        loop {
-            let contents = self.shown().screen().contents();
-            if is(&contents) {
-                return;
-            }
-            let over = self.child.try_wait().expect("a child");
-            assert!(
-                over.is_none(),
-                "ended ({over:?}) without {what}:\n{contents}"
-            );
-            assert!(begin.elapsed() < PATIENCE, "no {what} in time:\n{contents}");
-            sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys
-            .write_all(keys.as_bytes())
-            .expect("the terminal takes keys");
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
     }
 
     /// Waits for the end: the exit code must be this, and the terminal as it was.
@@ -177,7 +77,7 @@ impl Terminal {
             !shown.screen().bracketed_paste(),
             "pasted text is plain again"
         );
-        let bytes = self.bytes.lock().expect("no panic").clone();
+        let bytes = self.written.lock().expect("no panic").bytes.clone();
         let text = String::from_utf8_lossy(&bytes);
         assert!(text.contains("\x1b[?1049h") && text.contains("\x1b[?1049l"));
         assert!(!text.contains("panicked"), "{contents}");
@@ -203,14 +103,6 @@ impl Terminal {
             assert!(begin.elapsed() < PATIENCE, "no {word} in time");
             sleep(Duration::from_millis(20));
         }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -422,7 +314,7 @@ fn the_mouse_is_taken_and_left_and_the_clipboard_is_given() {
     terminal.wait("the second screen", |shown| shown.contains("[2 "));
     terminal.press("1Y");
     terminal.wait("the copy", |shown| shown.contains("copied"));
-    let bytes = terminal.bytes.lock().expect("no panic").clone();
+    let bytes = terminal.written.lock().expect("no panic").bytes.clone();
     assert!(String::from_utf8_lossy(&bytes).contains("\x1b]52;c;c3RlcCx0b2tlbnMs"));
     terminal.press(":mouse off\r");
     terminal.wait("an end of the command line", |shown| {
@@ -555,148 +447,6 @@ fn an_attached_screen_writes_into_the_file_that_the_run_watches() {
     terminal.wait("the refusal", |shown| {
         shown.contains("no configuration file")
     });
-    run.signal(Signal::INT);
-    run.expect(0);
-}
-
-/// The terminal's background is asked for.
-const QUESTION: &str = "\x1b]11;?\x1b\\";
-/// Colours of the smoothed line: on a dark background, on a light one.
-const LINES: [u8; 2] = [117, 25];
-
-impl Terminal {
-    fn wait_for_question(&self) {
-        let begin = Instant::now();
-        while !self.has_written(QUESTION) {
-            assert!(begin.elapsed() < PATIENCE, "it does not ask");
-            sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn has_written(&self, text: &str) -> bool {
-        let bytes = self.bytes.lock().expect("no panic").clone();
-        String::from_utf8_lossy(&bytes).contains(text)
-    }
-
-    fn shows_colour(&self, index: u8) -> bool {
-        let shown = self.shown();
-        let screen = shown.screen();
-        let cells = (0..24).flat_map(|row| (0..80).filter_map(move |col| screen.cell(row, col)));
-        let wanted = vt100::Color::Idx(index);
-        cells.into_iter().any(|cell| cell.fgcolor() == wanted)
-    }
-
-    /// Waits until the chart is drawn for a background.
-    fn wait_for_colours(&mut self, light: bool) {
-        let begin = Instant::now();
-        loop {
-            let [dark_line, light_line] = LINES;
-            let (is, is_not) = if light {
-                (light_line, dark_line)
-            } else {
-                (dark_line, light_line)
-            };
-            if self.shows_colour(is) && !self.shows_colour(is_not) {
-                return;
-            }
-            assert!(begin.elapsed() < PATIENCE, "the colours are others");
-            sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-#[test]
-fn the_colours_follow_the_background_that_the_terminal_tells() {
-    let place = Place::new(&[ENDLESS, SLOW]);
-    let mut run = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
-    place.wait_for(&mut run, "r", "step", |event| event["step"] == 3);
-    let watch = ["watch", "r"];
-    let is_train = |shown: &str| shown.contains("[1 Train]") && !shown.contains("\n:");
-    let light = "\x1b]11;rgb:fdfd/f6f6/e3e3\x1b\\";
-    let dark = "\x1b]11;rgb:1e1e/1e1e/2e2e\x07";
-    // At once, with a key behind it that is a key; whatever the environment says.
-    for (told, environment, is_light) in [(light, "15;0", true), (dark, "0;15", false)] {
-        let environment = [("COLORFGBG", environment)];
-        let Some(mut terminal) = Terminal::start_with(&place, &watch, &environment) else {
-            return;
-        };
-        terminal.wait_for_question();
-        terminal.press(&format!("{told}7"));
-        terminal.wait("the log", |shown| shown.contains("[7 Log]"));
-        terminal.press("1");
-        terminal.wait("the charts", is_train);
-        terminal.wait_for_colours(is_light);
-        terminal.press("q");
-        terminal.expect(0);
-    }
-    // Never: the environment is believed.
-    for (environment, is_light) in [("0;15", true), ("15;0", false), ("", false)] {
-        let environment = [("COLORFGBG", environment)];
-        let mut terminal = Terminal::start_with(&place, &watch, &environment).expect("another");
-        terminal.wait("the charts", is_train);
-        terminal.wait_for_colours(is_light);
-        terminal.press("q");
-        terminal.expect(0);
-    }
-    // Late: nothing of it is taken for keys, and it counts, unless somebody has chosen since.
-    for choose in [false, true] {
-        let mut terminal = Terminal::start(&place, &watch).expect("another");
-        terminal.wait("the charts", is_train);
-        terminal.wait_for_colours(false);
-        sleep(Duration::from_millis(300));
-        if choose {
-            terminal.press(":theme none\r");
-            terminal.wait("the end of the line", is_train);
-        }
-        terminal.press(light);
-        if choose {
-            // The key after it has come through, so that it was looked at.
-            terminal.press("7");
-            terminal.wait("the log", |shown| shown.contains("[7 Log]"));
-            assert!(LINES.iter().all(|line| !terminal.shows_colour(*line)));
-        } else {
-            terminal.wait_for_colours(true);
-            let contents = terminal.shown().screen().contents();
-            assert!(is_train(&contents), "{contents}");
-        }
-        terminal.press("q");
-        terminal.expect(0);
-    }
-    // Who has said what to show is not asked about.
-    for (environment, flags) in [
-        (("ZEROLLM_THEME", "dark"), &[][..]),
-        (("TERM", "linux"), &[]),
-        (("NO_COLOR", "1"), &[]),
-        (("ZEROLLM_THEME", "auto"), &["--theme", "light"]),
-    ] {
-        let mut terminal =
-            Terminal::start_with(&place, &[&watch[..], flags].concat(), &[environment])
-                .expect("another");
-        terminal.wait("the charts", is_train);
-        terminal.press("q");
-        assert!(!terminal.has_written(QUESTION), "{environment:?}");
-        terminal.expect(0);
-    }
-    // Left before the answer: it is not left to the shell.
-    let mut terminal = Terminal::start(&place, &watch).expect("another");
-    terminal.wait_for_question();
-    terminal.press("q");
-    sleep(Duration::from_millis(200));
-    terminal.press(light);
-    let begin = Instant::now();
-    while terminal.child.try_wait().expect("a child").is_none() {
-        assert!(begin.elapsed() < PATIENCE, "does not end");
-        sleep(Duration::from_millis(5));
-    }
-    // Without lines, all that nobody has read counts.
-    let modes = tcgetattr(&terminal.screen).expect("a terminal");
-    let mut raw = modes.clone();
-    raw.make_raw();
-    tcsetattr(&terminal.screen, OptionalActions::Now, &raw).expect("set");
-    let left = rustix::io::ioctl_fionread(&terminal.screen).expect("a terminal");
-    assert_eq!(left, 0, "bytes are left for the shell");
-    tcsetattr(&terminal.screen, OptionalActions::Now, &modes).expect("set");
-    terminal.expect(0);
     run.signal(Signal::INT);
     run.expect(0);
 }
