@@ -4,6 +4,8 @@
 #![cfg(unix)]
 
 mod common;
+#[path = "common/course.rs"]
+mod course;
 #[path = "control/nonfinite.rs"]
 mod nonfinite;
 #[path = "control/preparation.rs"]

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError, TrySendError};
@@ -66,8 +66,6 @@ pub struct Options {
     pub signals: Signals,
     /// What is recorded of the run so far: by its earlier attempts where the screen is the engine's own, else by all.
     pub history: History,
-    /// The run's folder.
-    pub folder: PathBuf,
     /// Of a fork, the course of its parent.
     pub parent: Option<Parent>,
     /// What the screen is to the run.
@@ -108,7 +106,6 @@ impl Options {
             file: None,
             signals: Signals::default(),
             history: History::default(),
-            folder: PathBuf::new(),
             parent: None,
             seat: Seat::Own,
             first_id: 1,
@@ -167,7 +164,8 @@ fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     bench.mouse = options.mouse;
     bench.file = options.file.as_ref().map(|file| file.path().to_owned());
     bench.state.parent.clone_from(&options.parent);
-    let errands = Errands::start(&options.folder)?;
+    let folder = options.reach.folder.as_deref();
+    let errands = Errands::start(folder.unwrap_or(Path::new("")))?;
     if options.seat == Seat::Own {
         bench.state.recall(&options.history);
     } else {

@@ -136,7 +136,6 @@ pub fn follow(
             let history = &options.history;
             let tail = Tail::open_at(folder, history.end, history.is_over())?;
             let last = history.index.as_ref().and_then(|index| index.last_step());
-            options.reach.folder = Some(folder.to_owned());
             (options.seat, options.first_id) = (seat, first_id);
             if seat.controls() {
                 options.file = config_file::File::of_run(folder);

@@ -274,6 +274,32 @@ pub struct Step {
     pub data_wait_seconds: f64,
 }
 
+impl Step {
+    /// Names of [`Step::figures`].
+    pub const FIGURES: [&'static str; 7] = [
+        "loss",
+        "lr",
+        "grad_norm",
+        "clipped",
+        "tokens_per_second",
+        "step_seconds",
+        "data_wait_seconds",
+    ];
+
+    /// What was measured; `clipped` is 0 or 1.
+    pub fn figures(&self) -> [f64; 7] {
+        [
+            self.loss,
+            self.lr,
+            self.grad_norm,
+            f64::from(u8::from(self.clipped)),
+            self.tokens_per_second,
+            self.step_seconds,
+            self.data_wait_seconds,
+        ]
+    }
+}
+
 /// Root mean squares, one number a layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Layers {

@@ -38,24 +38,17 @@ impl Chat {
             let value = text::fit(&self.settings.value(index), 10);
             let name = text::fit(name, 12);
             let pieces = [
-                (if index == chosen { ">" } else { " " }, theme.key),
                 (&*name, theme.dim),
                 (&*value, theme.strong),
                 (" ", theme.text),
                 (hint.get(view.lang), theme.dim),
             ];
-            paint::line(buf, list, row, &pieces);
-            if index == chosen {
-                paint::highlight(buf, list, row, theme.selected);
-            }
+            paint::item(buf, list, row, index == chosen, theme, &pieces);
             row += 1;
         }
         let start = Text::new("start a chat", "开始对话").get(view.lang);
-        let edge = if chosen == START { ">" } else { " " };
-        paint::line(buf, list, row, &[(edge, theme.key), (start, theme.key)]);
-        if chosen == START {
-            paint::highlight(buf, list, row, theme.selected);
-        }
+        let pieces = [(start, theme.key)];
+        paint::item(buf, list, row, chosen == START, theme, &pieces);
         row += 2;
         for (line, style) in self.facts(scene) {
             for piece in text::wrap(&line, usize::from(list.width).saturating_sub(2)) {
