@@ -4,6 +4,8 @@
 #![cfg(unix)]
 
 mod common;
+#[path = "common/course.rs"]
+mod course;
 #[path = "control/nonfinite.rs"]
 mod nonfinite;
 #[path = "control/preparation.rs"]
@@ -167,6 +169,46 @@ fn an_evaluation_that_a_signal_cut_short_is_made_by_the_resume() {
     let evaluated = events.iter().filter(|event| event["event"] == "eval");
     let steps: Vec<&Value> = evaluated.map(|event| &event["step"]).collect();
     assert_eq!(steps, [1, 2]);
+}
+
+#[test]
+fn before_the_first_step_is_done_there_is_no_checkpoint_to_promise() {
+    // A step of seconds, given up between two of its micro-batches.
+    let keys = [("train.batch_size", "400000"), ("train.micro_batch", "64")];
+    let train = ["train", "c.toml", "--run", "r", "--ui", "none"];
+    let calm = Place::new(&[("train.max_steps", "3")]);
+    calm.expect(0, &train);
+    for (ask, code) in [("INT", 130), ("stop", 130), ("TERM", 75)] {
+        let place = Place::new(&keys);
+        let mut process = place.start(&train);
+        place.wait_for(&mut process, "r", "started", |_| true);
+        match ask {
+            "INT" => process.signal(Signal::INT),
+            "TERM" => process.signal(Signal::TERM),
+            _ => {
+                // A file that is there when the run begins is obeyed before its first step.
+                process.signal(Signal::TERM);
+                process.expect(75);
+                place.write("runs/r/ctl/stop", "");
+                process = place.start(&["train", "--run", "r", "--resume", "--ui", "none"]);
+            }
+        }
+        let said = process.expect(code);
+        assert_eq!(
+            said.contains("--resume begins at step 0"),
+            code == 130,
+            "{said}"
+        );
+        assert_eq!(place.checkpoints("r"), [0; 0], "{ask}");
+        let last = place.events("r").pop().expect("events");
+        assert_eq!(
+            (&last["event"], &last["step"]),
+            (&"finished".into(), &0.into())
+        );
+        place.write("c.toml", config(&[("train.max_steps", "3")]));
+        place.expect(0, &[&train[..], &["--resume"]].concat());
+        assert_eq!(place.losses("r"), calm.losses("r"), "{ask}");
+    }
 }
 
 #[test]

@@ -18,8 +18,19 @@ fn parent(keys: &[(&str, &str)]) -> Place {
     ];
     all.extend(keys);
     let place = Place::new(&all);
-    place.expect(0, &["train", "c.toml", "--run", "a", "--ui", "none"]);
+    go(&place, "train c.toml --run a");
     place
+}
+
+/// Runs a command line, its words apart, without a screen to its end, which must be good.
+fn go(place: &Place, line: &str) {
+    let words = line.split_whitespace().chain(["--ui", "none"]);
+    place.expect(0, &words.collect::<Vec<_>>());
+}
+
+/// How many folders there are among the runs.
+fn num_runs(place: &Place) -> usize {
+    fs::read_dir(place.path("runs")).expect("runs").count()
 }
 
 fn json_of(place: &Place, arguments: &[&str]) -> Value {
@@ -52,7 +63,7 @@ fn after(losses: &BTreeMap<u64, String>, step: u64) -> BTreeMap<u64, String> {
 fn a_fork_without_changes_is_its_parents_continuation_to_the_bit() {
     let place = parent(&[]);
     let before = contents(&place.path("runs/a"));
-    place.expect(0, &["fork", "a@10", "--run", "b", "--ui", "none"]);
+    go(&place, "fork a@10 --run b");
     assert_eq!(
         contents(&place.path("runs/a")),
         before,
@@ -88,19 +99,7 @@ fn a_fork_without_changes_is_its_parents_continuation_to_the_bit() {
     assert_eq!(record["what"], "c.toml");
     // It needs nothing of its parent any more.
     place.expect(0, &["runs", "delete", "a", "--yes"]);
-    place.expect(
-        0,
-        &[
-            "train",
-            "--run",
-            "b",
-            "--resume",
-            "--max-steps",
-            "22",
-            "--ui",
-            "none",
-        ],
-    );
+    go(&place, "train --run b --resume --max-steps 22");
     assert_eq!(place.losses("b").keys().max(), Some(&22));
     assert_eq!(place.checkpoints("b"), [10, 15, 20, 22]);
 }
@@ -129,12 +128,8 @@ fn the_newest_checkpoint_is_the_default_and_names_get_numbers() {
     ] {
         assert!(said.contains(part), "{part} is not in\n{said}");
     }
-    assert_eq!(
-        fs::read_dir(place.path("runs")).expect("runs").count(),
-        1,
-        "a dry run writes nothing"
-    );
-    place.expect(0, &["fork", "a", "--max-steps", "22", "--ui", "none"]);
+    assert_eq!(num_runs(&place), 1, "a dry run writes nothing");
+    go(&place, "fork a --max-steps 22");
     place.expect(0, &["fork", "a-2@22", "--dry-run"]);
 }
 
@@ -164,7 +159,7 @@ fn what_the_weights_are_not_made_for_is_refused_and_leaves_nothing() {
         assert!(said.contains(part), "{arguments:?}: {said}");
         assert!(said.lines().count() <= 6, "{said}");
     }
-    assert_eq!(fs::read_dir(place.path("runs")).expect("runs").count(), 1);
+    assert_eq!(num_runs(&place), 1);
     fs::remove_dir_all(place.run_path("a", "checkpoints")).expect("removed");
     let said = place.expect(2, &["fork", "a", "--ui", "none"]);
     assert!(said.contains("no checkpoint to fork from"), "{said}");
@@ -173,18 +168,10 @@ fn what_the_weights_are_not_made_for_is_refused_and_leaves_nothing() {
 #[test]
 fn an_optimizer_of_another_kind_starts_empty_and_resumes_to_the_bit() {
     let place = parent(&[]);
-    let sgd = [
-        "--set",
-        "optimizer.kind=sgd",
-        "--set",
-        "optimizer.lr=0.1",
-        "--ui",
-        "none",
-    ];
-    for (name, steps) in [("whole", "18"), ("halved", "14")] {
-        let mut all = vec!["fork", "a@10", "--run", name, "--max-steps", steps];
-        all.extend(sgd);
-        place.expect(0, &all);
+    let sgd = "--set optimizer.kind=sgd --set optimizer.lr=0.1";
+    for (name, steps) in [("whole", 18), ("halved", 14)] {
+        let fork = format!("fork a@10 --run {name} --max-steps {steps}");
+        go(&place, &format!("{fork} {sgd}"));
     }
     let said: Vec<Value> = place.events("whole");
     let said = said.iter().filter(|event| event["event"] == "warning");
@@ -194,40 +181,15 @@ fn an_optimizer_of_another_kind_starts_empty_and_resumes_to_the_bit() {
             .any(|line| line.contains("its state starts empty")),
         "{said:?}"
     );
-    place.expect(
-        0,
-        &[
-            "train",
-            "--run",
-            "halved",
-            "--resume",
-            "--max-steps",
-            "18",
-            "--ui",
-            "none",
-        ],
-    );
+    go(&place, "train --run halved --resume --max-steps 18");
     assert_eq!(place.losses("halved"), place.losses("whole"));
     assert_ne!(place.losses("whole")[&12], place.losses("a")[&12]);
     // Adam's moments of a fork back are corrected for the steps that they have seen, not for those of the run.
-    let back = [
-        "fork",
-        "whole@18",
-        "--run",
-        "back",
-        "--max-steps",
-        "20",
-        "--ui",
-        "none",
-    ];
-    let mut all = back.to_vec();
-    all.extend([
-        "--set",
-        "optimizer.kind=adamw",
-        "--set",
-        "optimizer.lr=1e-2",
-    ]);
-    place.expect(0, &all);
+    let adamw = "--set optimizer.kind=adamw --set optimizer.lr=1e-2";
+    go(
+        &place,
+        &format!("fork whole@18 --run back --max-steps 20 {adamw}"),
+    );
     assert!(place.losses("back").contains_key(&20));
 }
 
@@ -238,27 +200,11 @@ fn other_data_keep_the_trained_tokenizer_even_before_the_forks_first_checkpoint(
         ("tokenizer.vocab_size", "280"),
     ]);
     place.write("other.txt", "a zebra quizzed the jolly fox. ".repeat(200));
-    let data = ["--set", "data.train=other.txt", "--ui", "none"];
-    let mut all = vec!["fork", "a@10", "--run", "b", "--max-steps", "10"];
-    all.extend(data);
-    place.expect(0, &all);
+    let other = "--set data.train=other.txt";
+    go(&place, &format!("fork a@10 --run b --max-steps 10 {other}"));
     // It ended where it began: what it resumes from is its parent's checkpoint under its own configuration.
-    place.expect(
-        0,
-        &[
-            "train",
-            "--run",
-            "b",
-            "--resume",
-            "--max-steps",
-            "14",
-            "--ui",
-            "none",
-        ],
-    );
-    let mut all = vec!["fork", "a@10", "--run", "c", "--max-steps", "14"];
-    all.extend(data);
-    place.expect(0, &all);
+    go(&place, "train --run b --resume --max-steps 14");
+    go(&place, &format!("fork a@10 --run c --max-steps 14 {other}"));
     assert_eq!(place.losses("b"), place.losses("c"));
     let tokenizer =
         |run: &str| fs::read(place.run_path(run, "checkpoints/step_00000010/tokenizer.json"));
@@ -272,45 +218,9 @@ fn other_data_keep_the_trained_tokenizer_even_before_the_forks_first_checkpoint(
 #[test]
 fn forks_of_forks_are_a_tree() {
     let place = parent(&[]);
-    place.expect(
-        0,
-        &[
-            "fork",
-            "a@10",
-            "--run",
-            "b",
-            "--max-steps",
-            "16",
-            "--ui",
-            "none",
-        ],
-    );
-    place.expect(
-        0,
-        &[
-            "fork",
-            "b@15",
-            "--run",
-            "c",
-            "--max-steps",
-            "17",
-            "--ui",
-            "none",
-        ],
-    );
-    place.expect(
-        0,
-        &[
-            "fork",
-            "a@5",
-            "--run",
-            "d",
-            "--max-steps",
-            "6",
-            "--ui",
-            "none",
-        ],
-    );
+    go(&place, "fork a@10 --run b --max-steps 16");
+    go(&place, "fork b@15 --run c --max-steps 17");
+    go(&place, "fork a@5 --run d --max-steps 6");
     let told = json_of(&place, &["runs", "--tree", "--sort", "name", "--json"]);
     let rows: Vec<(Value, Value)> = told["runs"]
         .as_array()
@@ -364,7 +274,7 @@ fn a_run_that_a_process_has_is_not_deleted() {
     let said = place.expect(2, &["runs", "delete", "live"]);
     assert!(said.contains("--yes does it"), "{said}");
     place.expect(0, &["runs", "delete", "live", "--yes"]);
-    assert_eq!(fs::read_dir(place.path("runs")).expect("runs").count(), 0);
+    assert_eq!(num_runs(&place), 0);
 }
 
 #[cfg(unix)]
@@ -389,4 +299,81 @@ fn a_fork_trains_in_the_background() {
     assert!(said.contains("run b trains in the background"), "{said}");
     place.expect(0, &["ctl", "b", "stop"]);
     assert!(place.losses("b").contains_key(&11));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fork_of_a_run_that_is_on_is_made_without_disturbing_it() {
+    let place = parent(&[]);
+    let steps = ["--set", "train.max_steps=100000000"];
+    let live = ["train", "c.toml", "--run", "live", "--ui", "none"];
+    let mut process = place.start(&[&live[..], &steps].concat());
+    place.wait_for(&mut process, "live", "checkpoint", |e| e["step"] == 20);
+    let ctl = |words: &[&'static str]| [&["ctl", "live", "fork", "--at", "10"][..], words].concat();
+    let end = "train.max_steps=20";
+    let slow = ["--set", "optimizer.lr=5e-3", "--set", end];
+    let told = json_of(
+        &place,
+        &ctl(&[&["--run", "b", "--json"][..], &slow].concat()),
+    );
+    assert_eq!(
+        (&told["run"], &told["parent"], &told["step"]),
+        (&json!("b"), &json!("live"), &json!(10))
+    );
+    let folder = told["folder"].as_str().expect("a path");
+    assert_eq!(place.path(folder), place.path("runs/b"));
+    // Nobody has trained it.
+    assert!(place.events("b").is_empty());
+    let listed = json_of(&place, &["runs", "--where", "status==new", "--json"]);
+    assert_eq!(listed["runs"][0]["name"], "b");
+    assert_eq!(place.checkpoints("b"), [10]);
+    let sgd = ["--run", "c", "--set", "optimizer.kind=sgd", "--set", end];
+    place.expect(0, &ctl(&sgd));
+    let taken = place.run(&ctl(&["--set", end]));
+    let said = String::from_utf8_lossy(&taken.stdout).into_owned();
+    assert!(said.contains("train --run live-2 --resume"), "{said}");
+
+    for (words, told) in [
+        (ctl(&["--run", "b"]), "exists already"),
+        (ctl(&["--set", "model.dim=32"]), "keeps the model"),
+        (ctl(&["--set", "optimizer.speed=2"]), "optimizer.speed"),
+        (
+            vec!["ctl", "live", "fork", "--at", "11"],
+            "nearest is live@10",
+        ),
+        (vec!["ctl", "a", "fork"], "not running"),
+        (vec!["ctl", "nobody", "fork"], "nobody"),
+    ] {
+        let said = place.expect(2, &words);
+        assert!(said.contains(told) && said.lines().count() == 1, "{said}");
+    }
+    assert_eq!(
+        num_runs(&place),
+        5,
+        "a, live, b, c, live-2 and nothing else"
+    );
+
+    // The run has noticed nothing.
+    process.signal(rustix::process::Signal::INT);
+    process.expect(0);
+    let events = place.events("live");
+    assert!(!events.iter().any(|event| event["event"] == "reply"));
+    let losses = place.losses("live");
+    assert!(
+        place
+            .losses("a")
+            .iter()
+            .all(|(step, row)| losses.get(step) == Some(row))
+    );
+
+    // Begun later, they are the forks that `fork` starts at once.
+    for (name, like, sets) in [("b", "b2", &slow[..]), ("c", "c2", &sgd[2..])] {
+        go(&place, &format!("train --run {name} --resume"));
+        go(
+            &place,
+            &format!("fork live@10 --run {like} {}", sets.join(" ")),
+        );
+        assert_eq!(place.losses(name).len(), 10);
+        assert_eq!(place.losses(name), place.losses(like));
+    }
 }

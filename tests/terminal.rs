@@ -1,130 +1,37 @@
 //! The screen in a real (pseudo-)terminal: keys reach the engine, and the terminal is given back whichever way it ends.
 //!
-//! `setsid --ctty` makes the pseudo-terminal the program's own; where there is none the tests say so and pass.
+//! Where there is no pseudo-terminal the tests say so and pass.
 
 #![cfg(unix)]
 
+#[path = "terminal/background.rs"]
+mod background;
 mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
 
 use common::{ENDLESS, PATIENCE, Place};
-use rustix::fs::OFlags;
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, sleep};
+use rustix::process::Signal;
+use rustix::termios::{LocalModes, tcgetattr};
+use std::fs::File;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
+use terminal::Terminal;
 
 const SLOW: (&str, &str) = ("train.batch_size", "32");
-
-/// A terminal of 80 by 24 with the program in it.
-struct Terminal {
-    child: Child,
-    keys: File,
-    /// Kept open, so that the terminal's modes can be looked at when the program is gone.
-    screen: File,
-    bytes: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
-}
 
 impl Terminal {
     /// Starts `arguments` in a terminal; none where that cannot be done.
     fn start(place: &Place, arguments: &[&str]) -> Option<Self> {
-        if Command::new("setsid")
-            .args(["--ctty", "true"])
-            .output()
-            .is_err()
-        {
-            eprintln!("skipped: no setsid here");
-            return None;
-        }
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
-        grantpt(&master).expect("granted");
-        unlockpt(&master).expect("unlocked");
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&master, size).expect("a size");
-        let name = ptsname(&master, Vec::new()).expect("a name");
-        let screen = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
-            .open(name.to_str().expect("a path"))
-            .expect("its other end");
-        let end = || screen.try_clone().expect("a descriptor");
-        let mut command = Command::new("setsid");
-        place.settle(&mut command);
-        let child = command
-            .args(["--ctty", env!("CARGO_BIN_EXE_zerollm")])
-            .args(arguments)
-            .env("TERM", "xterm-256color")
-            .env("LC_ALL", "C.UTF-8")
-            .env("LANG", "C.UTF-8")
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .expect("the program starts");
-        let keys = File::from(master);
-        let mut from = keys.try_clone().expect("a descriptor");
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&bytes);
-        let reader = std::thread::spawn(move || {
-            let mut piece = [0; 4096];
-            // It ends with an error once every other end is closed.
-            while let Ok(read @ 1..) = from.read(&mut piece) {
-                kept.lock().expect("no panic").extend(&piece[..read]);
-            }
-        });
-        Some(Self {
-            child,
-            keys,
-            screen,
-            bytes,
-            reader: Some(reader),
+        Self::start_with(place, arguments, &[])
+    }
+
+    /// The same with more in the environment.
+    fn start_with(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
+        Self::open(env!("CARGO_BIN_EXE_zerollm"), (80, 24), |command| {
+            place.settle(command);
+            command.args(arguments).envs(environment.iter().copied());
         })
-    }
-
-    /// What the terminal shows.
-    fn shown(&self) -> vt100::Parser {
-        let mut parser = vt100::Parser::new(24, 80, 0);
-        parser.process(&self.bytes.lock().expect("no panic"));
-        parser
-    }
-
-    fn wait(&mut self, what: &str, is: impl Fn(&str) -> bool) {
-        let begin = Instant::now();
-        loop {
-            let contents = self.shown().screen().contents();
-            if is(&contents) {
-                return;
-            }
-            let over = self.child.try_wait().expect("a child");
-            assert!(
-                over.is_none(),
-                "ended ({over:?}) without {what}:\n{contents}"
-            );
-            assert!(begin.elapsed() < PATIENCE, "no {what} in time:\n{contents}");
-            sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys
-            .write_all(keys.as_bytes())
-            .expect("the terminal takes keys");
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
     }
 
     /// Waits for the end: the exit code must be this, and the terminal as it was.
@@ -170,7 +77,7 @@ impl Terminal {
             !shown.screen().bracketed_paste(),
             "pasted text is plain again"
         );
-        let bytes = self.bytes.lock().expect("no panic").clone();
+        let bytes = self.written.lock().expect("no panic").bytes.clone();
         let text = String::from_utf8_lossy(&bytes);
         assert!(text.contains("\x1b[?1049h") && text.contains("\x1b[?1049l"));
         assert!(!text.contains("panicked"), "{contents}");
@@ -196,14 +103,6 @@ impl Terminal {
             assert!(begin.elapsed() < PATIENCE, "no {word} in time");
             sleep(Duration::from_millis(20));
         }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -415,7 +314,7 @@ fn the_mouse_is_taken_and_left_and_the_clipboard_is_given() {
     terminal.wait("the second screen", |shown| shown.contains("[2 "));
     terminal.press("1Y");
     terminal.wait("the copy", |shown| shown.contains("copied"));
-    let bytes = terminal.bytes.lock().expect("no panic").clone();
+    let bytes = terminal.written.lock().expect("no panic").bytes.clone();
     assert!(String::from_utf8_lossy(&bytes).contains("\x1b]52;c;c3RlcCx0b2tlbnMs"));
     terminal.press(":mouse off\r");
     terminal.wait("an end of the command line", |shown| {
@@ -470,8 +369,84 @@ fn an_edit_is_written_into_the_file_and_not_read_back_as_anothers() {
     };
     assert_eq!((of("config_applied"), of("config_rejected")), (1, 0));
     let reloads = place.events("r");
-    let reloads = reloads.iter().filter(|event| event["command"] == "reload");
-    assert_eq!(reloads.count(), 0);
+    let mut reloads = reloads.iter().filter(|event| event["command"] == "reload");
+    let told = reloads.next().expect("the file is the authority again")["message"].to_string();
+    assert!(
+        told.contains("the file decides train.clip_norm again"),
+        "{told}"
+    );
+    assert_eq!(reloads.count(), 0, "the watch took it for another's");
+    // So an editor's word counts from here on.
+    let edited = after.replace("0.625", "0.75");
+    std::fs::write(place.path("c.toml"), edited).expect("written");
+    let begin = Instant::now();
+    while of("config_applied") < 2 {
+        assert!(begin.elapsed() < PATIENCE, "the file counts");
+        sleep(Duration::from_millis(20));
+    }
+    let applied = place
+        .events("r")
+        .into_iter()
+        .rfind(|event| event["event"] == "config_applied");
+    let change = &applied.expect("an event")["changes"][0];
+    assert_eq!(
+        (&change["from"], &change["to"]),
+        (&"0.625".into(), &"0.75".into())
+    );
     terminal.press("\x03");
     terminal.expect(0);
+}
+
+#[test]
+fn an_attached_screen_writes_into_the_file_that_the_run_watches() {
+    let place = Place::new(&[ENDLESS, SLOW]);
+    let mut run = place.start(&["train", "c.toml", "--run", "r", "--ui", "none"]);
+    place.wait_for(&mut run, "r", "step", |_| true);
+    let Some(mut terminal) = Terminal::start(&place, &["attach", "r"]) else {
+        return;
+    };
+    let file = place.path("c.toml");
+    let record = std::fs::read(place.run_path("r", "run.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+    let named = record["file"].as_str().expect("a path");
+    assert_eq!(
+        std::fs::canonicalize(named).ok(),
+        std::fs::canonicalize(&file).ok()
+    );
+    terminal.wait("the run", |shown| shown.contains("ATTACHED"));
+    terminal.press(":set train.clip_norm\r");
+    terminal.wait("the form", |shown| shown.contains("also write to"));
+    terminal.press("\x150.625\t");
+    terminal.wait("the value", |shown| shown.contains("[x]"));
+    terminal.press("\r");
+    terminal.wait("the word of it", |shown| shown.contains("written to"));
+    let text = std::fs::read_to_string(&file).expect("a file");
+    assert!(text.contains("clip_norm = 0.625"), "{text}");
+    place.wait_for(&mut run, "r", "reply", |event| {
+        let message = event["message"].as_str().unwrap_or_default();
+        message.contains("the file decides train.clip_norm again")
+    });
+    // The file is gone: that is said, and none is made in its place.
+    std::fs::remove_file(&file).expect("removed");
+    terminal.press(":write train.clip_norm\r");
+    terminal.wait("the refusal", |shown| shown.contains("not there any more"));
+    assert!(!file.exists());
+    terminal.press("q");
+    terminal.wait("the dialog", |shown| shown.contains("the run goes on"));
+    terminal.press("\r");
+    terminal.expect(0);
+
+    // A run that has no file says so as before.
+    run.signal(Signal::INT);
+    run.expect(0);
+    let mut run = place.start(&["train", "--run", "r", "--resume", "--ui", "none"]);
+    place.wait_for(&mut run, "r", "resumed", |_| true);
+    let mut terminal = Terminal::start(&place, &["attach", "r"]).expect("another one");
+    terminal.wait("the run", |shown| shown.contains("ATTACHED"));
+    terminal.press(":write train.clip_norm\r");
+    terminal.wait("the refusal", |shown| {
+        shown.contains("no configuration file")
+    });
+    run.signal(Signal::INT);
+    run.expect(0);
 }

@@ -5,8 +5,11 @@
 #![cfg(unix)]
 
 mod common;
+#[path = "common/course.rs"]
+mod course;
 
 use common::{ENDLESS, Place, Random};
+use course::{applied, resume, told};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -33,19 +36,15 @@ fn place(keys: &[(&str, &str)]) -> Place {
 }
 
 fn train(place: &Place, run: &str, flags: &[&str]) {
-    let arguments = ["train", "c.toml", "--run", run, "--ui", "none"];
-    place.expect(0, &[&arguments[..], flags].concat());
+    course::train(place, 0, run, flags);
 }
 
 fn alerts(place: &Place, run: &str) -> Vec<Value> {
-    let events = place.events(run).into_iter();
-    events.filter(|event| event["event"] == "alert").collect()
+    told(place, run, "alert")
 }
 
 fn actions(place: &Place, run: &str) -> Vec<String> {
-    let alerts = alerts(place, run);
-    let words = alerts.iter().map(|alert| alert["action"].as_str());
-    words.map(|word| word.expect("a word").to_owned()).collect()
+    course::actions(place, run, "alert")
 }
 
 #[test]
@@ -106,17 +105,7 @@ fn an_alert_links_to_its_rows_and_changes_nothing() {
     assert!(alerts(&place, "off").is_empty());
     assert_eq!(place.losses("off"), place.losses("r"));
     train(&place, "parts", &["--max-steps", "35"]);
-    let resume = [
-        "train",
-        "--run",
-        "parts",
-        "--resume",
-        "--ui",
-        "none",
-        "--max-steps",
-        "60",
-    ];
-    place.expect(0, &resume);
+    resume(&place, 0, "parts", 60, &[]);
     let again = alerts(&place, "parts");
     assert_eq!(again.len(), 1, "{again:?}");
     for field in ["step", "value", "threshold", "message", "batch"] {
@@ -154,17 +143,7 @@ fn pause_makes_the_step_and_waits() {
     assert_eq!(place.checkpoints("r"), [SPIKE]);
     assert_eq!(actions(&place, "r"), ["pause"]);
     // It goes on as one that was never paused.
-    let resume = [
-        "train",
-        "--run",
-        "r",
-        "--resume",
-        "--ui",
-        "none",
-        "--max-steps",
-        "60",
-    ];
-    place.expect(0, &resume);
+    resume(&place, 0, "r", 60, &[]);
     let warn = ["--max-steps", "60", "--set", "watch.spike.action=warn"];
     train(&place, "whole", &warn);
     assert_eq!(place.losses("r"), place.losses("whole"));
@@ -187,18 +166,9 @@ fn rollback_halves_the_rate_three_times_and_then_warns() {
         last.as_str().expect("a line").contains("three already"),
         "{last}"
     );
-    let events = rolling.events("r");
-    let scales: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "config_applied")
-        .map(|event| &event["changes"][0]["to"])
-        .collect();
-    assert_eq!(scales, ["0.5", "0.25", "0.125"]);
-    let back: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "resumed")
-        .map(|event| &event["step"])
-        .collect();
+    assert_eq!(applied(&rolling, "r"), ["0.5", "0.25", "0.125"]);
+    let back = told(&rolling, "r", "resumed");
+    let back: Vec<&Value> = back.iter().map(|event| &event["step"]).collect();
     assert_eq!(back, [40, 40, 40]);
     assert_eq!(rolling.losses("r").len(), 60);
 
@@ -225,7 +195,7 @@ fn what_is_not_finite_is_an_alert_too_and_the_command_hears_of_the_end() {
             "'cat > seen; env | grep ^ZEROLLM_R > env; echo done'",
         ),
     ]);
-    place.expect(3, &["train", "c.toml", "--run", "r", "--ui", "none"]);
+    course::train(&place, 3, "r", &[]);
     let alerts = alerts(&place, "r");
     assert_eq!(alerts.len(), 1);
     let alert = &alerts[0];
@@ -262,9 +232,8 @@ fn a_run_without_faults_raises_nothing_and_faults_of_the_configuration_are_refus
     ]);
     train(&place, "r", &[]);
     assert!(alerts(&place, "r").is_empty(), "{:?}", alerts(&place, "r"));
-    let layers = place.events("r");
-    let layers = layers.iter().find(|event| event["event"] == "layers");
-    let dead = &layers.expect("statistics")["dead_share"];
+    let layers = told(&place, "r", "layers");
+    let dead = &layers[0]["dead_share"];
     assert_eq!(dead.as_array().map(Vec::len), Some(4), "{dead}");
 
     for (set, words) in [

@@ -12,7 +12,7 @@ use crate::ui::Options;
 /// Lets a screen know the run's folder, and of a fork where it comes from. What it shows of the run itself is there
 /// already.
 pub fn tell(options: &mut Options, run: &Path) {
-    run.clone_into(&mut options.folder);
+    options.reach.folder = Some(run.to_owned());
     options.parent = parent(run);
     let past = past(run);
     if !past.is_empty() {

@@ -3,9 +3,10 @@
 //! The new text goes into a file beside it, which then takes its place: who reads sees the old one or the new one. What is
 //! written is told to [`Known`], so that the watch does not take it for somebody else's edit.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use engine::run_folder::RunRecord;
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 use crate::watch_file::{Known, contents};
@@ -26,6 +27,13 @@ impl File {
         }
     }
 
+    /// The file that the run in a folder watches in another process, by its record; none where it watches none.
+    pub fn of_run(folder: &Path) -> Option<Self> {
+        let path = RunRecord::read(folder)?.file?;
+        let known = Known::of(&path);
+        Some(Self { path, known })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -34,9 +42,11 @@ impl File {
     /// Lets the file say `key = value`, a TOML value or a bare word.
     ///
     /// # Errors
-    /// If it cannot be read, is no TOML, or cannot be written; one line.
+    /// If it is gone, another user's, cannot be read, is no TOML, or cannot be written; one line.
     pub fn set(&self, key: &str, value: &str) -> Result<(), String> {
         let failed = |what: &dyn std::fmt::Display| format!("{}: {what}", self.path.display());
+        // To put another file in its place would make it ours.
+        ours(&self.path).map_err(|why| failed(&why))?;
         let old = contents(&self.path).ok_or_else(|| failed(&"cannot be read"))?;
         let old = String::from_utf8(old).map_err(|error| failed(&error))?;
         let value = engine::config::check(key, value).map_err(|error| failed(&error))?;
@@ -45,6 +55,28 @@ impl File {
             .change(new.as_bytes(), |bytes| replace(&self.path, bytes))
             .map_err(|error| failed(&error))
     }
+}
+
+/// Whether the file may be written by who runs this.
+fn ours(path: &Path) -> Result<(), String> {
+    let found = match std::fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err("it is not there any more, so nothing is written".to_owned());
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    if !found.is_file() {
+        return Err("it is no file any more, so nothing is written".to_owned());
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        if found.uid() != rustix::process::geteuid().as_raw() {
+            return Err("it is another user's, so nothing is written".to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// Puts a file with this content in the place of another; its permissions stay, and a link goes on pointing where it did.
@@ -156,6 +188,29 @@ mod tests {
         std::fs::write(&path, "optimizer.lr = \n").unwrap();
         assert!(file.set("optimizer.lr", "0.5").is_err());
         std::fs::remove_file(&path).unwrap();
-        assert!(file.set("optimizer.lr", "0.5").is_err());
+        let why = file.set("optimizer.lr", "0.5").unwrap_err();
+        assert!(why.contains("not there any more"), "{why}");
+        std::fs::create_dir(&path).unwrap();
+        let why = file.set("optimizer.lr", "0.5").unwrap_err();
+        assert!(why.contains("no file"), "{why}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_of_another_user_is_left_alone() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can give a file to another user");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        let text = "optimizer.lr = 1.0\n";
+        std::fs::write(&path, text).unwrap();
+        let file = File::new(&path, Known::of(&path));
+        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+        let why = file.set("optimizer.lr", "0.5").unwrap_err();
+        assert!(why.contains("another user's"), "{why}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 }

@@ -5,6 +5,7 @@
 
 mod actions;
 mod ancestry;
+mod background;
 mod bars;
 mod book;
 mod chart;
@@ -15,6 +16,7 @@ mod cost;
 mod edit;
 mod errand;
 mod export;
+mod input;
 mod keymap;
 mod lang;
 mod leave;

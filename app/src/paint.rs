@@ -8,6 +8,7 @@ use ratatui::style::Style;
 
 use crate::chart::glyph::GlyphSet;
 use crate::text;
+use crate::theme::Theme;
 use crate::view::View;
 
 /// Writes pieces one behind the other into a row of `area`, cut at its right edge. Returns the column behind them.
@@ -25,6 +26,24 @@ pub fn line(buf: &mut Buffer, area: Rect, row: u16, pieces: &[(&str, Style)]) ->
         x = buf.set_stringn(x, y, piece, usize::from(room), *style).0;
     }
     x
+}
+
+/// Writes a row of a list: marked at its left edge and highlighted if it is the chosen one. Returns the column behind it.
+pub fn item(
+    buf: &mut Buffer,
+    area: Rect,
+    row: u16,
+    chosen: bool,
+    theme: &Theme,
+    pieces: &[(&str, Style)],
+) -> u16 {
+    let mut all = vec![(if chosen { ">" } else { " " }, theme.key)];
+    all.extend(pieces);
+    let end = line(buf, area, row, &all);
+    if chosen {
+        highlight(buf, area, row, theme.selected);
+    }
+    end
 }
 
 /// Writes pieces so that they end at the right edge of a row, if they fit behind column `from`.

@@ -184,17 +184,13 @@ impl Palette {
             let item = &self.items[index];
             let chosen = first + row == self.selected;
             let pieces = [
-                (if chosen { ">" } else { " " }, theme.key),
                 (&*text::fit(&text::escape(&item.line), width), theme.text),
                 (" ", theme.text),
                 (&*text::fit(&item.key, 6), theme.key),
                 (" ", theme.text),
                 (&*text::escape(&item.about), theme.dim),
             ];
-            paint::line(buf, list, row as u16, &pieces);
-            if chosen {
-                paint::highlight(buf, list, row as u16, theme.selected);
-            }
+            paint::item(buf, list, row as u16, chosen, theme, &pieces);
         }
     }
 }

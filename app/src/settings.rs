@@ -9,13 +9,13 @@ use toml_edit::{Document, Item};
 
 use crate::chart::glyph::GlyphSet;
 use crate::lang::Lang;
-use crate::theme::Palette;
+use crate::theme::{Palette, Wanted};
 
 /// What was said; nothing where nobody did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Colours.
-    pub theme: Option<Palette>,
+    pub theme: Option<Wanted>,
     /// Language.
     pub lang: Option<Lang>,
     /// Characters of charts.
@@ -26,7 +26,7 @@ pub struct Settings {
 
 /// The keys with what they take.
 const KEYS: [(&str, &str); 4] = [
-    ("theme", "dark, light, colour-blind, 16 or none"),
+    ("theme", "auto, dark, light, colour-blind, 16 or none"),
     ("lang", "en or zh"),
     ("glyphs", "braille, octant, block or ascii"),
     ("mouse", "true or false"),
@@ -36,7 +36,7 @@ impl Settings {
     /// Sets one key from a word. False if the key does not take it.
     fn set(&mut self, key: &str, word: &str) -> bool {
         match key {
-            "theme" => self.theme = Palette::parse(word),
+            "theme" => self.theme = Wanted::parse(word),
             "lang" => self.lang = Lang::parse(word),
             "glyphs" => self.glyphs = GlyphSet::parse(word),
             _ => {
@@ -93,7 +93,7 @@ impl Settings {
     pub fn environment(var: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let mut settings = Self::default();
         if var("NO_COLOR").is_some_and(|v| !v.is_empty()) {
-            settings.theme = Some(Palette::Mono);
+            settings.theme = Some(Wanted::Palette(Palette::Mono));
         }
         for (key, takes) in KEYS {
             let name = format!("ZEROLLM_{}", key.to_uppercase());
@@ -162,14 +162,14 @@ mod tests {
         assert_eq!(
             all,
             Settings {
-                theme: Some(Palette::Light),
+                theme: Some(Wanted::Palette(Palette::Light)),
                 lang: Some(Lang::Zh),
                 glyphs: Some(GlyphSet::Octant),
                 mouse: Some(false),
             }
         );
         for (text, line, part) in [
-            ("theme = \"pink\"", 1, "expected dark, light"),
+            ("theme = \"pink\"", 1, "expected auto, dark, light"),
             ("\ncolor = 1", 2, "there is no setting color"),
             ("mouse = 3", 1, "true or false"),
             ("[theme]\na = 1", 1, "expected"),
@@ -195,7 +195,14 @@ mod tests {
         assert_eq!(environment.lang, Some(Lang::Zh));
         let file = Settings::read("theme = \"light\"\nmouse = false").unwrap();
         let both = environment.or(file);
-        assert_eq!((both.theme, both.mouse), (Some(Palette::Mono), Some(false)));
+        let mono = Some(Wanted::Palette(Palette::Mono));
+        assert_eq!((both.theme, both.mouse), (mono, Some(false)));
+        let auto = Settings::read("theme = \"auto\"").unwrap();
+        assert_eq!(
+            auto.or(file).theme,
+            Some(Wanted::Auto),
+            "it beats a weaker word"
+        );
         let wrong = Settings::environment(|n| (n == "ZEROLLM_MOUSE").then(|| "maybe".into()));
         assert!(wrong.unwrap_err().contains("ZEROLLM_MOUSE"));
     }

@@ -44,6 +44,16 @@ impl Palette {
         Self::ALL[here.map_or(0, |at| at + 1) % Self::ALL.len()].1
     }
 
+    /// The palette for a background.
+    pub fn on(light: bool) -> Self {
+        if light { Self::Light } else { Self::Dark }
+    }
+
+    /// Whether it was chosen for a background, of which the terminal may know better.
+    pub fn suits_background(self) -> bool {
+        matches!(self, Self::Dark | Self::Light)
+    }
+
     /// The palette for an environment: none where `NO_COLOR` is set and not empty, 16 colours on a Linux console, a
     /// light one where `COLORFGBG` says so, else dark.
     pub fn detect(var: impl Fn(&str) -> Option<String>) -> Self {
@@ -61,6 +71,31 @@ impl Palette {
         match background.as_deref().and_then(|v| v.rsplit(';').next()) {
             Some("7" | "15") => Self::Light,
             _ => Self::Dark,
+        }
+    }
+}
+
+/// Which colours a person asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those that suit the terminal: light ones on a light background.
+    Auto,
+    /// These.
+    Palette(Palette),
+}
+
+impl Wanted {
+    /// Every word that asks for colours.
+    pub fn words() -> Vec<&'static str> {
+        let palettes = Palette::ALL.map(|(word, _)| word);
+        std::iter::once("auto").chain(palettes).collect()
+    }
+
+    /// What a word asks for.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "auto" => Some(Self::Auto),
+            word => Palette::parse(word).map(Self::Palette),
         }
     }
 }

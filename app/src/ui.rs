@@ -7,22 +7,23 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, TrySendError};
 use std::time::{Duration, Instant};
 
-use engine::link::{Client, Interrupt, Urgency};
-use ratatui::crossterm::event::{self, Event as Input};
+use engine::link::{Client, Command, Interrupt, Urgency};
+use ratatui::crossterm::event::Event;
 
 use crate::actions::Refused;
+use crate::background;
 use crate::chart::glyph::GlyphSet;
 use crate::config_file;
 use crate::cost::{self, Clock};
 use crate::errand::Errands;
 use crate::export;
+use crate::input::{Input, Inputs};
 use crate::keymap::{self, Keymap};
 use crate::lang::Lang;
 use crate::mouse;
@@ -42,8 +43,6 @@ const CALM: Duration = Duration::from_millis(200);
 const LIVELY: Duration = Duration::from_secs(1);
 /// How often a screen without news is drawn, for its clocks.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long the key thread waits before it looks whether it is still wanted.
-const KEY_WAIT: Duration = Duration::from_millis(100);
 /// Most events that are folded in before the next frame.
 const MOST_EVENTS: usize = 20_000;
 
@@ -54,6 +53,8 @@ pub struct Options {
     pub lang: Lang,
     /// Colours.
     pub palette: Palette,
+    /// Whether the terminal is asked if its background is light, and its answer beats `palette`.
+    pub ask_background: bool,
     /// Characters of charts.
     pub glyphs: GlyphSet,
     /// Keys.
@@ -66,8 +67,6 @@ pub struct Options {
     pub signals: Signals,
     /// What is recorded of the run so far: by its earlier attempts where the screen is the engine's own, else by all.
     pub history: History,
-    /// The run's folder.
-    pub folder: PathBuf,
     /// Of a fork, the course of its parent.
     pub parent: Option<Parent>,
     /// What the screen is to the run.
@@ -93,9 +92,11 @@ impl Options {
             let l = l.to_ascii_lowercase();
             l.contains("utf-8") || l.contains("utf8")
         });
+        let palette = Palette::detect(var);
         Self {
             lang: if unicode { Lang::detect(var) } else { Lang::En },
-            palette: Palette::detect(var),
+            palette,
+            ask_background: palette.suits_background(),
             glyphs: match (unicode, console) {
                 (false, _) => GlyphSet::Ascii,
                 (true, true) => GlyphSet::Block,
@@ -106,7 +107,6 @@ impl Options {
             file: None,
             signals: Signals::default(),
             history: History::default(),
-            folder: PathBuf::new(),
             parent: None,
             seat: Seat::Own,
             first_id: 1,
@@ -154,21 +154,43 @@ pub fn run(client: Client, options: &Options) -> (Outcome, Client) {
 
 fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
     let mut screen = Screen::claim()?;
-    let keys = Keys::start()?;
-    drive(&mut screen, (&keys.inputs, &keys.clock), client, options)
+    if options.ask_background {
+        screen.send(background::QUESTION)?;
+    }
+    let inputs = Inputs::start(options.ask_background)?;
+    let keys = Keys {
+        channel: &inputs.channel,
+        first: inputs.first(),
+        clock: &inputs.clock,
+    };
+    drive(&mut screen, keys, client, options)
 }
 
-/// The loop: keys and events in, commands and frames out, until the screen shall close. `keys` are those of a thread whose
-/// processor time the clock tells.
+/// Where keys come from.
+pub struct Keys<'a> {
+    /// What comes.
+    pub channel: &'a Receiver<Input>,
+    /// What came before the first frame.
+    pub first: Vec<Input>,
+    /// The processor time of the thread that waits for them.
+    pub clock: &'a Clock,
+}
+
+/// The loop: keys and events in, commands and frames out, until the screen shall close.
 ///
 /// # Errors
 /// If the terminal is gone, or the system gives no thread.
 pub fn drive(
     screen: &mut impl Surface,
-    (inputs, clock): (&Receiver<Input>, &Clock),
+    keys: Keys<'_>,
     client: &Client,
     options: &Options,
 ) -> io::Result<Outcome> {
+    let Keys {
+        channel,
+        first,
+        clock,
+    } = keys;
     let mut view = View::new(options.lang, Theme::new(options.palette), options.glyphs);
     view.keys = Arc::clone(&options.keys);
     let mut bench = Workbench::new(view);
@@ -176,7 +198,8 @@ pub fn drive(
     bench.mouse = options.mouse;
     bench.file = options.file.as_ref().map(|file| file.path().to_owned());
     bench.state.parent.clone_from(&options.parent);
-    let errands = Errands::start(&options.folder)?;
+    let folder = options.reach.folder.as_deref();
+    let errands = Errands::start(folder.unwrap_or(Path::new("")))?;
     if options.seat == Seat::Own {
         bench.state.recall(&options.history);
     } else {
@@ -189,6 +212,9 @@ pub fn drive(
     let mut pressed = None;
     let mut dirty = true;
     let mut connected = true;
+    for input in first {
+        take(&input, options.palette, &mut bench);
+    }
     loop {
         let pace = if pressed.is_some_and(|at: Instant| at.elapsed() < LIVELY) {
             FRAME
@@ -210,11 +236,11 @@ pub fn drive(
         }
         // Keys wake the loop at once; events are looked for at the pace of frames, so that no thread has to forward
         // them and the link can be handed on when the screen closes.
-        match inputs.recv_timeout(FRAME) {
+        match channel.recv_timeout(FRAME) {
             Ok(input) => {
                 bench.now = begin.elapsed();
-                for input in std::iter::once(input).chain(inputs.try_iter()) {
-                    take(&input, &mut bench);
+                for input in std::iter::once(input).chain(channel.try_iter()) {
+                    take(&input, options.palette, &mut bench);
                 }
                 dirty = true;
                 pressed = Some(Instant::now());
@@ -295,16 +321,27 @@ pub fn drive(
     }
 }
 
-fn take(input: &Input, bench: &mut Workbench) {
-    match input {
+/// Takes what came from the terminal; `palette` is the one that the screen began with.
+fn take(input: &Input, palette: Palette, bench: &mut Workbench) {
+    let event = match input {
+        Input::Event(event) => event,
+        Input::Light(light) => {
+            // Colours that somebody has chosen since stay.
+            if bench.view.theme.palette() == palette {
+                bench.view.colour(Palette::on(*light));
+            }
+            return;
+        }
+    };
+    match event {
         // Windows reports releases too.
-        Input::Key(key) if !key.is_release() => {
+        Event::Key(key) if !key.is_release() => {
             if let Some(word) = keymap::word(key) {
                 bench.press(&word);
             }
         }
-        Input::Paste(text) => bench.paste(text),
-        Input::Mouse(event) => {
+        Event::Paste(text) => bench.paste(text),
+        Event::Mouse(event) => {
             if let Some(mouse) = mouse::word(*event) {
                 bench.point(mouse);
             }
@@ -352,63 +389,34 @@ fn write(file: Option<&config_file::File>, key: &str, value: &str, bench: &mut W
             let told = format!("{key} = {value} written to {}", file.path().display());
             bench.state.note(Level::Good, &told);
             bench.tell(&told);
+            // What was an edit becomes the file's: an edit of the file counts again.
+            bench.ask(Command::Reload);
         }
         Err(why) => bench.complain(Err(Refused::Because(why))),
     }
 }
 
-/// The thread that waits for keys; dropping it ends the thread.
-struct Keys {
-    inputs: Receiver<Input>,
-    clock: Clock,
-    wanted: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch_file::Known;
 
-impl Keys {
-    fn start() -> io::Result<Self> {
-        let (sender, inputs) = channel();
-        let wanted = Arc::new(AtomicBool::new(true));
-        let flag = Arc::clone(&wanted);
-        let clock = Clock::default();
-        let own = clock.clone();
-        let thread = std::thread::Builder::new()
-            .name("keys".to_owned())
-            .spawn(move || read_keys(&sender, &flag, &own))?;
-        Ok(Self {
-            inputs,
-            clock,
-            wanted,
-            thread,
-        })
-    }
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        self.wanted.store(false, Ordering::SeqCst);
-        // Half an escape sequence keeps the thread in a read until the next key; it is not worth waiting for.
-        let begin = Instant::now();
-        while !self.thread.is_finished() && begin.elapsed() < 3 * KEY_WAIT {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// Ends, and with it the channel, once the terminal is gone.
-fn read_keys(sender: &Sender<Input>, wanted: &AtomicBool, clock: &Clock) {
-    while wanted.load(Ordering::SeqCst) {
-        clock.note();
-        match event::poll(KEY_WAIT) {
-            Ok(true) => {
-                let Ok(input) = event::read() else { return };
-                if sender.send(input).is_err() {
-                    return;
-                }
-            }
-            // A terminal that was closed has no input and says nothing else.
-            Ok(false) if terminal::is_alive() => {}
-            _ => return,
-        }
+    #[test]
+    fn the_engine_reads_what_was_written_into_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, "optimizer.lr = 1.0\n").unwrap();
+        let file = config_file::File::new(&path, Known::of(&path));
+        let theme = Theme::new(Palette::Dark);
+        let mut bench = Workbench::new(View::new(Lang::En, theme, GlyphSet::Ascii));
+        write(Some(&file), "optimizer.lr", "0.5", &mut bench);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "optimizer.lr = 0.5\n");
+        let asked: Vec<Command> = bench.outbox.drain(..).map(|r| r.command).collect();
+        assert_eq!(asked, [Command::Reload]);
+        // Nothing was written, so there is nothing to read.
+        write(Some(&file), "optimizer.lr", "fast", &mut bench);
+        write(None, "optimizer.lr", "0.5", &mut bench);
+        assert!(bench.outbox.is_empty());
     }
 }

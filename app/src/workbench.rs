@@ -25,6 +25,8 @@ use crate::view::{Scene, View};
 mod figures;
 #[cfg(test)]
 pub mod fixture;
+#[cfg(test)]
+mod forms;
 #[cfg(all(test, unix))]
 mod frames;
 #[cfg(test)]

@@ -23,8 +23,9 @@ use crate::train::step::Trainer;
 use crate::{device, estimate};
 use attended::attended;
 pub use error::LaunchError;
-pub use fork::{Fork, ForkPlan, plan as plan_fork};
+pub use fork::{Fork, ForkPlan, MadeFork, make as make_fork, plan as plan_fork};
 use kernels::Cpu;
+use kernels::gpu::Gpu;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -338,6 +339,10 @@ impl Request {
             what,
             command: self.command.clone(),
             commit: self.commit.clone(),
+            // A name that is no text has no place in a record.
+            file: (self.file.as_deref())
+                .and_then(|file| std::path::absolute(file).ok())
+                .filter(|file| file.to_str().is_some()),
             parent: None,
         }
     }
@@ -369,9 +374,19 @@ impl Prepared {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, LaunchError> {
-        let (cpu, gpu) = device::open(&config)?;
+        let device = device::open(&config)?;
         let cache = Cache::of_user();
         let setup = Setup::unless(interrupt, config, own, cache.as_ref(), progress)?;
+        Self::of(setup, device, own, progress)
+    }
+
+    /// The same of what is set up already.
+    fn of(
+        setup: Setup,
+        (cpu, gpu): (Cpu, Option<Gpu>),
+        own: Option<&Path>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, LaunchError> {
         let memory = match &gpu {
             Some(gpu) => estimate::memory(&setup.config, &setup.model, gpu.info()),
             None => estimate::memory(&setup.config, &setup.model, &cpu),

@@ -123,6 +123,42 @@ fn with_another_rate_it_is_the_run_resumed_with_that_rate() {
 }
 
 #[test]
+fn what_a_watcher_wished_for_is_forgotten_with_the_steps_behind() {
+    let place = place();
+    let place = place.path();
+    // No disk has so much room: every checkpoint is an alert that wishes for a pause after the next step.
+    let sets = [
+        ENDLESS,
+        "train.checkpoint_interval=0",
+        "watch.disk.checkpoints=1000000000000000",
+        "watch.disk.action=pause",
+    ];
+    let mut run = start(place, "r", &sets, false);
+    run.wait_for_step(2);
+    run.obeys(Command::Pause { hard: false });
+    let answer = run.obeys(Command::Checkpoint { tag: None });
+    let alert = |body: &Body| matches!(body, Body::Alert(alert) if alert.action == "pause");
+    assert!(answer.before.iter().any(alert), "{:?}", answer.before);
+    let answer = run.obeys(back(None));
+    let step_of = |body: &Body| match body {
+        Body::Resumed { step, .. } => Some(*step),
+        _ => None,
+    };
+    let at = answer
+        .before
+        .iter()
+        .find_map(step_of)
+        .expect("it went back");
+    run.obeys(Command::Resume);
+    let paused = |body: &Body| matches!(body, Body::Paused { .. });
+    let later = |body: &Body| matches!(body, Body::Step(done) if done.step >= at + 3);
+    let told = run.wait("step or pause", |body| paused(body) || later(body));
+    assert!(later(&told), "the pause belonged to the other attempt");
+    run.obeys(Command::Stop { checkpoint: false });
+    assert_eq!(run.end(), Ending::Done);
+}
+
+#[test]
 fn what_is_not_there_is_refused_and_changes_nothing() {
     let place = place();
     let place = place.path();

@@ -1,11 +1,11 @@
 //! runs, show, metric, compare; and readers that have seen enough.
 
 use super::{Place, Told, number, trained};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
-fn step(step: u64, attempt: u32, loss: &serde_json::Value) -> String {
+fn step(step: u64, attempt: u32, loss: &Value) -> String {
     let event = json!({
         "event": "step", "step": step, "attempt": attempt, "loss": loss, "lr": 1e-3, "grad_norm": 1.0, "clipped": false,
         "tokens": 64 * step, "tokens_per_second": 100.0, "step_seconds": 0.64, "data_wait_seconds": 0.0,
@@ -106,6 +106,25 @@ fn a_run_is_listed_shown_and_measured() {
     ] {
         let told = place.run(&["metric", "tiny", name, "--json"]).json();
         assert_eq!(told["steps"], json!([3, 6]), "{name}");
+    }
+    // Whatever the record says of a layer can be asked for, and is offered.
+    let events =
+        std::fs::read_to_string(place.path().join("runs/tiny/events.jsonl")).expect("a record");
+    let lines = events.lines().map(serde_json::from_str);
+    let mut events = lines.map(|line| line.expect("JSON"));
+    let layers: Value = events
+        .find(|e: &Value| e["event"] == "layers")
+        .expect("statistics");
+    let offered = place.run(&["metric", "tiny", "nothing"]).err;
+    for (kind, values) in layers.as_object().expect("an object") {
+        if kind == "names" || !values.is_array() {
+            continue;
+        }
+        assert!(offered.contains(&**kind), "{kind} is not in {offered}");
+        let layer = layers["names"][1].as_str().expect("a layer");
+        let name = format!("{kind}.{layer}");
+        let told = place.run(&["metric", "tiny", &name, "--json"]).json();
+        assert_eq!(told["values"][0], values[1], "{name}");
     }
     let none = Place::new();
     assert_eq!(none.run(&["runs", "--json"]).json(), json!({ "runs": [] }));

@@ -1,19 +1,14 @@
 //! What becomes of a run whose loss or gradient is not finite: `train.on_nonfinite`.
 
 use crate::common::Place;
-use serde_json::Value;
+use crate::course::{actions, applied, resume, told, train};
 use std::collections::BTreeMap;
 
 #[test]
 fn what_is_not_finite_is_answered_as_the_policy_says() {
     // The first update makes the weights so large that everything after it overflows.
     let explosive = ("optimizer.lr", "1e30");
-    let nonfinite = |place: &Place| -> Vec<String> {
-        let events = place.events("r");
-        let told = events.iter().filter(|event| event["event"] == "nonfinite");
-        told.map(|event| event["action"].as_str().expect("a word").to_owned())
-            .collect()
-    };
+    let nonfinite = |place: &Place| actions(place, "r", "nonfinite");
     for ui in ["plain", "none", "json"] {
         let arguments = ["train", "c.toml", "--run", "r", "--ui", ui];
         let place = Place::new(&[explosive]);
@@ -32,14 +27,13 @@ fn what_is_not_finite_is_answered_as_the_policy_says() {
         assert_eq!(nonfinite(&place), ["pause"]);
         assert_eq!(place.checkpoints("r").len(), 1);
     }
-    let arguments = ["train", "c.toml", "--run", "r", "--ui", "none"];
     let skip = [
         explosive,
         ("train.on_nonfinite", "\"skip\""),
         ("train.checkpoint_interval", "6"),
     ];
     let place = Place::new(&skip);
-    place.expect(0, &arguments);
+    train(&place, 0, "r", &[]);
     assert_eq!(nonfinite(&place), vec!["skip"; 19]);
     assert_eq!(place.checkpoints("r"), [18, 20], "skipped steps count");
 
@@ -49,30 +43,14 @@ fn what_is_not_finite_is_answered_as_the_policy_says() {
         ("train.checkpoint_interval", "5"),
         ("train.max_steps", "8"),
     ]);
-    place.expect(0, &arguments);
+    train(&place, 0, "r", &[]);
     let calm = place.losses("r");
-    let resume = [
-        "train",
-        "--run",
-        "r",
-        "--resume",
-        "--ui",
-        "none",
-        "--max-steps",
-        "20",
-    ];
-    place.expect(3, &[&resume[..], &["--set", "optimizer.lr=1e30"]].concat());
+    resume(&place, 3, "r", 20, &["--set", "optimizer.lr=1e30"]);
     assert_eq!(
         nonfinite(&place),
         ["rollback", "rollback", "rollback", "stop"]
     );
-    let events = place.events("r");
-    let scales: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "config_applied")
-        .map(|event| &event["changes"][0]["to"])
-        .collect();
-    assert_eq!(scales, ["0.5", "0.25", "0.125"]);
+    assert_eq!(applied(&place, "r"), ["0.5", "0.25", "0.125"]);
     assert_eq!(place.checkpoints("r"), [5, 8]);
     assert!(place.losses("r").len() >= calm.len());
 }
@@ -92,10 +70,8 @@ fn a_rollback_trains_the_same_data_again_at_half_the_rate() {
         ("train.max_steps", "8"),
         ("train.on_nonfinite", "\"rollback\""),
     ]);
-    let train = |run: &str, more: &[&str]| -> Option<i32> {
-        let begin = ["train", "c.toml", "--run", run, "--ui", "none"];
-        let begun = place.run(&begin).status.code();
-        assert_eq!(begun, Some(0));
+    let try_rate = |run: &str, more: &[&str]| -> Option<i32> {
+        train(&place, 0, run, &[]);
         let resume = ["train", "--run", run, "--resume", "--ui", "none"];
         let end = ["--max-steps", "12", "--set"];
         place.run(&[&resume[..], &end, more].concat()).status.code()
@@ -105,32 +81,20 @@ fn a_rollback_trains_the_same_data_again_at_half_the_rate() {
     while wild - calm > 1 {
         let middle = u32::midpoint(calm, wild);
         let run = format!("try-{middle}");
-        match train(&run, &[&[&*rate(middle)][..], &stop].concat()) {
+        match try_rate(&run, &[&[&*rate(middle)][..], &stop].concat()) {
             Some(0) => calm = middle,
             Some(3) => wild = middle,
             other => panic!("2^{middle}: {other:?}"),
         }
     }
     assert!(calm > 0, "no rate is survived");
-    assert_eq!(train("r", &[&rate(wild)]), Some(0));
-    let events = place.events("r");
-    let told: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "nonfinite")
-        .collect();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(told[0]["action"], "rollback");
-    let back = events
-        .iter()
-        .rfind(|event| event["event"] == "resumed")
-        .expect("it went back");
+    assert_eq!(try_rate("r", &[&rate(wild)]), Some(0));
+    assert_eq!(actions(&place, "r", "nonfinite"), ["rollback"]);
+    let back = told(&place, "r", "resumed").pop().expect("it went back");
     assert_eq!((&back["step"], &back["attempt"]), (&8.into(), &3.into()));
-    let scale = events
-        .iter()
-        .rfind(|event| event["event"] == "config_applied")
-        .expect("half the rate");
+    let half = told(&place, "r", "config_applied").pop();
     assert_eq!(
-        scale["changes"],
+        half.expect("half the rate")["changes"],
         serde_json::json!([{"key": "schedule.lr_scale", "from": "1.0", "to": "0.5"}])
     );
     // What follows is the run at half the rate, to the bit.

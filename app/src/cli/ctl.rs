@@ -1,5 +1,7 @@
 //! `zerollm ctl`: one request to a run that is on, and its answer.
 
+mod fork;
+
 use super::Failure;
 use crate::out;
 use crate::text;
@@ -14,18 +16,20 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Args)]
 #[command(
     about = "Ask a run that is on for something: pause, resume, checkpoint, eval, sample, stop, set, reload, rollback, \
-        profile, note",
+        profile, note; or make a fork of it",
     long_about = "Ask a run that another process trains for something, and wait for its answer. The engine obeys between \
         two steps. Exit code 0: done; 1: refused, or no answer in time; 2: no such run, or it is not on.",
     after_help = "Example:\n  zerollm ctl demo pause\n  zerollm ctl demo set optimizer.lr=3e-4\n  \
-        zerollm ctl demo checkpoint --tag before-the-change --json\n  zerollm ctl demo stop\n\n\
-        JSON: the reply of the run's record: event (reply), step, id, command, refused, message, time."
+        zerollm ctl demo checkpoint --tag before-the-change --json\n  zerollm ctl demo stop\n  \
+        zerollm ctl demo fork --at 1000 --set optimizer.lr=1e-4\n\n\
+        JSON: the reply of the run's record: event (reply), step, id, command, refused, message, time. Of fork: run, \
+        folder, parent, step."
 )]
 pub struct Arguments {
     /// Name of the run, or its folder
     run: String,
     #[command(subcommand)]
-    what: What,
+    word: Word,
     /// Print one JSON object
     #[arg(long, global = true)]
     json: bool,
@@ -37,7 +41,15 @@ pub struct Arguments {
     runs: Option<PathBuf>,
 }
 
-/// What is asked.
+/// What follows the run's name.
+#[derive(Clone, Debug, Subcommand)]
+enum Word {
+    #[command(flatten)]
+    Ask(What),
+    Fork(fork::Arguments),
+}
+
+/// What is asked of the engine.
 #[derive(Clone, Debug, Subcommand)]
 enum What {
     /// Stand still after the current step
@@ -136,8 +148,12 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 /// If there is no such run, it is not on, it refuses, or it does not answer in time.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let begin = Instant::now();
-    let folder = find(&runs_dir(arguments.runs.as_deref()), &arguments.run)?;
-    let command = arguments.what.command();
+    let runs = runs_dir(arguments.runs.as_deref());
+    let folder = find(&runs, &arguments.run)?;
+    let command = match &arguments.word {
+        Word::Ask(what) => what.command(),
+        Word::Fork(fork) => return fork::run(fork, runs, &folder, arguments.json),
+    };
     let word = command.word();
     let mut control = Control::connect(&folder, Role::Ctl)?;
     // The reply stands behind what is written now.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
         last attempt measured.\n\n\
         Names: loss, lr, grad_norm, clipped, tokens, tokens_per_second, step_seconds, data_wait_seconds; of evaluations \
         validation_loss, validation_perplexity, validation_bits_per_byte; of layers activation_rms.LAYER, \
-        gradient_rms.LAYER, weight_rms.LAYER, update_ratio.LAYER (such as gradient_rms.blocks.0.mixer).",
+        gradient_rms.LAYER, weight_rms.LAYER, update_ratio.LAYER, dead_share.LAYER (such as gradient_rms.blocks.0.mixer).",
     after_help = "Example:\n  zerollm metric demo loss\n  zerollm metric demo grad_norm --around 1200 --window 20\n  \
         zerollm metric demo validation_loss --json\n\nJSON: run, metric, steps, values."
 )]
@@ -55,14 +55,6 @@ const EVAL: [&str; 3] = [
     "validation_perplexity",
     "validation_bits_per_byte",
 ];
-/// Figures of layers.
-const LAYER: [&str; 4] = [
-    "activation_rms",
-    "gradient_rms",
-    "weight_rms",
-    "update_ratio",
-];
-
 /// Runs it.
 ///
 /// # Errors
@@ -72,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let name = arguments.name.as_str();
     let layer = name
         .split_once('.')
-        .filter(|(kind, _)| LAYER.contains(kind))
+        .filter(|(kind, _)| Layers::FIGURES.contains(kind))
         .map(|(_, layer)| layer);
     if !STEP.contains(&name) && !EVAL.contains(&name) && layer.is_none() {
         let names: Vec<&str> = STEP.iter().chain(&EVAL).copied().collect();
@@ -82,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
                 "no figure `{}`; there are {}, and {} with .LAYER behind",
                 crate::text::escape(name),
                 names.join(", "),
-                LAYER.join(", ")
+                Layers::FIGURES.join(", ")
             ),
         ));
     }
@@ -171,12 +163,8 @@ fn cell(column: Column<'_>, row: usize) -> Value {
 
 fn of_layer(layers: &Layers, name: &str) -> Option<Value> {
     let (kind, layer) = name.split_once('.')?;
-    let values = match kind {
-        "activation_rms" => &layers.activation_rms,
-        "gradient_rms" => &layers.gradient_rms,
-        "weight_rms" => &layers.weight_rms,
-        _ => &layers.update_ratio,
-    };
+    let mut figures = layers.figures().into_iter();
+    let (_, values) = figures.find(|(known, _)| *known == kind)?;
     let at = layers.names.iter().position(|known| known == layer)?;
     values.get(at).copied().map(number)
 }

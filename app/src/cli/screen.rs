@@ -3,6 +3,7 @@
 use super::Failure;
 use crate::ancestry;
 use crate::chart::glyph::GlyphSet;
+use crate::config_file;
 use crate::keymap;
 use crate::lang::Lang;
 use crate::out;
@@ -12,7 +13,7 @@ use crate::seat::Seat;
 use crate::settings::{self, Settings};
 use crate::signals;
 use crate::state::History;
-use crate::theme::Palette;
+use crate::theme::Wanted;
 use crate::ui::{self, Outcome};
 use clap::{Args, ValueEnum};
 use engine::link::Request;
@@ -63,8 +64,8 @@ pub struct ScreenFlags {
     /// Language of the screen: en, zh [default: LANG]
     #[arg(long, value_name = "LANG")]
     pub lang: Option<String>,
-    /// Colours of the screen [default: ZEROLLM_THEME, settings.toml, what the terminal asks for]
-    #[arg(long, value_name = "THEME", value_parser = Palette::ALL.map(|(word, _)| word))]
+    /// Colours of the screen [default: ZEROLLM_THEME, settings.toml, auto: as the terminal's background]
+    #[arg(long, value_name = "THEME", value_parser = Wanted::words())]
     pub theme: Option<String>,
     /// Characters of charts [default: what the terminal can show]
     #[arg(long, value_name = "GLYPHS", value_parser = GlyphSet::WORDS)]
@@ -83,7 +84,7 @@ impl ScreenFlags {
         let refused = |message: String| Failure::new(2, message);
         let var = |name: &str| std::env::var(name).ok();
         let mut flags = Settings {
-            theme: self.theme.as_deref().and_then(Palette::parse),
+            theme: self.theme.as_deref().and_then(Wanted::parse),
             glyphs: self.glyphs.as_deref().and_then(GlyphSet::parse),
             ..Settings::default()
         };
@@ -97,7 +98,9 @@ impl ScreenFlags {
         let said = flags.or(environment).or(file);
         let mut options = ui::Options::from_environment();
         options.lang = said.lang.unwrap_or(options.lang);
-        options.palette = said.theme.unwrap_or(options.palette);
+        if let Some(Wanted::Palette(palette)) = said.theme {
+            (options.palette, options.ask_background) = (palette, false);
+        }
         options.glyphs = said.glyphs.unwrap_or(options.glyphs);
         options.mouse = said.mouse.unwrap_or(options.mouse);
         let own = || settings::folder(var).map(|folder| folder.join("keys.toml"));
@@ -133,8 +136,10 @@ pub fn follow(
             let history = &options.history;
             let tail = Tail::open_at(folder, history.end, history.is_over())?;
             let last = history.index.as_ref().and_then(|index| index.last_step());
-            options.reach.folder = Some(folder.to_owned());
             (options.seat, options.first_id) = (seat, first_id);
+            if seat.controls() {
+                options.file = config_file::File::of_run(folder);
+            }
             let client = remote::client(tail, last.unwrap_or(0), ask)
                 .map_err(|error| failed("threads", error))?;
             ancestry::tell(&mut options, folder);

@@ -7,7 +7,7 @@ use super::{ConfigFlags, Failure, RunsFlag};
 use crate::ancestry;
 use crate::config_file;
 use crate::signals;
-use crate::state::{History, Reach};
+use crate::state::History;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
 use clap::Args;
@@ -121,10 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         desk,
         ..
     } = launched?;
-    options.reach = Reach {
-        folder: Some(folder.clone()),
-        desk: Some(desk),
-    };
+    options.reach.desk = Some(desk);
     if ui == Ui::Tui {
         if arguments.resume {
             // A record that cannot be read is shown as none.
@@ -164,6 +161,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Ending::Done => Err(Failure::new(
             3,
             "the loss or its gradient is not finite, and nobody was there to decide: the run is stopped with a checkpoint",
+        )),
+        Ending::Untrained => Err(Failure::new(
+            130,
+            "stopped before the first step was done: there is no checkpoint, and --resume begins at step 0",
         )),
         Ending::Diverged => Err(Failure::new(
             3,

@@ -281,16 +281,12 @@ impl Checkpoints {
             };
             let chosen = index == selected;
             let pieces = [
-                (if chosen { ">" } else { " " }, theme.key),
                 (&*figures, theme.text),
                 (&*why, theme.text),
                 (&*path, theme.dim),
                 (mark, theme.good),
             ];
-            paint::line(buf, list, row as u16, &pieces);
-            if chosen {
-                paint::highlight(buf, list, row as u16, theme.selected);
-            }
+            paint::item(buf, list, row as u16, chosen, theme, &pieces);
         }
     }
 }

@@ -263,7 +263,6 @@ impl Config {
                 _ => theme.dim,
             };
             let pieces = [
-                (if chosen { ">" } else { " " }, theme.key),
                 (
                     &*text::fit(&text::escape(&value.key), key_width),
                     theme.text,
@@ -278,10 +277,7 @@ impl Config {
                 (" ", theme.text),
                 (&*text::fit(&text::escape(&value.class), 8), class),
             ];
-            paint::line(buf, area, row as u16, &pieces);
-            if chosen {
-                paint::highlight(buf, area, row as u16, theme.selected);
-            }
+            paint::item(buf, area, row as u16, chosen, theme, &pieces);
         }
     }
 }

@@ -187,17 +187,9 @@ impl Memory {
                 text::fit(&buffer.name, 23)
             );
             let chosen = index == selected;
-            let mark = if chosen { ">" } else { " " };
-            paint::line(
-                buf,
-                list,
-                row as u16,
-                &[(mark, theme.key), (&figures, theme.text)],
-            );
+            let pieces = [(&*figures, theme.text)];
+            paint::item(buf, list, row as u16, chosen, theme, &pieces);
             life(plan, buffer, list, row as u16, view, buf);
-            if chosen {
-                paint::highlight(buf, list, row as u16, theme.selected);
-            }
         }
     }
 }

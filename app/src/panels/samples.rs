@@ -125,16 +125,12 @@ fn render_list(
         let share = share(sample);
         let prompt = text::escape(&sample.prompt);
         let pieces = [
-            (if chosen { ">" } else { " " }, theme.key),
             (&*step, if chosen { theme.strong } else { theme.text }),
             ("  ", theme.text),
             (&*share, theme.good),
             (&*prompt, theme.dim),
         ];
-        paint::line(buf, inner, row as u16, &pieces);
-        if chosen {
-            paint::highlight(buf, inner, row as u16, theme.selected);
-        }
+        paint::item(buf, inner, row as u16, chosen, theme, &pieces);
     }
 }
 

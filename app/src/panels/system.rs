@@ -362,12 +362,8 @@ fn line(
         _ => theme.text,
     };
     let peak = text::fit_right(peak.as_deref().unwrap_or("-"), 6);
-    let pieces = [
-        (if chosen { ">" } else { " " }, theme.key),
-        (&*figures, theme.text),
-        (&*peak, style),
-    ];
-    let end = paint::line(buf, area, row, &pieces);
+    let pieces = [(&*figures, theme.text), (&*peak, style)];
+    let end = paint::item(buf, area, row, chosen, theme, &pieces);
     if area.right() > end + 8 && row < area.height {
         let bar = Rect {
             x: end + 2,
@@ -376,9 +372,6 @@ fn line(
             height: 1,
         };
         paint::bar(buf, bar, line.share, view);
-    }
-    if chosen {
-        paint::highlight(buf, area, row, theme.selected);
     }
 }
 

@@ -296,6 +296,67 @@ pub fn hear_all(bench: &mut Workbench, events: &[Event]) {
     }
 }
 
+/// The made-up run in full training.
+pub fn normal() -> Workbench {
+    let mut bench = bench();
+    hear_all(&mut bench, &events(640));
+    bench
+}
+
+/// What the engine was asked for since the last call.
+pub fn asked(bench: &mut Workbench) -> Vec<Command> {
+    std::mem::take(&mut bench.outbox)
+        .into_iter()
+        .map(|r| r.command)
+        .collect()
+}
+
+/// Presses keys.
+pub fn press(bench: &mut Workbench, keys: &[&str]) {
+    for key in keys {
+        bench.press(key);
+    }
+}
+
+/// Types a text, one key a character.
+pub fn type_text(bench: &mut Workbench, text: &str) {
+    for c in text.chars() {
+        match c {
+            ' ' => bench.press("space"),
+            c => bench.press(&c.to_string()),
+        }
+    }
+}
+
+/// Gives a line to the command line.
+pub fn line(bench: &mut Workbench, line: &str) {
+    bench.press(":");
+    type_text(bench, line);
+    bench.press("enter");
+}
+
+/// The event of a change that is in force.
+pub fn applied(version: u32, key: &str, from: &str, to: &str) -> Event {
+    let body = Body::ConfigApplied {
+        step: 640,
+        version,
+        changes: vec![Change {
+            key: key.into(),
+            from: from.into(),
+            to: to.into(),
+        }],
+    };
+    event(body, 640)
+}
+
+/// The request to change a key.
+pub fn set(key: &str, value: &str) -> Command {
+    Command::Set {
+        key: key.into(),
+        value: value.into(),
+    }
+}
+
 /// The states whose screens are tested, by name.
 pub fn states() -> Vec<(&'static str, Workbench)> {
     let empty = bench();

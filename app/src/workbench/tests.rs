@@ -6,7 +6,7 @@ use engine::link::{Alert, Body, Command};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::fixture::{bench, event, events, hear_all, states, step, text};
+use super::fixture::{asked, bench, event, events, hear_all, normal, states, step, text};
 use super::{Exit, Wants, Workbench};
 use crate::actions::ALL;
 use crate::chart::glyph::GlyphSet;
@@ -17,19 +17,6 @@ use crate::leave::Leave;
 use crate::seat::Seat;
 use crate::state::Status;
 use crate::theme::{Palette, Theme};
-
-fn normal() -> Workbench {
-    let mut bench = bench();
-    hear_all(&mut bench, &events(640));
-    bench
-}
-
-fn asked(bench: &mut Workbench) -> Vec<Command> {
-    std::mem::take(&mut bench.outbox)
-        .into_iter()
-        .map(|r| r.command)
-        .collect()
-}
 
 #[test]
 fn screens_look_as_they_should() {

@@ -1,20 +1,27 @@
 //! Starting a fork: a new run that goes on from a checkpoint of another, with changed settings.
 //!
 //! The configuration in force when that checkpoint was written is what the fork begins with; flags change it. Whatever
-//! leaves the model's shape and the tokenizer alone may change. The parent is only read.
+//! leaves the model's shape and the tokenizer alone may change. The parent is only read. A fork can also be made and left
+//! to a later resume ([`make`]).
 
 use super::{Config, Launched, Prepared, Request, RunOrigin, Sources, checkpoint_config, diff};
-use super::{LaunchError, PLACES, attended, check_writable};
-use crate::checkpoint::{self, Found, TOKENIZER};
+use super::{LaunchError, PLACES, attended, check_writable, cpu};
+use crate::checkpoint::{self, Found, TOKENIZER, TensorSource};
 use crate::config::recorded;
+use crate::data::Cache;
+use crate::device;
 use crate::link::{Change, Interrupt};
 use crate::model::store::OptimizerSource;
+use crate::optim::{self, Optimizer};
+use crate::param::Params;
 use crate::registry::Class;
 use crate::run_folder::{
     NameFrom, Parent, RunError, RunFolder, RunRecord, config_path, find, summary,
 };
+use crate::setup::Setup;
 use crate::train::run::{ConfigSource, Origin};
 use crate::train::saving::{forked, same_data};
+use kernels::Precision;
 use std::path::{Path, PathBuf};
 
 /// Where a fork begins.
@@ -139,6 +146,41 @@ fn choose(run: &Path, name: &str, step: Option<u64>) -> Result<Found, LaunchErro
     Err(none(nearest.min_by_key(|there| there.abs_diff(step))))
 }
 
+/// A fork that nobody trains yet.
+#[derive(Clone, Debug)]
+pub struct MadeFork {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What it is.
+    pub plan: ForkPlan,
+}
+
+/// Makes the folder of the fork that `request` asks for, and trains nothing: a resume begins with its first step. Neither
+/// weights nor optimizer state are loaded, so that a parent in training keeps the machine.
+///
+/// # Errors
+/// As those of [`super::launch`], but for memory.
+pub fn make(
+    request: &Request,
+    fork: &Fork,
+    interrupt: &Interrupt,
+    progress: &mut dyn FnMut(&str),
+) -> Result<MadeFork, LaunchError> {
+    let (asked, wanted) = (request.clone(), fork.clone());
+    let (plan, setup) = attended(interrupt, progress, move |interrupt, progress| {
+        prepare(&asked, &wanted, interrupt, progress)
+    })?;
+    let optimizer = plan.fresh_optimizer.then(|| {
+        let bytes = Params::flat_bytes(setup.model.specs(), Precision::F32);
+        optim::build(&setup.config.optimizer, bytes / size_of::<f32>())
+    });
+    let (folder, _) = fill(request, &plan, &setup, optimizer.as_deref())?;
+    Ok(MadeFork {
+        folder: folder.path().to_owned(),
+        plan,
+    })
+}
+
 /// Prepares and starts the fork.
 pub(super) fn start(
     request: &Request,
@@ -148,9 +190,30 @@ pub(super) fn start(
 ) -> Result<Launched, LaunchError> {
     let (asked, wanted) = (request.clone(), fork.clone());
     let (plan, prepared) = attended(interrupt, progress, move |interrupt, progress| {
-        prepare(&asked, &wanted, interrupt, progress)
+        let (plan, setup) = prepare(&asked, &wanted, interrupt, progress)?;
+        let device = device::open(&setup.config)?;
+        let prepared = Prepared::of(setup, device, Some(&plan.checkpoint.path), progress)?;
+        Ok((plan, prepared))
     })?;
-    let setup = &prepared.setup;
+    let optimizer = plan.fresh_optimizer.then_some(&*prepared.trainer.optimizer);
+    let (folder, derived) = fill(request, &plan, &prepared.setup, optimizer)?;
+    let path = folder.path().to_owned();
+    let begun = begin(&plan, prepared, folder, derived, interrupt, progress);
+    if begun.is_err() {
+        // Nothing has happened in it, and its lock went with what failed.
+        drop(std::fs::remove_dir_all(path));
+    }
+    begun
+}
+
+/// Makes the fork's folder with its first checkpoint, in which `optimizer`, where there is one, takes the place of the
+/// parent's.
+fn fill(
+    request: &Request,
+    plan: &ForkPlan,
+    setup: &Setup,
+    optimizer: Option<&dyn Optimizer>,
+) -> Result<(RunFolder, Option<Found>), LaunchError> {
     let (name, from) = match &request.name {
         Some(name) => (name.clone(), NameFrom::Flag),
         None => (plan.parent.clone(), NameFrom::Config),
@@ -170,12 +233,8 @@ pub(super) fn start(
         plan.changes_data(),
     );
     let text = setup.config.to_toml();
-    let optimizer = OptimizerSource(&*prepared.trainer.optimizer);
-    let optimizer: Option<&dyn checkpoint::TensorSource> = if plan.fresh_optimizer {
-        Some(&optimizer)
-    } else {
-        None
-    };
+    let optimizer = optimizer.map(OptimizerSource);
+    let optimizer = optimizer.as_ref().map(|it| it as &dyn TensorSource);
     let mut derived = None;
     let folder = RunFolder::create_with(&request.runs, &name, from, &origin, |folder| {
         folder.save_config(1, &text)?;
@@ -188,22 +247,16 @@ pub(super) fn start(
         )?);
         Ok(())
     })?;
-    let path = folder.path().to_owned();
-    let begun = begin(&plan, prepared, folder, derived, interrupt, progress);
-    if begun.is_err() {
-        // Nothing has happened in it, and its lock went with what failed.
-        drop(std::fs::remove_dir_all(path));
-    }
-    begun
+    Ok((folder, derived))
 }
 
-/// Everything of the fork but its folder.
+/// What the fork would be, with its tokenizer and data.
 fn prepare(
     request: &Request,
     fork: &Fork,
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(&str),
-) -> Result<(ForkPlan, Prepared), LaunchError> {
+) -> Result<(ForkPlan, Setup), LaunchError> {
     progress("reading the checkpoint");
     let plan = plan(request, fork)?;
     if let Some(name) = &request.name
@@ -213,18 +266,21 @@ fn prepare(
         return Err(RunError::Exists { name, path }.into());
     }
     check_writable(&request.runs)?;
-    let own = &plan.checkpoint.path;
-    let prepared = Prepared::new(plan.config.clone(), Some(own), interrupt, progress)?;
-    let now = prepared.setup.tokenizer.as_ref().map(|it| it.to_hf_json());
-    let then = std::fs::read_to_string(own.join(TOKENIZER)).ok();
+    cpu(&plan.config)?;
+    let own = Some(&*plan.checkpoint.path);
+    let cache = Cache::of_user();
+    let config = plan.config.clone();
+    let setup = Setup::unless(interrupt, config, own, cache.as_ref(), progress)?;
+    let now = setup.tokenizer.as_ref().map(|it| it.to_hf_json());
+    let then = std::fs::read_to_string(plan.checkpoint.path.join(TOKENIZER)).ok();
     if now != then {
         return Err(LaunchError::OtherTokenizer { run: plan.parent });
     }
-    let data = &prepared.setup.datasets.train;
+    let data = &setup.datasets.train;
     if !plan.changes_data() && !same_data(&plan.checkpoint.trainer, data) {
         return Err(LaunchError::OtherData { run: plan.parent });
     }
-    Ok((plan, prepared))
+    Ok((plan, setup))
 }
 
 fn begin(

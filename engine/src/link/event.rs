@@ -274,6 +274,32 @@ pub struct Step {
     pub data_wait_seconds: f64,
 }
 
+impl Step {
+    /// Names of [`Step::figures`].
+    pub const FIGURES: [&'static str; 7] = [
+        "loss",
+        "lr",
+        "grad_norm",
+        "clipped",
+        "tokens_per_second",
+        "step_seconds",
+        "data_wait_seconds",
+    ];
+
+    /// What was measured; `clipped` is 0 or 1.
+    pub fn figures(&self) -> [f64; 7] {
+        [
+            self.loss,
+            self.lr,
+            self.grad_norm,
+            f64::from(u8::from(self.clipped)),
+            self.tokens_per_second,
+            self.step_seconds,
+            self.data_wait_seconds,
+        ]
+    }
+}
+
 /// Root mean squares, one number a layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Layers {
@@ -297,6 +323,29 @@ pub struct Layers {
     /// the output. Empty in older records.
     #[serde(default, with = "numbers", skip_serializing_if = "Vec::is_empty")]
     pub dead_share: Vec<f64>,
+}
+
+impl Layers {
+    /// Names of [`Layers::figures`].
+    pub const FIGURES: [&'static str; 5] = [
+        "activation_rms",
+        "gradient_rms",
+        "weight_rms",
+        "update_ratio",
+        "dead_share",
+    ];
+
+    /// Every figure, a value a layer; none of what an older record does not have.
+    pub fn figures(&self) -> [(&'static str, &[f64]); 5] {
+        let [activation, gradient, weight, update, dead] = Self::FIGURES;
+        [
+            (activation, &self.activation_rms),
+            (gradient, &self.gradient_rms),
+            (weight, &self.weight_rms),
+            (update, &self.update_ratio),
+            (dead, &self.dead_share),
+        ]
+    }
 }
 
 /// What a watcher found wrong at a step.

@@ -13,7 +13,7 @@ mod tests;
 
 pub use html::{ENGLISH, Words};
 
-use crate::link::Event;
+use crate::link::{Event, Step};
 use crate::run_folder::index::{LineKind, Table};
 use crate::run_folder::{Index, RunError, RunRecord};
 use std::io::{self, Write};
@@ -117,15 +117,7 @@ impl Source {
 }
 
 /// Names of the figures of steps, as events have them.
-const STEP_FIGURES: [&str; 7] = [
-    "loss",
-    "lr",
-    "grad_norm",
-    "clipped",
-    "tokens_per_second",
-    "step_seconds",
-    "data_wait_seconds",
-];
+const STEP_FIGURES: [&str; Step::FIGURES.len()] = Step::FIGURES;
 /// Names of the figures of evaluations, as events have them; in the index `validation_` stands before each.
 const EVAL_FIGURES: [&str; 3] = ["loss", "perplexity", "bits_per_byte"];
 

@@ -5,7 +5,8 @@
 //! [`crate::checkpoint`]), `best`, `samples/` and `engine.log`. `control.json` and `ctl/` are for other processes to reach a
 //! running one ([`crate::link::socket`], [`CTL`]).
 //! A [`RunFolder`] is the right to write there: it holds a lock that ends with its process. Readers need none
-//! ([`list()`], [`find`], [`EventReader::open`]). No path in a folder is absolute, so a copy of it opens elsewhere.
+//! ([`list()`], [`find`], [`EventReader::open`]). No path that a reader follows is absolute, so a copy of
+//! it opens elsewhere.
 
 mod events;
 pub mod index;

@@ -3,7 +3,7 @@
 use super::RECORD;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 /// Version of the record that is written.
@@ -18,6 +18,8 @@ pub struct Origin {
     pub command: Vec<String>,
     /// Commit that the program was built from; empty where unknown.
     pub commit: String,
+    /// The configuration file that is watched, absolute; none where nobody edits one.
+    pub file: Option<PathBuf>,
     /// The run and step that this run was forked from.
     pub parent: Option<Parent>,
 }
@@ -59,6 +61,10 @@ pub struct RunRecord {
     pub process: u32,
     /// Number of the last attempt, from 1.
     pub attempt: u32,
+    /// The configuration file that the last attempt reads and watches: absolute, on the machine of `host`. None where it
+    /// reads only what is stored in the folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// The run and step that this run was forked from.
     pub parent: Option<Parent>,
 }
@@ -80,6 +86,7 @@ impl RunRecord {
             commit: origin.commit.clone(),
             process: std::process::id(),
             attempt: 1,
+            file: origin.file.clone(),
             parent: origin.parent.clone(),
         }
     }

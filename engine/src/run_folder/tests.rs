@@ -14,7 +14,7 @@ fn origin() -> Origin {
         what: "demo".to_owned(),
         command: vec!["zerollm".to_owned(), "train".to_owned()],
         commit: "abc".to_owned(),
-        parent: None,
+        ..Origin::default()
     }
 }
 

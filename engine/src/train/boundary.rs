@@ -15,8 +15,7 @@ impl Engine {
             match self.interrupt.urgency() {
                 Urgency::None => {}
                 Urgency::Stop => {
-                    self.checkpoint("stop", None)?;
-                    return Ok(Some(Ending::Done));
+                    return self.stop_with_checkpoint().map(Some);
                 }
                 Urgency::Preempt => {
                     self.checkpoint("preempted", None)?;
@@ -32,10 +31,11 @@ impl Engine {
                 self.obey(request)?;
             }
             if let Some(checkpoint) = self.stop.take() {
-                if checkpoint {
-                    self.checkpoint("stop", None)?;
-                }
-                return Ok(Some(Ending::Done));
+                return if checkpoint {
+                    self.stop_with_checkpoint().map(Some)
+                } else {
+                    Ok(Some(Ending::Done))
+                };
             }
             if !self.paused {
                 return Ok(None);
@@ -48,6 +48,15 @@ impl Engine {
                 return Ok(None);
             }
         }
+    }
+
+    fn stop_with_checkpoint(&mut self) -> Result<Ending, Ending> {
+        self.checkpoint("stop", None)?;
+        Ok(if self.step == 0 {
+            Ending::Untrained
+        } else {
+            Ending::Done
+        })
     }
 
     pub(super) fn obey(&mut self, request: Request) -> Result<(), Ending> {

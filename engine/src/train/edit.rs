@@ -1,7 +1,10 @@
 //! Edits of the configuration while a run is on: applied whole at a boundary of their class, or rejected whole.
+//!
+//! An edit is stronger than the file until the file says the same, as after it was written back: from then on the file is
+//! the authority for its key.
 
-use super::run::Engine;
-use crate::config::{Config, ConfigError, Sources, diff, model_record, read};
+use super::run::{ConfigSource, Engine};
+use crate::config::{Config, ConfigError, Source, Sources, diff, model_record, read};
 use crate::device;
 use crate::link::{Body, Change};
 use crate::registry::Class;
@@ -10,9 +13,46 @@ impl Engine {
     /// Reads the configuration file again. Returns whether it was refused, and a line.
     pub(super) fn reload(&mut self) -> (bool, String) {
         match self.resolve(&[]) {
-            Ok(config) => self.adopt(config),
+            Ok(config) => {
+                let left = self.leave_to_file(&config);
+                let (refused, message) = self.adopt(config);
+                let message = match (refused, left.join(", ")) {
+                    (false, keys) if !keys.is_empty() => {
+                        format!("{message}; the file decides {keys} again")
+                    }
+                    _ => message,
+                };
+                (refused, message)
+            }
             Err(error) => self.reject(&error),
         }
+    }
+
+    /// Forgets the edits that the file says too, and the flags that they overrode. Returns their keys.
+    fn leave_to_file(&mut self, config: &Config) -> Vec<String> {
+        let mut left = Vec::new();
+        for key in self.source.edits.clone().iter().map(|edit| key_of(edit)) {
+            let others = |all: &[String]| -> Vec<String> {
+                let others = all.iter().filter(|one| key_of(one) != key);
+                others.cloned().collect()
+            };
+            let source = ConfigSource {
+                flags: others(&self.source.flags),
+                edits: others(&self.source.edits),
+                ..self.source.clone()
+            };
+            let Ok(without) = self.resolve_from(&source, &[]) else {
+                continue;
+            };
+            let said = without.effective();
+            let said = said.iter().find(|value| value.key == key);
+            let by_file = said.is_some_and(|value| value.source == Source::File.word());
+            if by_file && without == *config && !left.contains(&key.to_owned()) {
+                left.push(key.to_owned());
+                self.source = source;
+            }
+        }
+        left
     }
 
     /// Applies one `key=value`.
@@ -30,18 +70,22 @@ impl Engine {
     }
 
     pub(super) fn resolve(&self, edits: &[String]) -> Result<Config, ConfigError> {
-        let text = match &self.source.file {
+        self.resolve_from(&self.source, edits)
+    }
+
+    fn resolve_from(&self, source: &ConfigSource, edits: &[String]) -> Result<Config, ConfigError> {
+        let text = match &source.file {
             Some(file) => read(file)?,
             None => crate::config::DEMO.to_owned(),
         };
         let shape = model_record(self.config(), self.setup.model.vocab_size());
-        let edits: Vec<String> = self.source.edits.iter().chain(edits).cloned().collect();
+        let edits: Vec<String> = source.edits.iter().chain(edits).cloned().collect();
         Config::resolve(&Sources {
-            file: self.source.file.as_deref(),
+            file: source.file.as_deref(),
             text: &text,
-            flags: &self.source.flags,
+            flags: &source.flags,
             edits: &edits,
-            checkpoint: self.source.checkpoint.as_deref(),
+            checkpoint: source.checkpoint.as_deref(),
             shape: Some(&shape),
         })
     }
@@ -162,4 +206,9 @@ impl Engine {
             self.tell_plan();
         }
     }
+}
+
+/// The key of a `key=value`.
+fn key_of(edit: &str) -> &str {
+    edit.split_once('=').map_or(edit, |(key, _)| key).trim()
 }

@@ -37,6 +37,8 @@ impl Engine {
         if !self.paused {
             return (true, "training is not paused".to_owned());
         }
+        // Asked for in this pause, and not yet applied where both requests came at once.
+        self.apply_waiting_config();
         if self.released
             && let Err(reason) = self.take_back()
         {

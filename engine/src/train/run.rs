@@ -34,6 +34,8 @@ const HOOKS_PATIENCE: Duration = Duration::from_secs(10);
 pub enum Ending {
     /// Done, or stopped on request.
     Done,
+    /// Stopped on request before the first step was done: there is nothing that a checkpoint could hold.
+    Untrained,
     /// A loss or gradient was not finite.
     Diverged,
     /// A signal asked for the machine; a checkpoint is written.

@@ -81,12 +81,9 @@ pub(super) fn map(
         } else {
             theme.dim
         };
-        paint::line(
-            buf,
-            at,
-            0,
-            &[(&head(name, usize::from(columns.width)), style)],
-        );
+        // Wide columns keep a space between their names.
+        let cells = columns.width - u16::from(columns.width > 2);
+        paint::line(buf, at, 0, &[(&head(name, usize::from(cells)), style)]);
     }
     let rows = usize::from(inner.height - 1);
     let first = paint::scroll(labels.len(), chosen, rows);
@@ -180,7 +177,7 @@ pub(super) fn entropies(
     ];
     let notes = fitting(&notes, area.width.saturating_sub(4));
     let inner = paint::frame(buf, area, view, &title, &notes);
-    let (heads, left) = (map.entropies.first().map_or(0, Vec::len), inner.x + 5);
+    let (heads, left) = (map.entropies.first().map_or(0, Vec::len), inner.x + 6);
     if inner.width < 8 || inner.height < 2 || heads == 0 {
         return;
     }

@@ -38,24 +38,17 @@ impl Chat {
             let value = text::fit(&self.settings.value(index), 10);
             let name = text::fit(name, 12);
             let pieces = [
-                (if index == chosen { ">" } else { " " }, theme.key),
                 (&*name, theme.dim),
                 (&*value, theme.strong),
                 (" ", theme.text),
                 (hint.get(view.lang), theme.dim),
             ];
-            paint::line(buf, list, row, &pieces);
-            if index == chosen {
-                paint::highlight(buf, list, row, theme.selected);
-            }
+            paint::item(buf, list, row, index == chosen, theme, &pieces);
             row += 1;
         }
         let start = Text::new("start a chat", "开始对话").get(view.lang);
-        let edge = if chosen == START { ">" } else { " " };
-        paint::line(buf, list, row, &[(edge, theme.key), (start, theme.key)]);
-        if chosen == START {
-            paint::highlight(buf, list, row, theme.selected);
-        }
+        let pieces = [(start, theme.key)];
+        paint::item(buf, list, row, chosen == START, theme, &pieces);
         row += 2;
         for (line, style) in self.facts(scene) {
             for piece in text::wrap(&line, usize::from(list.width).saturating_sub(2)) {
@@ -105,11 +98,12 @@ impl Chat {
     pub(super) fn draw_talk(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (view, theme) = (scene.view, &scene.view.theme);
         let room = area.width.saturating_sub(4);
-        let (kind, cost) = self.heading(scene);
-        let title: [Group<'_>; 3] = [
+        let [kind, cost, speed] = self.heading(scene);
+        let title: [Group<'_>; 4] = [
             vec![("chat ", theme.title), (&self.label, theme.strong)],
             vec![("  ", theme.text), (&kind, theme.dim)],
             vec![("  ", theme.text), (&cost, theme.dim)],
+            vec![("  ", theme.text), (&speed, theme.dim)],
         ];
         let s = &self.settings;
         let drawing = format!(
@@ -150,26 +144,28 @@ impl Chat {
         }
     }
 
-    /// What kind of model it is, and what the chat costs.
-    fn heading(&self, scene: &Scene<'_>) -> (String, String) {
+    /// What kind of model it is, its memory, and how fast training is beside it.
+    fn heading(&self, scene: &Scene<'_>) -> [String; 3] {
         let Link::Open { ready, .. } = &self.link else {
-            return (String::new(), String::new());
+            return Default::default();
         };
         let kind = if ready.continues {
             "continues text"
         } else {
             "ChatML"
         };
-        let kind = format!("{kind}  context {}", text::count(ready.context as u64));
-        let mut cost = text::bytes(ready.need.total());
-        if let (Some(before), Some(now)) = (self.speed, scene.state.speed.ema.last())
-            && !scene.state.status.is_over()
-        {
-            let (before, now) = (f64::from(before), f64::from(now));
-            let (now, before) = (text::number(now, 3), text::number(before, 3));
-            cost = format!("{cost}  training {now} tok/s ({before} before)");
-        }
-        (kind, cost)
+        let kind = format!("{kind}  ctx {}", text::count(ready.context as u64));
+        let over = scene.state.status.is_over();
+        let speeds = self.speed.zip(scene.state.speed.ema.last());
+        let speed = speeds.filter(|_| !over).map(|(before, now)| {
+            let [before, now] = [before, now].map(|speed| text::number(f64::from(speed), 3));
+            format!("train {now} tok/s (was {before})")
+        });
+        [
+            kind,
+            text::bytes(ready.need.total()),
+            speed.unwrap_or_default(),
+        ]
     }
 
     fn hint(&self) -> Text {

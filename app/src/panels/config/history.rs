@@ -41,17 +41,13 @@ pub fn render((place, shown): (Place, &Shown), scene: &Scene<'_>, area: Rect, bu
         let step = format!("@{}", text::count(version.step));
         let keys: Vec<&str> = version.changes.iter().map(|c| c.key.as_str()).collect();
         let pieces = [
-            (if chosen { ">" } else { " " }, theme.key),
             (&*number, theme.strong),
             (&*version.clock, theme.dim),
             ("  ", theme.text),
             (&*text::fit(&step, 10), theme.text),
             (&*text::escape(&keys.join(", ")), theme.text),
         ];
-        paint::line(buf, list, row as u16, &pieces);
-        if chosen {
-            paint::highlight(buf, list, row as u16, theme.selected);
-        }
+        paint::item(buf, list, row as u16, chosen, theme, &pieces);
     }
     let below = Rect {
         y: list.bottom() + below.min(1),

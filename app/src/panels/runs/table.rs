@@ -157,7 +157,6 @@ impl Runs {
             let chosen = place == selected;
             let is_own = own == Some(&*summary.name);
             let pieces = [
-                (if chosen { ">" } else { " " }, theme.key),
                 (if marked { "*" } else { " " }, theme.warn),
                 (
                     &*text::fit(&name(entry, depth, view), name_width),
@@ -171,10 +170,7 @@ impl Runs {
                 (&*figures, theme.text),
                 (&*text::escape(&tags.join(" ")), theme.dim),
             ];
-            paint::line(buf, list, row as u16, &pieces);
-            if chosen {
-                paint::highlight(buf, list, row as u16, theme.selected);
-            }
+            paint::item(buf, list, row as u16, chosen, theme, &pieces);
         }
     }
 }

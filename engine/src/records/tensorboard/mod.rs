@@ -78,18 +78,7 @@ impl<W: Write> Writer<W> {
                 self.summary(time, started.step, &[text("config", &config(started))])
             }
             Body::Resumed { step, .. } => self.start(time, *step),
-            Body::Step(step) => {
-                let figures = [
-                    step.loss,
-                    step.lr,
-                    step.grad_norm,
-                    f64::from(u8::from(step.clipped)),
-                    step.tokens_per_second,
-                    step.step_seconds,
-                    step.data_wait_seconds,
-                ];
-                self.step(time, step.step, step.tokens, figures)
-            }
+            Body::Step(step) => self.step(time, step.step, step.tokens, step.figures()),
             Body::Eval(eval) => {
                 let figures = [Some(eval.loss), Some(eval.perplexity), eval.bits_per_byte];
                 let values: Vec<Message> = EVAL_FIGURES
@@ -180,12 +169,7 @@ fn config(started: &Started) -> String {
 /// Each layer's figures, and how each figure is spread over the layers.
 fn of_layers(layers: &Layers) -> Vec<Message> {
     let mut values = Vec::new();
-    for (name, xs) in [
-        ("activation_rms", &layers.activation_rms),
-        ("gradient_rms", &layers.gradient_rms),
-        ("weight_rms", &layers.weight_rms),
-        ("update_ratio", &layers.update_ratio),
-    ] {
+    for (name, xs) in layers.figures() {
         for (layer, x) in layers.names.iter().zip(xs) {
             values.push(scalar(&format!("layers/{name}/{layer}"), *x));
         }

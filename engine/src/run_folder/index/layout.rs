@@ -7,6 +7,7 @@
 //! end the head's checksum again, so that a segment whose end never reached the disk is known.
 
 use super::bucket::{Averages, BYTES, Bucket, FAN_OUT, FINEST};
+use crate::link::Step;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"ZLIX\x01\0\0\0");
 /// Decays whose moving averages are kept.
@@ -18,7 +19,7 @@ const STATE: usize = 16 * BETAS.len();
 
 /// Columns of steps that are counts or times, then their figures.
 pub(super) const STEP_COUNTS: usize = 5;
-pub(super) const STEP_FIGURES: usize = 7;
+pub(super) const STEP_FIGURES: usize = Step::FIGURES.len();
 pub(super) const EVAL_COUNTS: usize = 4;
 pub(super) const EVAL_FIGURES: usize = 3;
 const FIGURES: usize = STEP_FIGURES + EVAL_FIGURES;

@@ -179,21 +179,12 @@ impl Line {
     }
 
     fn of_step(step: &Step, time: &str) -> Self {
-        let metrics = [
-            step.loss,
-            step.lr,
-            step.grad_norm,
-            f64::from(u8::from(step.clipped)),
-            step.tokens_per_second,
-            step.step_seconds,
-            step.data_wait_seconds,
-        ];
         Self::Step {
             step: step.step,
             tokens: step.tokens,
             attempt: u64::from(step.attempt),
             time: milliseconds(time),
-            metrics: metrics.map(f64::to_bits),
+            metrics: step.figures().map(f64::to_bits),
         }
     }
 

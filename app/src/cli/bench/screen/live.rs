@@ -3,11 +3,13 @@
 use super::canvas::{Canvas, Drawn};
 use crate::cli::Failure;
 use crate::cost::Clock;
-use crate::ui::{self, Options};
+use crate::input::Input;
+use crate::state::Reach;
+use crate::ui::{self, Keys, Options};
 use engine::launch::{Launched, Request, launch};
 use engine::link::{Body, Client, Command, Request as Ask};
 use engine::run_folder::EventReader;
-use ratatui::crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers};
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -66,7 +68,10 @@ pub(super) fn measure(
         ..
     } = launch(&request, &interrupt, &mut |_| {})?;
     let options = Options {
-        folder: folder.clone(),
+        reach: Reach {
+            folder: Some(folder.clone()),
+            desk: None,
+        },
         ..options
     };
     let live = drive(size, seconds, &client, &options);
@@ -111,7 +116,7 @@ fn press(inputs: &Sender<Input>, seconds: f64) -> Pressed {
     };
     for number in 0..count {
         // A loop that has ended hears nothing more.
-        drop(inputs.send(Input::FocusGained));
+        drop(inputs.send(Input::Event(Event::FocusGained)));
         wait(number + 1);
     }
     let lively = Instant::now();
@@ -119,7 +124,7 @@ fn press(inputs: &Sender<Input>, seconds: f64) -> Pressed {
         let key = if number.is_multiple_of(2) { '2' } else { '1' };
         let key = KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE);
         let now = Instant::now();
-        drop(inputs.send(Input::Key(key)));
+        drop(inputs.send(Input::Event(Event::Key(key))));
         wait(count + number + 1);
         now
     });
@@ -147,7 +152,12 @@ fn drive(
             // The channel stays open until the loop has seen the flag.
             (pressed, sender)
         })?;
-    ui::drive(&mut canvas, (&inputs, &Clock::default()), client, options)?;
+    let keys = Keys {
+        channel: &inputs,
+        first: Vec::new(),
+        clock: &Clock::default(),
+    };
+    ui::drive(&mut canvas, keys, client, options)?;
     let (pressed, _) = fingers.join().map_err(|_| io::Error::other("no keys"))?;
     let frames = &canvas.frames;
     let calm = frames.partition_point(|frame| frame.at < pressed.calm);

@@ -1,0 +1,236 @@
+//! The session of the tour, played by nobody: what is typed, when, and what is kept of it.
+
+use crate::PATIENCE;
+use crate::terminal::{Terminal, Written};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Width of the terminal.
+pub const COLUMNS: u16 = 100;
+/// Height of the terminal.
+pub const ROWS: u16 = 30;
+/// What comes so soon after something else is one event with it: a frame is not torn.
+const TOGETHER: Duration = Duration::from_millis(25);
+
+/// What was recorded.
+pub struct Recording {
+    /// Time and output.
+    events: Vec<(Duration, String)>,
+    /// Screens that pages show: a name, and how many events had come.
+    kept: Vec<(String, usize)>,
+}
+
+struct Session {
+    terminal: Terminal,
+    /// Screens to be kept, each with the number of bytes that had come.
+    kept: Vec<(&'static str, usize)>,
+}
+
+impl Session {
+    /// Types like a person.
+    fn say(&mut self, text: &str) {
+        for key in text.chars() {
+            self.terminal.press(&key.to_string());
+            let slow = if key == '\r' { 400 } else { 55 };
+            sleep(Duration::from_millis(slow));
+        }
+    }
+
+    /// Waits for any of the words, which two languages have.
+    fn wait(&mut self, words: &[&str]) {
+        self.terminal.wait(&words.join(" or "), |shown| {
+            words.iter().any(|word| shown.contains(word))
+        });
+    }
+
+    fn keep(&mut self, name: &'static str) {
+        let written = self.terminal.written.lock().expect("no panic");
+        self.kept.push((name, written.bytes.len()));
+    }
+}
+
+fn look(seconds: f64) {
+    sleep(Duration::from_secs_f64(seconds));
+}
+
+/// Plays the session in a language, in the folder `place`; the run that is there goes on, if there is one. None where there
+/// is no pseudo-terminal.
+pub fn play(lang: &str, place: &Path) -> Option<Recording> {
+    let built = Path::new(env!("CARGO_BIN_EXE_zerollm")).to_owned();
+    let program = std::env::var_os("ZEROLLM_TOUR").map_or(built, PathBuf::from);
+    let folder = program.parent().expect("a folder");
+    let terminal = Terminal::open("sh", (COLUMNS, ROWS), |command| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders = vec![folder.to_owned()];
+        folders.extend(std::env::split_paths(&path));
+        command
+            .current_dir(place)
+            .env_clear()
+            .env("PATH", std::env::join_paths(folders).expect("a path"))
+            .env("HOME", place)
+            .env("XDG_RUNTIME_DIR", place)
+            .env("ZEROLLM_CACHE", place.join("cache"))
+            .env("ZEROLLM_LANG", lang)
+            // Nothing is asked of the terminal of whoever plays the recording.
+            .env("ZEROLLM_THEME", "dark")
+            .env("ZEROLLM_MOUSE", "false")
+            .env("TERM", "xterm-256color")
+            .env("LC_ALL", "C.UTF-8")
+            .env("PS1", "$ ");
+    })?;
+    let kept = Vec::new();
+    let mut session = Session { terminal, kept };
+    script(&mut session, place);
+    let Session { terminal, kept } = session;
+    let written = terminal.written.lock().expect("no panic");
+    Some(Recording::new(&written, &kept))
+}
+
+/// The last step that the run has made.
+fn last_step(place: &Path) -> u64 {
+    let record = place.join("runs/demo/events.jsonl");
+    let text = std::fs::read_to_string(record).unwrap_or_default();
+    let mut lines = text.lines().rev();
+    let step = lines.find_map(|line| line.strip_prefix("{\"event\":\"step\",\"step\":"));
+    let number = step.and_then(|rest| rest.split(',').next()?.parse().ok());
+    number.unwrap_or(0)
+}
+
+fn wait_for_step(place: &Path, step: u64) {
+    let begin = Instant::now();
+    while last_step(place) < step {
+        assert!(begin.elapsed() < PATIENCE, "no step {step}");
+        sleep(Duration::from_millis(500));
+    }
+}
+
+/// The tour.
+fn script(session: &mut Session, place: &Path) {
+    let before = last_step(place);
+    session.wait(&["$"]);
+    look(0.5);
+    let (resume, scale) = match before {
+        0 => ("", "0.5"),
+        _ => (" --resume", "0.25"),
+    };
+    session.say(&format!("zerollm train --run demo{resume} --detach\r"));
+    session.wait(&["in the background"]);
+    look(1.5);
+    wait_for_step(place, (before + 8).max(260));
+    session.say("zerollm attach demo\r");
+    session.wait(&["RUN", "\u{8bad}\u{7ec3}\u{4e2d}"]);
+    look(4.0);
+    session.keep("train");
+    session.say("2");
+    look(2.0);
+    session.keep("layers");
+    session.say("3");
+    look(0.5);
+    session.say("s");
+    look(4.0);
+    session.keep("samples");
+    session.say("1p");
+    session.wait(&["PAUSED", "\u{5df2}\u{6682}\u{505c}"]);
+    look(0.5);
+    session.say(":set schedule.lr_scale\r");
+    look(0.5);
+    session.say(&format!("\u{15}{scale}"));
+    look(1.5);
+    session.keep("edit");
+    session.say("\rp");
+    look(3.0);
+    session.say("c5");
+    look(2.0);
+    session.keep("checkpoints");
+    session.say(":screen chat\r");
+    look(1.0);
+    session.say("jjjjjj\r");
+    session.wait(&["chat @", "\u{5bf9}\u{8bdd} @"]);
+    look(1.0);
+    session.say("One day,\r");
+    look(7.0);
+    session.keep("chat");
+    // Ends the answer, and the typing.
+    session.say("\u{1b}\u{1b}");
+    look(0.5);
+    session.say("1");
+    look(2.0);
+    session.say("q");
+    look(1.0);
+    session.keep("leave");
+    session.say("d");
+    session.wait(&["as it was"]);
+    look(1.0);
+    session.say("zerollm ctl demo stop\r");
+    session.wait(&["stops after"]);
+    look(0.5);
+    session.say("clear\r");
+    session.say("zerollm runs\r");
+    look(1.0);
+    session.say("zerollm generate --run demo --prompt 'One day,' --max-tokens 60\r");
+    look(3.0);
+    session.say("zerollm fork demo --run slow --set optimizer.lr=1e-3 --dry-run\r");
+    look(2.0);
+    session.keep("shell");
+}
+
+impl Recording {
+    fn new(written: &Written, kept: &[(&str, usize)]) -> Self {
+        // The ends of what came together.
+        let pieces = &written.pieces;
+        let apart = |at: usize| match pieces.get(at + 1) {
+            Some(next) => next.0.saturating_sub(pieces[at].0) > TOGETHER,
+            None => true,
+        };
+        let ends: Vec<usize> = (0..pieces.len()).filter(|at| apart(*at)).collect();
+        let mut recording = Self {
+            events: Vec::new(),
+            kept: Vec::new(),
+        };
+        let mut done = 0;
+        let mut begin = 0;
+        for end in ends {
+            let (time, length) = (pieces[begin].0, pieces[end].1);
+            begin = end + 1;
+            let bytes = &written.bytes[done..length];
+            // A character that is cut in two comes with its end.
+            let whole = match std::str::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).expect("valid"),
+            };
+            done += whole.len();
+            recording.events.push((time, whole.to_owned()));
+            for (name, length) in kept {
+                if *length >= done {
+                    recording.keep(name);
+                }
+            }
+        }
+        recording
+    }
+
+    /// The screen after the last event is the one of that name, unless a later one is.
+    fn keep(&mut self, name: &str) {
+        self.kept.retain(|(known, _)| known != name);
+        self.kept.push((name.to_owned(), self.events.len()));
+    }
+
+    /// As an asciicast (version 2): a header, then an event a line; a marker where a page shows the screen.
+    pub fn cast(&self) -> String {
+        let header = json!({
+            "version": 2, "width": COLUMNS, "height": ROWS, "title": "ZeroLLM: a small model, from zero",
+            "idle_time_limit": 2.0, "env": { "TERM": "xterm-256color", "SHELL": "sh" },
+        });
+        let mut lines = vec![header];
+        for (number, (time, text)) in self.events.iter().enumerate() {
+            let seconds = (time.as_secs_f64() * 1e3).round() / 1e3;
+            lines.push(json!([seconds, "o", text]));
+            let shown = self.kept.iter().filter(|(_, events)| *events == number + 1);
+            lines.extend(shown.map(|(name, _)| json!([seconds, "m", name])));
+        }
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        lines.join("\n") + "\n"
+    }
+}
