@@ -85,7 +85,7 @@ pub enum News {
 
 /// The thread; dropping it lets it end after its present errand.
 pub struct Errands {
-    errands: Sender<Errand>,
+    asked: Sender<Errand>,
     news: Receiver<News>,
     /// What the thread has had of the processors.
     pub clock: Clock,
@@ -97,7 +97,7 @@ impl Errands {
     /// # Errors
     /// If the system gives no thread.
     pub fn start(run: &Path) -> io::Result<Self> {
-        let (errands, asked) = channel();
+        let (asked, errands) = channel();
         let (sender, news) = channel();
         let mut clerk = Clerk {
             run: run.to_owned(),
@@ -108,7 +108,7 @@ impl Errands {
         std::thread::Builder::new()
             .name("errands".to_owned())
             .spawn(move || {
-                for errand in asked {
+                for errand in errands {
                     let news = clerk.go(errand);
                     own.note();
                     if sender.send(news).is_err() {
@@ -116,18 +116,14 @@ impl Errands {
                     }
                 }
             })?;
-        Ok(Self {
-            errands,
-            news,
-            clock,
-        })
+        Ok(Self { asked, news, clock })
     }
 
     /// Asks for errands.
     pub fn send(&self, errands: impl IntoIterator<Item = Errand>) {
         for errand in errands {
             // The thread ends only with this.
-            drop(self.errands.send(errand));
+            drop(self.asked.send(errand));
         }
     }
 

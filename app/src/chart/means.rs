@@ -21,9 +21,12 @@ struct Of {
     extent: Option<(f64, f64)>,
 }
 
+/// A mean for each column.
+type Line = Rc<[Option<f64>]>;
+
 /// The last decimations of one line.
 #[derive(Clone, Debug, Default)]
-pub struct Means(RefCell<Vec<(Of, Rc<[Option<f64>]>)>>);
+pub struct Means(RefCell<Vec<(Of, Line)>>);
 
 impl Means {
     /// Mean of the finite rows of each of `columns` equal columns of a window: NaN where no row of a column is finite, none
@@ -34,7 +37,7 @@ impl Means {
         unit: XUnit,
         window: (f64, f64),
         columns: usize,
-    ) -> Rc<[Option<f64>]> {
+    ) -> Line {
         let of = Of {
             unit,
             window,
@@ -51,7 +54,7 @@ impl Means {
             let rows = rows.start..rows.end.min(series.len());
             (!rows.is_empty()).then(|| series.query(rows).mean().unwrap_or(f64::NAN))
         };
-        let means: Rc<[Option<f64>]> = rows.map(mean).collect();
+        let means: Line = rows.map(mean).collect();
         if kept.len() == KEPT {
             kept.remove(0);
         }

@@ -158,7 +158,9 @@ fn drive(
         clock: &Clock::default(),
     };
     ui::drive(&mut canvas, keys, client, options)?;
-    let (pressed, _) = fingers.join().map_err(|_| io::Error::other("no keys"))?;
+    let (pressed, _) = fingers
+        .join()
+        .map_err(|_panic| io::Error::other("no keys"))?;
     let frames = &canvas.frames;
     let calm = frames.partition_point(|frame| frame.at < pressed.calm);
     let lively = frames.partition_point(|frame| frame.at < pressed.lively);
@@ -174,7 +176,7 @@ fn cost(frames: &[Drawn]) -> Cost {
     let (first, last) = (frames.first(), frames.last());
     let between = first.zip(last);
     let span = between.map_or(0.0, |(a, b)| b.at.duration_since(a.at).as_secs_f64());
-    let cpu = between.and_then(|(a, b)| Some((b.cpu? - a.cpu?).as_secs_f64()));
+    let cpu = between.and_then(|(a, b)| Some(b.cpu?.saturating_sub(a.cpu?).as_secs_f64()));
     Cost {
         rate: frames.len().saturating_sub(1) as f64 / span,
         share: cpu.map(|cpu| cpu / span),

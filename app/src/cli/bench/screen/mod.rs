@@ -322,7 +322,7 @@ impl Told {
             metrics,
             ..
         } = arguments;
-        let mut text = format!(
+        let head = format!(
             "a run of {rows} steps at {width} x {height}, {} frames a screen, a new step before each\n\
              written in {:.2} s, opened in {:.1} ms, listed in {:.1} ms; a step is heard in {:.2} us\n\n",
             arguments.frames,
@@ -353,33 +353,33 @@ impl Told {
                 shown.first.to_string(),
             ]);
         }
-        text.push_str(&table.lines());
-        text.push_str(&format!(
+        let note = format!(
             "compare: {} runs of {rows} steps; ms: the widgets, what differs, the bytes; of a core: processor time of the same\n",
             metrics - OWN
-        ));
-        if let Some(live) = &self.live {
-            let share = |cost: &live::Cost| {
-                let share = cost
-                    .share
-                    .map_or("-".to_owned(), |share| format!("{:.2} %", 1e2 * share));
-                format!("{share} of a core at {:.1} frames/s", cost.rate)
-            };
-            text.push_str(&format!(
-                "\nbeside the demo, {} steps of {:.1} ms (processor time of the loop's thread)\n\
-                 nobody at the keys   {}\n30 inputs a second   {}\n\
-                 key to its frame     {:.1} ms, p99 {:.1} ({} keys; without the terminal's own part)\n",
-                live.steps.len(),
-                1e3 * percentile(live.steps.clone(), 0.5),
-                share(&live.calm),
-                share(&live.lively),
-                1e3 * percentile(live.keys.clone(), 0.5),
-                1e3 * percentile(live.keys.clone(), 0.99),
-                live.keys.len(),
-            ));
-        }
-        text.push_str(&self.machine.line());
-        text.push('\n');
-        text
+        );
+        let beside = self.live.as_ref().map_or_else(String::new, beside);
+        let machine = self.machine.line();
+        format!("{head}{}{note}{beside}{machine}\n", table.lines())
     }
+}
+
+/// What was measured beside a training.
+fn beside(live: &Live) -> String {
+    let share = |cost: &live::Cost| {
+        let share = cost.share;
+        let share = share.map_or("-".to_owned(), |share| format!("{:.2} %", 1e2 * share));
+        format!("{share} of a core at {:.1} frames/s", cost.rate)
+    };
+    format!(
+        "\nbeside the demo, {} steps of {:.1} ms (processor time of the loop's thread)\n\
+         nobody at the keys   {}\n30 inputs a second   {}\n\
+         key to its frame     {:.1} ms, p99 {:.1} ({} keys; without the terminal's own part)\n",
+        live.steps.len(),
+        1e3 * percentile(live.steps.clone(), 0.5),
+        share(&live.calm),
+        share(&live.lively),
+        1e3 * percentile(live.keys.clone(), 0.5),
+        1e3 * percentile(live.keys.clone(), 0.99),
+        live.keys.len(),
+    )
 }
