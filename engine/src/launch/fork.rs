@@ -5,7 +5,7 @@
 //! to a later resume ([`make`]).
 
 use super::{Config, Launched, Prepared, Request, RunOrigin, Sources, checkpoint_config, diff};
-use super::{LaunchError, PLACES, attended, check_writable, cpu};
+use super::{LaunchError, PLACES, attended, check_writable};
 use crate::checkpoint::{self, Found, TOKENIZER, TensorSource};
 use crate::config::recorded;
 use crate::data::Cache;
@@ -266,7 +266,7 @@ fn prepare(
         return Err(RunError::Exists { name, path }.into());
     }
     check_writable(&request.runs)?;
-    cpu(&plan.config)?;
+    device::open(&plan.config)?;
     let own = Some(&*plan.checkpoint.path);
     let cache = Cache::of_user();
     let config = plan.config.clone();
