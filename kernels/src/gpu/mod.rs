@@ -2,7 +2,7 @@
 //!
 //! [`Gpu`] is the value that everything else holds. It asks a [`driver::Driver`] (CUDA, ROCm, or the [`emulator`]) for
 //! memory and launches, and keeps the kernels that were compiled. A kernel's text is the `gpu.cu` of its operation
-//! ([`unit`]); `prelude.cuh` alone knows which compiler reads it. [`check`] compares operations with their scalar
+//! ([`mod@unit`]); `prelude.cuh` alone knows which compiler reads it. [`check`] compares operations with their scalar
 //! definitions, [`survey`] lists every kernel that the program can ask for, [`gemm`] multiplies matrices.
 //!
 //! Device memory is named by plain numbers ([`View`]), not by Rust references: no Rust code reads or writes it, and the
