@@ -290,7 +290,7 @@ fn a_run_that_diverged_stays_on_the_screen_until_it_is_left() {
     let Some(mut terminal) = Terminal::start(&place, &["train", "c.toml", "--run", "r"]) else {
         return;
     };
-    terminal.wait("the end", |shown| shown.contains("not finite"));
+    terminal.wait("the end", |shown| shown.contains("DIVERGED"));
     terminal.press("q");
     let left = terminal.expect(3);
     assert!(left.contains("not finite"), "{left}");

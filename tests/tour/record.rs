@@ -3,7 +3,7 @@
 use crate::PATIENCE;
 use crate::terminal::{Terminal, Written};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -55,12 +55,10 @@ fn look(seconds: f64) {
     sleep(Duration::from_secs_f64(seconds));
 }
 
-/// Plays the session in a language, in the folder `place`; the run that is there goes on, if there is one. None where there
-/// is no pseudo-terminal.
-pub fn play(lang: &str, place: &Path) -> Option<Recording> {
-    let built = Path::new(env!("CARGO_BIN_EXE_zerollm")).to_owned();
-    let program = std::env::var_os("ZEROLLM_TOUR").map_or(built, PathBuf::from);
-    let folder = program.parent().expect("a folder");
+/// Plays the session of a program in a language, in the folder `place`; the run that is there goes on, if there is one. None
+/// where there is no pseudo-terminal.
+pub fn play(lang: &str, program: &Path, place: &Path) -> Option<Recording> {
+    let folder = program.parent().expect("a path of the program");
     let terminal = Terminal::open("sh", (COLUMNS, ROWS), |command| {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut folders = vec![folder.to_owned()];
