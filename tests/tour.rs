@@ -1,12 +1,7 @@
 //! `docs/tour.cast` and the screens of `docs/*/tour.md`: a session of the real program in a terminal.
 //!
-<<<<<<< HEAD
-//! `ZEROLLM_RECORD_TOUR=1 cargo test --test tour record` records them anew (some minutes, as a model is trained), with
-//! `ZEROLLM_TOUR` another build of the program `zerollm`. The other test reads them as they are.
-=======
 //! It records them anew (some minutes, as a model is trained) where `ZEROLLM_TOUR` is the program to be shown:
 //! `ZEROLLM_TOUR=$PWD/target/release/zerollm cargo test --test tour`. They are read as they are in any case.
->>>>>>> leftover
 
 #![cfg(unix)]
 
@@ -97,16 +92,7 @@ fn play(cast: &str) -> Played {
     played
 }
 
-<<<<<<< HEAD
-#[test]
-fn record_the_tour() {
-    if std::env::var_os("ZEROLLM_RECORD_TOUR").is_none() {
-        eprintln!("skipped: recording the tour changes files in docs: set ZEROLLM_RECORD_TOUR=1");
-        return;
-    }
-=======
 fn record(program: &Path) {
->>>>>>> leftover
     let place = TempDir::new().expect("a temporary folder");
     let english = record::play("en", program, place.path()).expect("a pseudo-terminal");
     fs::write(docs("tour.cast"), english.cast()).expect("written");
