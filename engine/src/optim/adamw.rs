@@ -120,7 +120,8 @@ impl Optimizer for AdamW {
             let [m, v] = arrays.state else {
                 unreachable!("two arrays, as in `state`")
             };
-            let scalars = arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
+            let scalars =
+                arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
             adamw::update_gpu(
                 arrays.gpu,
                 scalars,

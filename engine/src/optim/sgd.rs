@@ -108,7 +108,8 @@ impl Optimizer for Sgd {
     ) -> Result<(), GpuError> {
         for (number, (group, range)) in groups.iter().enumerate() {
             let part = |view: View| view.slice(range.start, range.len());
-            let scalars = arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
+            let scalars =
+                arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
             sgd::update_gpu(
                 arrays.gpu,
                 scalars,
