@@ -3,7 +3,7 @@
 
 #![cfg(unix)]
 
-#[expect(dead_code, reason = "these runs are never disturbed")]
+#[expect(dead_code, reason = "no signal comes to these runs")]
 mod common;
 
 use common::Place;
@@ -12,7 +12,15 @@ use std::process::{Command, Output};
 
 /// Runs the program with compiled kernels kept from test to test.
 fn run(place: &Place, arguments: &[&str]) -> Output {
+    run_until(place, arguments, None)
+}
+
+/// The same on a device that is lost after some launches.
+fn run_until(place: &Place, arguments: &[&str], launches: Option<u32>) -> Output {
     let mut command = place.command(arguments);
+    if let Some(launches) = launches {
+        command.env("ZEROLLM_EMULATED_LOST_AFTER", launches.to_string());
+    }
     command.env(
         "ZEROLLM_CACHE",
         concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"),
@@ -96,6 +104,37 @@ fn a_run_on_the_emulated_device() {
     ];
     expect(&place, 0, &fork);
     assert_eq!(late("moved").len(), 4);
+}
+
+#[test]
+fn a_device_that_is_lost_ends_the_run_and_leaves_its_checkpoints() {
+    if !there_is_a_compiler() {
+        return;
+    }
+    let place = Place::new(&[
+        ("train.max_steps", "12"),
+        ("train.checkpoint_interval", "2"),
+        ("train.keep_last", "0"),
+        ("device.kind", "\"emulated\""),
+    ]);
+    let train = |name| ["train", "c.toml", "--run", name, "--ui", "none"];
+    expect(&place, 0, &train("whole"));
+    let output = run_until(&place, &train("lost"), Some(1000));
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{line}");
+    assert!(line.lines().count() == 1 && line.contains("lost"), "{line}");
+    let saved = place.checkpoints("lost");
+    let last = saved.last().copied().expect("a checkpoint before the end");
+    assert!((2..12).contains(&last), "{saved:?}");
+    let events = place.events("lost");
+    assert!(
+        events.iter().any(|event| event["event"] == "failed"),
+        "it is told"
+    );
+    let mut resume = train("lost").to_vec();
+    resume.push("--resume");
+    expect(&place, 0, &resume);
+    assert_eq!(place.losses("lost"), place.losses("whole"), "the same bits");
 }
 
 #[test]

@@ -25,6 +25,7 @@ use super::{Arg, GpuError, Grid, lock};
 use build::{Compiler, Scratch};
 use libloading::os::unix::{Library, Symbol};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// How an emulated device behaves.
@@ -74,6 +75,8 @@ pub struct Emulator {
     functions: Mutex<Vec<(String, Symbol<Launch>)>>,
     graphs: Mutex<Vec<Vec<Recorded>>>,
     recording: Mutex<Option<Vec<Recorded>>>,
+    /// Launches after which the device is lost, where [`LOST_AFTER`] says so.
+    left: Option<AtomicU64>,
 }
 
 /// What a capture holds.
@@ -119,6 +122,7 @@ impl Emulator {
             functions: Mutex::default(),
             graphs: Mutex::default(),
             recording: Mutex::default(),
+            left: lost_after()?,
         })
     }
 
@@ -146,6 +150,17 @@ impl Emulator {
     }
 
     fn run(&self, function: Function, grid: Grid, args: &[Arg]) -> Result<(), GpuError> {
+        if let Some(left) = &self.left {
+            let next = |left: u64| left.checked_sub(1);
+            if left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+                .is_err()
+            {
+                return Err(GpuError::Device(format!(
+                    "it is lost, as {LOST_AFTER} asked"
+                )));
+            }
+        }
         let core = Self::core();
         let (name, launch) = {
             let functions = lock(&self.functions);
@@ -206,6 +221,21 @@ impl Emulator {
             None => message,
         }
     }
+}
+
+/// A drill: the device is lost after as many launches as this variable says, as a real one may be.
+pub const LOST_AFTER: &str = "ZEROLLM_EMULATED_LOST_AFTER";
+
+fn lost_after() -> Result<Option<AtomicU64>, GpuError> {
+    let Ok(text) = std::env::var(LOST_AFTER) else {
+        return Ok(None);
+    };
+    let number = text.parse().map_err(|error| {
+        GpuError::Missing(format!(
+            "{LOST_AFTER} is a number of launches, not {text:?} ({error})"
+        ))
+    })?;
+    Ok(Some(AtomicU64::new(number)))
 }
 
 fn load_core(scratch: &Scratch, image: &[u8]) -> Result<Mutex<Core>, GpuError> {
