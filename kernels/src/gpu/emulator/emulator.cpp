@@ -337,7 +337,7 @@ static std::vector<u32> permuted(u32 n) {
   }
   return v;
 }
-// 0 ascending, 1 descending, 2 any permutation, 3 warps permuted, and the lanes in each
+// 0 ascending, 1 descending, 2 any permutation, 3 warps permuted, and the lanes in each; blocks likewise
 static void make_order() {
   if (config_order == 2) {
     order = permuted(threads);
@@ -455,6 +455,9 @@ API int emu_launch(void (*call)(void**), void** args, u32 grid, u32 block, u32 d
   failed = false, error[0] = 0, error_pc = 0;
   body = call, body_args = args, threads = block, warp_size = warp, launch_start = ++epoch;
   if (dyn_bytes) reserve(dyn_bytes, 0, true);
+  // Blocks go in the order that threads do; it is made before a fault may jump out of the loop.
+  static std::vector<u32> blocks;
+  blocks = config_order >= 2 ? permuted(grid) : std::vector<u32>();
   stack_t stack = {signal_stack, 0, sizeof signal_stack}, old_stack;
   struct sigaction action = {}, old[4];
   int signals[4] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
@@ -462,7 +465,7 @@ API int emu_launch(void (*call)(void**), void** args, u32 grid, u32 block, u32 d
   sigaltstack(&stack, &old_stack);
   for (int i = 0; i < 4; i++) sigaction(signals[i], &action, &old[i]);
   if (!sigsetjmp(trap, 1))
-    for (u32 b = 0; b < grid && !failed; b++) run_block(b, grid);
+    for (u32 b = 0; b < grid && !failed; b++) run_block(blocks.empty() ? (config_order ? grid - 1 - b : b) : blocks[b], grid);
   emu_cur = 0;
   for (int i = 0; i < 4; i++) sigaction(signals[i], &old[i], 0);
   sigaltstack(&old_stack, 0);

@@ -35,7 +35,7 @@ pub struct Options {
     pub warp: u32,
     /// Whether every access is watched; several times slower.
     pub checked: bool,
-    /// In which order threads run: 0 ascending, 1 descending, 2 any, 3 warps and lanes permuted.
+    /// In which order threads run: 0 ascending, 1 descending, 2 any, 3 warps and lanes permuted; and blocks likewise.
     pub order: u32,
 }
 

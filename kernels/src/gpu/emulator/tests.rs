@@ -151,6 +151,37 @@ fn planted_faults_are_seen() {
 }
 
 #[test]
+fn blocks_run_in_the_order_that_was_asked_for() {
+    let mut orders = Vec::new();
+    for order in 0..4 {
+        let options = Options {
+            warp: 32,
+            checked: false,
+            order,
+        };
+        let Ok(emulator) = Emulator::new(options, None) else {
+            return;
+        };
+        let gpu = Gpu::new(Box::new(emulator), None);
+        let out = gpu.alloc(4 * 9).unwrap();
+        gpu.driver().fill(out.address(), 0, 36).unwrap();
+        let view = out.view(0, 9, Dtype::I32);
+        let kernel = UNIT.kernel("block_order");
+        gpu.launch(&kernel, Grid::new(8, 64), &[view.into()])
+            .unwrap();
+        orders.push(words(&gpu, out.address(), 8));
+    }
+    let ascending: Vec<u32> = (1..=8).collect();
+    let descending: Vec<u32> = (1..=8).rev().collect();
+    assert_eq!(orders[..2], [ascending.clone(), descending]);
+    for mut order in orders.split_off(2) {
+        assert_ne!(order, ascending);
+        order.sort_unstable();
+        assert_eq!(order, ascending, "each block once");
+    }
+}
+
+#[test]
 fn a_capture_replays_what_was_asked() {
     let Some(gpu) = device(32, 0) else { return };
     let out = gpu.alloc(4 * 64).unwrap();
