@@ -305,14 +305,27 @@ fn outputs(bench: &Bench<'_>, gpu: &Gpu) -> Result<Vec<Vec<f64>>, GpuError> {
 /// # Errors
 /// As for [`run`].
 pub fn error(case: &Case, gpu: &Gpu, precision: Precision) -> Result<f64, GpuError> {
+    error_against(case, gpu, precision, &Cpu::with_isa(1, Isa::Scalar))
+}
+
+/// The same against another instruction set's kernels, which are checked against the definition themselves: for shapes at
+/// which plain code takes minutes.
+///
+/// # Errors
+/// As for [`run`].
+pub fn error_against(
+    case: &Case,
+    gpu: &Gpu,
+    precision: Precision,
+    cpu: &Cpu,
+) -> Result<f64, GpuError> {
     let trial = case.trial(precision, 12);
-    let cpu = Cpu::with_isa(1, Isa::Scalar);
     let mut worst: f64 = 0.0;
     for mode in [GradMode::Set, GradMode::Add, GradMode::InPlace] {
-        let want = trial.run(&cpu, mode);
+        let want = trial.run(cpu, mode);
         worst = worst.max(check::outcome_error(&run(&trial, gpu, mode)?, &want));
     }
-    let want = trial.infer(&cpu);
+    let want = trial.infer(cpu);
     for (got, want) in infer(&trial, gpu)?.iter().zip(&want) {
         worst = worst.max(check::normalised_error(got, want));
     }

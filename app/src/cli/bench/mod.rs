@@ -1,7 +1,7 @@
 //! `zerollm bench`: how fast this machine and this program are. Every figure says how it was obtained.
 
 mod data;
-mod device;
+pub(in crate::cli) mod device;
 mod generate;
 mod machine;
 mod op;

@@ -2,11 +2,14 @@
 
 use super::model::{LLAMA, VOCAB, batch, toy};
 use super::{Check, Outcome, cpu};
+use crate::cli::bench::device::cases::{AWKWARD, cases};
+use engine::estimate::allowed_threads;
 use engine::model::Model;
 use engine::train::step::Trainer;
-use kernels::Precision;
-use kernels::gpu::{Gpu, check};
+use kernels::check::Case;
+use kernels::gpu::{Gpu, Kind, check};
 use kernels::ops::{Entry, OPS};
+use kernels::{Cpu, Precision};
 
 /// Bounds of the normalised error of any output or gradient: sums go in another order than in the definition, and tensor
 /// cores round in their own way.
@@ -29,6 +32,19 @@ pub(super) fn checks(gpu: &Gpu) -> Vec<Check> {
             })
         })
         .collect();
+    // The emulation would take hours.
+    if gpu.info().kind != Kind::Emulated {
+        all.extend(cases(&AWKWARD).into_iter().map(|case| {
+            let gpu = gpu.clone();
+            let sizes: Vec<String> = case.inputs[0]
+                .shape
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let name = format!("gpu large {} {}", case.op.name(), sizes.join("x"));
+            Check::new(name, move || large(&case, &gpu))
+        }));
+    }
     for precision in ["f32", "bf16"] {
         let device = gpu.clone();
         all.push(Check::new(format!("gpu model {precision}"), move || {
@@ -55,6 +71,20 @@ fn operation(op: &Entry, gpu: &Gpu) -> Outcome {
         "{} cases: off the definition by {f32:.0e} (f32) and {bf16:.0e} (bf16)",
         cases.len()
     );
+    if f32 < F32 && bf16 < BF16 {
+        Ok(found)
+    } else {
+        Err(format!("{found}; bounds are {F32:.0e} and {BF16:.0e}"))
+    }
+}
+
+/// A large case, against the CPU's fastest kernels.
+fn large(case: &Case, gpu: &Gpu) -> Outcome {
+    let cpu = Cpu::new(allowed_threads());
+    let error =
+        |precision| check::error_against(case, gpu, precision, &cpu).map_err(|e| e.to_string());
+    let (f32, bf16) = (error(Precision::F32)?, error(Precision::Bf16)?);
+    let found = format!("off the CPU by {f32:.0e} (f32) and {bf16:.0e} (bf16)");
     if f32 < F32 && bf16 < BF16 {
         Ok(found)
     } else {

@@ -113,7 +113,7 @@ pub(in crate::cli::bench) fn peak(gpu: &Gpu, quick: bool) -> Result<Peak, GpuErr
 /// All operations in bf16.
 pub(super) fn measure(gpu: &Gpu, quick: bool) -> Result<Vec<Measured>, GpuError> {
     let mut all = Vec::new();
-    for case in cases(quick) {
+    for case in cases(if quick { &QUICK } else { &FULL }) {
         let trial = case.trial(Precision::Bf16, 1);
         let calls = if quick { 1 } else { CALLS };
         let [forward, backward] = check::time(&trial, gpu, calls)?;
@@ -182,11 +182,54 @@ fn shape(metas: &[Meta]) -> String {
     metas.iter().map(sizes).collect::<Vec<_>>().join(" ")
 }
 
-/// Sizes of GPT-2 124M at 16,384 tokens, and what the literature quotes for attention and norms.
-fn cases(quick: bool) -> Vec<Case> {
-    let cut = |n: usize, small: usize| if quick { small } else { n };
-    let rows = cut(16_384, 48);
-    let dim = cut(768, 32);
+/// How large the operations are that [`cases`] makes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct Sizes {
+    rows: usize,
+    dim: usize,
+    /// Columns of long rows.
+    long: usize,
+    hidden: usize,
+    vocab: usize,
+    /// Batch, heads, tokens, size of a head.
+    attentions: [(usize, usize, usize, usize); 3],
+}
+
+/// GPT-2 124M at 16,384 tokens, and what the literature quotes for attention and norms.
+const FULL: Sizes = Sizes {
+    rows: 16_384,
+    dim: 768,
+    long: 4096,
+    hidden: 2048,
+    vocab: 50_304,
+    attentions: [(16, 12, 1024, 64), (4, 16, 2048, 64), (4, 16, 2048, 128)],
+};
+
+/// Large and awkward: no tile divides them, and the CPU makes them in seconds.
+pub(in crate::cli) const AWKWARD: Sizes = Sizes {
+    rows: 2049,
+    dim: 776,
+    long: 4104,
+    hidden: 1000,
+    vocab: 8011,
+    attentions: [(2, 6, 1025, 64), (1, 4, 2047, 64), (1, 3, 1025, 128)],
+};
+
+/// Only so large that every kernel has something to do.
+const QUICK: Sizes = Sizes {
+    rows: 48,
+    dim: 32,
+    long: 64,
+    hidden: 40,
+    vocab: 96,
+    attentions: [(1, 2, 70, 64), (1, 2, 70, 64), (1, 2, 70, 128)],
+};
+
+/// The operations that most of a step's time goes to.
+pub(in crate::cli) fn cases(sizes: &Sizes) -> Vec<Case> {
+    let Sizes {
+        rows, dim, vocab, ..
+    } = *sizes;
     let normal = Fill::Normal(1.0);
     let compute = |shape: &[usize]| Input::new(shape, Role::Compute, normal);
     let wide = |shape: &[usize]| Input::new(shape, Role::Wide, normal);
@@ -197,9 +240,7 @@ fn cases(quick: bool) -> Vec<Case> {
         let linear = Linear { wide: false };
         all.push(Case::new(linear, vec![compute(&[rows, k]), param(&[n, k])]));
     }
-    let attentions = [(16, 12, 1024, 64), (4, 16, 2048, 64), (4, 16, 2048, 128)];
-    for (batch, heads, time, head_dim) in attentions {
-        let [batch, heads, time] = [cut(batch, 1), cut(heads, 2), cut(time, 70)];
+    for (batch, heads, time, head_dim) in sizes.attentions {
         let op = Attention::new(heads, heads, head_dim);
         let inputs = vec![
             compute(&[batch, time, op.qkv_cols()]),
@@ -207,7 +248,7 @@ fn cases(quick: bool) -> Vec<Case> {
         ];
         all.push(Case::new(op, inputs));
     }
-    for cols in [dim, cut(4096, 64)] {
+    for cols in [dim, sizes.long] {
         let rms = RmsNorm {
             eps: 1e-5,
             zero_centered: false,
@@ -233,8 +274,7 @@ fn cases(quick: bool) -> Vec<Case> {
     let inputs = vec![wide(&[rows, dim]), compute(&[rows, dim]), gain(dim)];
     all.push(Case::new(add_norm, inputs));
     let gated = Gated { act: Act::Silu };
-    all.push(Case::new(gated, vec![compute(&[rows, 2 * cut(2048, 40)])]));
-    let vocab = cut(50_304, 96);
+    all.push(Case::new(gated, vec![compute(&[rows, 2 * sizes.hidden])]));
     let ids = Input::new([rows], Role::Index, Fill::Ids(vocab as i32));
     all.push(Case::new(
         Embedding { vocab },

@@ -1,6 +1,6 @@
 //! `zerollm bench gpu`, and the GPU side of `zerollm bench step`: by the device's own clock.
 
-mod cases;
+pub(in crate::cli) mod cases;
 mod step;
 
 pub(super) use step::{Run, run as run_step};
