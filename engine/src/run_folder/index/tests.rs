@@ -316,6 +316,19 @@ fn lines_that_are_no_events_are_left_out() {
     assert!(index.column("nothing").is_none() && index.buckets("nothing", 0, 9, 3).is_none());
 }
 
+#[test]
+fn looks_at_the_machine_are_a_kind_that_no_attempt_supersedes() {
+    let look = event(Body::System(Box::default()));
+    let [started, resumed] = takeover(0, 2);
+    let place = folder(&[step(1, 1, 1.0), look, started, resumed], 4);
+    let lines = Index::open(place.path()).unwrap().lines();
+    let kinds: Vec<LineKind> = lines.iter().map(|line| line.kind).collect();
+    assert_eq!(kinds, [LineKind::System, LineKind::Other, LineKind::Other]);
+    let text = fs_read(&place.path().join(EVENTS));
+    let line = text.split(|byte| *byte == b'\n').nth(1).unwrap();
+    assert_eq!(Line::of_bytes(line), Line::Listed(LineKind::System, 0));
+}
+
 /// Values as they come, with spikes, NaN and infinities.
 fn series() -> impl Strategy<Value = Vec<f64>> {
     let value = prop_oneof![
