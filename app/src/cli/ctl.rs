@@ -52,7 +52,7 @@ enum Word {
 /// What is asked of the engine.
 #[derive(Clone, Debug, Subcommand)]
 enum What {
-    /// Stand still after the current step
+    /// Stand still after the current micro-batch
     Pause {
         /// Write a checkpoint first, and give the memory back
         #[arg(long)]
