@@ -5,7 +5,7 @@ use crate::gpu::GpuError;
 use crate::gpu::compiled::Cache;
 use crate::gpu::unit::{Source, Unit};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -148,6 +148,28 @@ fn device(what: &str, error: &std::io::Error) -> GpuError {
     GpuError::Device(format!("cannot {what}: {error}"))
 }
 
+/// How the names of the folders begin; the number of their process follows.
+const PREFIX: &str = "zerollm-emulator-";
+
+/// Removes folders that processes left which were ended before they could.
+fn sweep(temp: &Path) {
+    // Without the list of processes nobody knows who is gone.
+    if !Path::new("/proc/self").exists() {
+        return;
+    }
+    for entry in std::fs::read_dir(temp).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| {
+            let (number, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
+            number.parse::<u32>().ok()
+        });
+        if number.is_some_and(|number| !Path::new(&format!("/proc/{number}")).exists()) {
+            // Another user's folder stays where it is.
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
 /// A folder of this process alone, removed with its owner.
 #[derive(Debug)]
 pub(super) struct Scratch {
@@ -159,7 +181,10 @@ impl Scratch {
     pub(super) fn new() -> Result<Self, GpuError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("zerollm-emulator-{}-{number}", std::process::id());
+        if number == 0 {
+            sweep(&std::env::temp_dir());
+        }
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         // What lies there is of a process that is gone and had this one's number.
         drop(std::fs::remove_dir_all(&folder));
@@ -201,4 +226,31 @@ pub(super) fn line_of(object: &str, at: u64) -> Option<String> {
     let line = text.lines().find(|line| line.contains(".cu:"))?;
     let line = line.trim_start_matches("./");
     Some(line.split(' ').next().unwrap_or(line).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_processes_that_are_gone_are_removed() {
+        if !Path::new("/proc/self").exists() {
+            return;
+        }
+        let temp = std::env::temp_dir().join(format!("zerollm-sweep-{}", std::process::id()));
+        let gone = temp.join(format!("{PREFIX}4294967295-0"));
+        let kept = [
+            temp.join(format!("{PREFIX}{}-0", std::process::id())),
+            temp.join(format!("{PREFIX}nobody")),
+            temp.join("another"),
+        ];
+        for folder in kept.iter().chain([&gone]) {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join("k.so"), "x").unwrap();
+        }
+        sweep(&temp);
+        assert!(!gone.exists());
+        assert!(kept.iter().all(|folder| folder.join("k.so").exists()));
+        std::fs::remove_dir_all(&temp).unwrap();
+    }
 }
