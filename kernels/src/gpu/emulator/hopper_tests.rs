@@ -134,7 +134,7 @@ fn tiles_and_descriptors_are_as_published() {
             } else {
                 0.0
             };
-            let chunk = i / 8 ^ line % 8;
+            let chunk = (i / 8) ^ (line % 8);
             let element = (line * 64 + chunk * 8 + i % 8) as usize;
             let half = got[4 + element / 2] >> (16 * (element % 2)) & 0xffff;
             assert_eq!(half << 16, want.to_bits(), "line {line}, element {i}");
