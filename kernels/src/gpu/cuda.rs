@@ -231,9 +231,8 @@ impl Found {
         };
         let name = info.name.clone();
         let library = Installed::cublaslt();
-        if let Err(missing) = &library {
-            info.versions.push_str(&format!("; {missing}"));
-        }
+        let without = library.as_ref().err().map(|missing| format!("; {missing}"));
+        info.versions.push_str(&without.unwrap_or_default());
         let native = Native::new(api, info, Box::new(compiler), |api, stream| {
             let device = Arc::clone(api);
             let blas = library.ok()?.on(device, stream, &name, cache).ok()?;

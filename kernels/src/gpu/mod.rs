@@ -305,7 +305,7 @@ impl Gpu {
         self.driver().info()
     }
 
-    /// Whether matrix products are made by our own kernels even where the vendor's library is installed: for comparisons.
+    /// Whether matrix products are made by our own kernels even where the vendor's library is installed.
     pub fn use_own_products(&self, own: bool) {
         self.shared.own_products.store(own, Ordering::Relaxed);
     }

@@ -264,9 +264,8 @@ impl Found {
         });
         let compiler = Box::new(Compiler { rtc, arch });
         let library = Installed::hipblaslt();
-        if let Err(missing) = &library {
-            info.versions.push_str(&format!("; {missing}"));
-        }
+        let without = library.as_ref().err().map(|missing| format!("; {missing}"));
+        info.versions.push_str(&without.unwrap_or_default());
         let native = Native::new(api, info, compiler, |api, stream| {
             let device = Arc::clone(api);
             let blas = library.ok()?.on(device, stream, &name, cache).ok()?;
@@ -459,8 +458,8 @@ impl Api for Rocm {
         // `hipStreamCaptureStatusNone` is 0.
         let mut state = 0;
         // SAFETY: as `Api` says; writes one number.
-        self.hip
-            .check(unsafe { (self.hip.capturing)(stream.0, &raw mut state) })?;
+        let asked = unsafe { (self.hip.capturing)(stream.0, &raw mut state) };
+        self.hip.check(asked)?;
         Ok(state != 0)
     }
 
