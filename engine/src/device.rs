@@ -30,6 +30,9 @@ pub fn open(config: &Config) -> Result<(Cpu, Option<Gpu>), LaunchError> {
             Some(opened.map_err(|error| refused(named, &error))?)
         }
     };
+    if let Some(gpu) = &gpu {
+        gpu.use_own_products(config.device.own_products);
+    }
     Ok((cpu, gpu))
 }
 

@@ -83,6 +83,7 @@ pub(super) static SECTIONS: &[Section] = &[
         key("kind", Kind::Text, Is("\"auto\""), Boundary, "auto, cpu, cuda, cuda:N, rocm, rocm:N, or emulated: the GPU kernels run by the CPU, to check them"),
         key("threads", Kind::Int { min: 1, max: 4096 }, Derived("what affinity and quota allow"), Boundary, "threads of the CPU kernels; the results do not depend on it"),
         key("precision", Kind::Choice(&["f32", "bf16"]), Is("\"f32\""), Restart, "bf16 computes in bfloat16 with f32 master weights, statistics and optimizer state"),
+        key("products", Kind::Choice(&["library", "own"]), Is("\"library\""), Restart, "matrix products of a GPU: the vendor's library where it is installed, or the program's own kernels"),
     ]},
     Section { name: "data", doc: "what is trained on", keys: &[
         key("source", Kind::Choice(&["files", "storybook"]), Is("\"files\""), Restart, "files: data.train; storybook: the embedded stories, whose entropy is known"),

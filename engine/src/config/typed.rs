@@ -116,6 +116,8 @@ pub struct DeviceConfig {
     pub threads: Option<usize>,
     /// Whether compute is bf16.
     pub bf16: bool,
+    /// Whether a GPU's matrix products are the program's own, even where the vendor's library is installed.
+    pub own_products: bool,
 }
 
 /// Where documents come from.
@@ -345,6 +347,7 @@ impl Reader<'_> {
             kind: self.text("device.kind"),
             threads: self.0.int("device.threads"),
             bf16: self.text("device.precision") == "bf16",
+            own_products: self.text("device.products") == "own",
         }
     }
 

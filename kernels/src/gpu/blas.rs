@@ -1,4 +1,4 @@
-//! The vendor's matrix products: cuBLASLt, hipBLASLt or rocBLAS behind one door.
+//! The vendor's matrix products: cuBLASLt or hipBLASLt behind one door.
 
 use super::{GpuError, View};
 use crate::Dtype;
@@ -66,9 +66,9 @@ pub trait Blas: Debug + Send + Sync {
     /// Whether it can compute products of these types: factors, then C.
     fn takes(&self, a: Dtype, b: Dtype, c: Dtype) -> bool;
 
-    /// Puts a product on the compute stream.
+    /// Puts a product on the compute stream, or answers `false` where the library has no algorithm for it.
     ///
     /// # Errors
     /// If the library or the device refuses.
-    fn product(&self, product: &Product) -> Result<(), GpuError>;
+    fn product(&self, product: &Product) -> Result<bool, GpuError>;
 }

@@ -10,8 +10,8 @@
 
 use super::GpuError;
 use super::compiled::Cache;
-use super::cublaslt::CublasLt;
 use super::driver::{Driver, HOPPER_ARCH, Info, Kind};
+use super::lt::Installed;
 use super::native::Native;
 use super::native::api::{Answer, Api, Compiles, Failure, Handle};
 use super::rtc::Rtc;
@@ -247,15 +247,12 @@ impl Found {
             arch: info.arch.clone(),
         };
         let name = info.name.clone();
-        let library = super::cublaslt::probe();
-        let with = match &library {
-            Ok(()) => String::new(),
-            Err(missing) => format!("; {missing}"),
-        };
-        info.versions.push_str(&with);
+        let library = Installed::cublaslt();
+        let without = library.as_ref().err().map(|missing| format!("; {missing}"));
+        info.versions.push_str(&without.unwrap_or_default());
         let native = Native::new(api, info, Box::new(compiler), |api, stream| {
-            library.ok()?;
-            let blas = CublasLt::new(Arc::clone(api), stream, &name, cache).ok()?;
+            let device = Arc::clone(api);
+            let blas = library.ok()?.on(device, stream, &name, cache).ok()?;
             Some(Box::new(blas))
         })?;
         Ok(Box::new(native))
@@ -458,6 +455,13 @@ impl Api for Cuda {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: as `Api` says.
         check(unsafe { sys::cuStreamBeginCapture_v2(stream.cast(), mode) })
+    }
+
+    unsafe fn captures(&self, stream: Handle) -> Answer<bool> {
+        let mut status = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+        // SAFETY: as `Api` says; writes one value.
+        check(unsafe { sys::cuStreamIsCapturing(stream.cast(), &raw mut status) })?;
+        Ok(status != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
     }
 
     unsafe fn end_capture(&self, stream: Handle) -> Answer<Option<Handle>> {

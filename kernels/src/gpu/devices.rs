@@ -93,7 +93,7 @@ fn auto(found: &[Found]) -> Option<(Kind, usize)> {
 pub fn open(kind: Kind, index: usize, cache: Option<Cache>) -> Result<Gpu, GpuError> {
     let driver = match kind {
         Kind::Cuda => nth(kind, index, &cuda::found()?)?.open(cache.as_ref())?,
-        Kind::Rocm => nth(kind, index, &rocm::found()?)?.open()?,
+        Kind::Rocm => nth(kind, index, &rocm::found()?)?.open(cache.as_ref())?,
         Kind::Emulated if index == 0 => return emulated(cache),
         Kind::Emulated => return Err(none(kind, index, 1)),
     };

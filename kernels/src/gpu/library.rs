@@ -107,16 +107,16 @@ pub(super) unsafe fn symbol<T: Copy>(library: &'static Library, name: &str) -> R
 
 /// A struct of functions of a library, found by their names.
 macro_rules! calls {
-    ($(#[$meta:meta])* struct $Calls:ident { $($field:ident = $symbol:literal: fn($($arg:ty),*) -> $back:ty;)* }) => {
+    ($(#[$meta:meta])* $vis:vis struct $Calls:ident { $($field:ident = $symbol:literal: fn($($arg:ty),*) -> $back:ty;)* }) => {
         $(#[$meta])*
         #[derive(Debug)]
-        struct $Calls {
-            $($field: unsafe extern "C" fn($($arg),*) -> $back,)*
+        $vis struct $Calls {
+            $($vis $field: unsafe extern "C" fn($($arg),*) -> $back,)*
         }
 
         impl $Calls {
             /// The functions of `library`, whose names there begin with `prefix`.
-            fn of(library: &'static libloading::Library, prefix: &str) -> Result<Self, GpuError> {
+            $vis fn of(library: &'static libloading::Library, prefix: &str) -> Result<Self, GpuError> {
                 $(
                     let name = format!("{prefix}{}", $symbol);
                     // SAFETY: the types are those of the vendor's header.

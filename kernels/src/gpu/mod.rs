@@ -14,7 +14,6 @@ pub mod blas;
 pub mod check;
 pub mod compiled;
 pub mod context;
-mod cublaslt;
 mod cuda;
 pub mod devices;
 pub mod driver;
@@ -23,6 +22,8 @@ pub mod emulator;
 pub mod fetch;
 pub mod gemm;
 mod library;
+mod lt;
+pub(crate) mod matrix;
 mod native;
 pub mod norm;
 mod rocm;
@@ -308,7 +309,7 @@ impl Gpu {
         self.driver().info()
     }
 
-    /// Whether matrix products are made by our own kernels even where the vendor's library is installed: for comparisons.
+    /// Whether matrix products are made by our own kernels even where the vendor's library is installed.
     pub fn use_own_products(&self, own: bool) {
         self.shared.own_products.store(own, Ordering::Relaxed);
     }

@@ -418,3 +418,84 @@ DEV void mma_m16n8k16(float d[4], const u32 a[4], const u32 b[2]) {
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 #endif
+
+// ---- AMD's matrix instructions: a warp's product of 16 x 16 x 16, bf16 in, float out, in units that are given MATRIX ---------------
+// The instructions make D += A B. With r = lane % 16 and q = lane / 16, a lane holds
+//             A, row r, and B, column r    D, column r
+//   MFMA    k 4q .. 4q + 3                rows 4q .. 4q + 3       64 lanes, gfx90a and gfx94x (CDNA3 ISA, 7.1.4)
+//   WMMA    k 0 .. 15, for both q         rows q, q + 2, ..       32 lanes, gfx11 (RDNA3 ISA, 7.9)
+//   WMMA12  k 8q .. 8q + 7                rows 8q .. 8q + 7       32 lanes, gfx120x (RDNA4 ISA, 7.12)
+// A and B are laid out alike: so the factors are given in the other order, and D is the transpose of what is wanted. A lane
+// then holds columns of one row, next to each other but for WMMA, as it must hold them where they are the next left factor.
+#ifdef MATRIX
+#define MFMA 1
+#define WMMA 2
+#define WMMA12 3
+#define FRAG (MATRIX == MFMA ? 4 : MATRIX == WMMA ? 16 : 8)
+#define SUMS (256 / WARP)
+static_assert(WARP == (MATRIX == MFMA ? 64 : 32), "lanes of the instruction");
+struct Frag {  // FRAG neighbouring values of k, from frag_k() on, of line frag_line(): a row of the left factor, a column of the right
+  u32 w[FRAG / 2];
+};
+struct Sums {  // of row frag_line(), the columns sums_col(i)
+  float v[SUMS];
+};
+DEV int frag_line() { return lane_w() % 16; }
+DEV int frag_k() { return MATRIX == WMMA ? 0 : (int)lane_w() / 16 * FRAG; }
+DEV int sums_col(int i) {
+  int q = lane_w() / 16;
+  return MATRIX == WMMA ? 2 * i + q : SUMS * q + i;
+}
+#if defined(EMU_WARP)
+// The host's twin: gathers both factors by the table above, then multiplies in double.
+static inline void mma_frags(Sums& c, const Frag& left, const Frag& right LINE_ARG) {
+  Frag a[WARP], b[WARP];
+  auto gather = [&](Frag* to, const Frag& mine) {
+    const void* row;
+    u32 stride;
+    emu_warp_exchange(&mine, sizeof(Frag), &row, &stride, WARP, line);
+    for (u32 l = 0; l < WARP; l++) to[l] = *(const Frag*)((const char*)row + l * stride);
+  };
+  gather(a, right), gather(b, left);
+  auto at = [](const Frag* of, u32 r, u32 k) {
+    const Frag& f = of[r + k / FRAG * 16];
+    u32 w = f.w[k % FRAG / 2];
+    // What both halves of the warp must hold, and do not, is not a number.
+    if (MATRIX == WMMA && w != of[r + 16].w[k / 2]) w = 0x7fc07fc0u;
+    return (double)bf2f((u16)(w >> 16 * (k % 2)));
+  };
+  for (u32 i = 0; i < SUMS; i++) {
+    u32 row = MATRIX == WMMA ? 2 * i + lane_w() / 16 : lane_w() / 16 * SUMS + i, column = lane_w() % 16;
+    double s = c.v[i];
+    for (u32 k = 0; k < 16; k++) s += at(a, row, k) * at(b, column, k);
+    c.v[i] = (float)s;
+  }
+}
+#elif defined(__HIP__)
+typedef short frag_words __attribute__((ext_vector_type(FRAG)));
+typedef float sums_words __attribute__((ext_vector_type(SUMS)));
+DEV void mma_frags(Sums& c, const Frag& left, const Frag& right) {
+  frag_words a = __builtin_bit_cast(frag_words, right), b = __builtin_bit_cast(frag_words, left);
+  sums_words d = __builtin_bit_cast(sums_words, c);
+#if MATRIX == MFMA
+  d = __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(a, b, d, 0, 0, 0);
+#elif MATRIX == WMMA
+  d = __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(a, b, d);
+#else
+  d = __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(a, b, d);
+#endif
+  c = __builtin_bit_cast(Sums, d);
+}
+#endif
+// The sums as neighbouring columns, from column SUMS * (lane / 16) on.
+DEV void sums_in_order(float to[SUMS], const Sums& c) {
+  bool high = lane_w() / 16;
+  for (int i = 0; i < SUMS / 2; i++)
+    if (MATRIX == WMMA) {
+      float x = shfl_xor(high ? c.v[i] : c.v[SUMS / 2 + i], 16);
+      to[2 * i] = high ? x : c.v[i], to[2 * i + 1] = high ? c.v[SUMS / 2 + i] : x;
+    } else {
+      to[2 * i] = c.v[2 * i], to[2 * i + 1] = c.v[2 * i + 1];
+    }
+}
+#endif

@@ -1,6 +1,6 @@
 //! AMD GPUs, through HIP; kernels are compiled by hipRTC ([`super::rtc`]).
 //!
-//! The thirty functions that are needed are bound here, as `hip_runtime_api.h` of ROCm 6 and 7 declares them, and looked for when
+//! The thirty-odd functions that are needed are bound here, as `hip_runtime_api.h` of ROCm 6 and 7 declares them, and looked for when
 //! the program runs. Nobody has run this on a device yet: the kernels' compilation is tested, the calls are CUDA's by
 //! other names.
 
@@ -10,8 +10,10 @@
 )]
 
 use super::GpuError;
+use super::compiled::Cache;
 use super::driver::{Driver, Info, Kind};
 use super::library::{self, Wanted, calls};
+use super::lt::Installed;
 use super::native::Native;
 use super::native::api::{Answer, Api, Compiles, Failure, Handle};
 use super::rtc::Rtc;
@@ -68,6 +70,7 @@ calls! {
             Ptr, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Ptr, *mut Ptr, *mut Ptr
         ) -> c_int;
         begin_capture = "StreamBeginCapture": fn(Ptr, c_int) -> c_int;
+        capturing = "StreamIsCapturing": fn(Ptr, *mut c_int) -> c_int;
         end_capture = "StreamEndCapture": fn(Ptr, *mut Ptr) -> c_int;
         instantiate = "GraphInstantiateWithFlags": fn(*mut Ptr, Ptr, c_ulonglong) -> c_int;
         end_graph = "GraphDestroy": fn(Ptr) -> c_int;
@@ -247,20 +250,28 @@ impl Found {
         Ok(info)
     }
 
-    /// Opens it.
+    /// Opens it. `cache` keeps which algorithm of hipBLASLt was the fastest for each product.
     ///
     /// # Errors
-    /// If hipRTC is missing, or the device does not answer.
-    pub(super) fn open(&self) -> Result<Box<dyn Driver>, GpuError> {
+    /// If hipRTC is missing, or the device does not answer. hipBLASLt may be missing.
+    pub(super) fn open(&self, cache: Option<&Cache>) -> Result<Box<dyn Driver>, GpuError> {
         let rtc = Rtc::hiprtc()?;
-        let info = self.info_with(&rtc)?;
-        let arch = info.arch.clone();
+        let mut info = self.info_with(&rtc)?;
+        let (arch, name) = (info.arch.clone(), info.name.clone());
         let api = Arc::new(Rocm {
             hip: Arc::clone(&self.hip),
             index: info.index as c_int,
         });
         let compiler = Box::new(Compiler { rtc, arch });
-        Ok(Box::new(Native::new(api, info, compiler, |_, _| None)?))
+        let library = Installed::hipblaslt();
+        let without = library.as_ref().err().map(|missing| format!("; {missing}"));
+        info.versions.push_str(&without.unwrap_or_default());
+        let native = Native::new(api, info, compiler, |api, stream| {
+            let device = Arc::clone(api);
+            let blas = library.ok()?.on(device, stream, &name, cache).ok()?;
+            Some(Box::new(blas))
+        })?;
+        Ok(Box::new(native))
     }
 }
 
@@ -441,6 +452,15 @@ impl Api for Rocm {
         // SAFETY: as `Api` says.
         self.hip
             .check(unsafe { (self.hip.begin_capture)(stream.0, RELAXED) })
+    }
+
+    unsafe fn captures(&self, stream: Handle) -> Answer<bool> {
+        // `hipStreamCaptureStatusNone` is 0.
+        let mut state = 0;
+        // SAFETY: as `Api` says; writes one number.
+        let asked = unsafe { (self.hip.capturing)(stream.0, &raw mut state) };
+        self.hip.check(asked)?;
+        Ok(state != 0)
     }
 
     unsafe fn end_capture(&self, stream: Handle) -> Answer<Option<Handle>> {

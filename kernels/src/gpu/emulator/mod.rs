@@ -129,6 +129,13 @@ impl Emulator {
         })
     }
 
+    /// The same device with the architecture `arch`: kernels choose their matrix instructions by it.
+    #[must_use]
+    pub fn with_arch(mut self, arch: &str) -> Self {
+        arch.clone_into(&mut self.info.arch);
+        self
+    }
+
     /// The same device with so many bytes of shared memory for a block: kernels choose their tiles by it.
     #[must_use]
     pub fn with_shared(mut self, bytes: u32) -> Self {

@@ -1,22 +1,23 @@
 //! Matrix products on a GPU: `C = A B` for factors and results in `f32` or `bf16`, each factor as it is or transposed.
 //!
 //! [`product`] asks the vendor's library ([`super::blas`]) where it is installed and takes the types, else our own kernels:
-//! `tiles.cu` (tensor cores, factors `bf16`), `hopper.cu` (the same for `sm_90a` alone, [`hopper`]), `fma.cu` (`f32`, and AMD's
-//! devices), `rows.cu` (a few rows times weights that lie `n x k`: decoding). [`plan`] says how a product is cut, by its sizes
-//! alone; a long sum over K with few tiles is made in parts, which `fold.cu` adds in order, so that the bits are the same every
-//! time.
+//! `tiles.cu` (NVIDIA's tensor cores, factors `bf16`), `hopper.cu` (the same for `sm_90a` alone, [`hopper`]), `waves.cu` (AMD's
+//! matrix cores), `fma.cu` (`f32`, and AMD's devices without such), `rows.cu` (a few rows times weights that lie `n x k`:
+//! decoding). [`plan`] says how a product is cut, by its sizes alone; a long sum over K with few tiles is made in parts, which
+//! `fold.cu` adds in order, so that the bits are the same every time.
 //!
 //! May touch only the matrices it is given and the caller's scratch. Who calls it: [`crate::ops::linear`] and its kin.
 
 mod hopper;
 mod plan;
 #[cfg(all(test, unix))]
-mod tests;
+pub(in crate::gpu) mod tests;
 pub mod twins;
 
 use super::basic::flat;
 use super::blas::{Factor, Product};
-use super::{Arg, Gpu, GpuError, Grid, Kernel, Kind, Piece, REDUCE, Unit, View};
+use super::matrix::Matrix;
+use super::{Arg, Gpu, GpuError, Grid, Kernel, Piece, REDUCE, Unit, View};
 use crate::{Dtype, Precision};
 use hopper::Hopper;
 use plan::Plan;
@@ -28,6 +29,11 @@ const OUTPUT: Piece = Piece {
 static TILES: Unit = Unit {
     name: "gpu/gemm/tiles.cu",
     text: include_str!("tiles.cu"),
+    pieces: &[OUTPUT],
+};
+static WAVES: Unit = Unit {
+    name: "gpu/gemm/waves.cu",
+    text: include_str!("waves.cu"),
     pieces: &[OUTPUT],
 };
 static FMA: Unit = Unit {
@@ -112,14 +118,15 @@ pub fn product(
         && plain
         && k > 0
         && library.takes(types[0], types[1], c.dtype)
+        && library.product(product)?
     {
-        return library.product(product);
+        return Ok(());
     }
     if m <= FEW && b.transposed && !a.transposed {
         return few_rows(gpu, precision, product);
     }
     let mut plan = Plan::new(precision, m, n, k);
-    if gpu.info().kind == Kind::Rocm {
+    if Matrix::of(gpu.info()).is_none() {
         // There `mma_m16n8k16` is made of shuffles, several times slower than multiply-adds.
         plan = plan.without_matrices();
     }
@@ -209,7 +216,7 @@ fn few_rows(gpu: &Gpu, precision: Precision, product: &Product) -> Result<(), Gp
     gpu.launch(&kernel, grid, &args)
 }
 
-/// By `tiles.cu` or `fma.cu`, cut as `plan` says.
+/// By `tiles.cu`, `waves.cu` or `fma.cu`, cut as `plan` says.
 fn in_tiles(
     gpu: &Gpu,
     precision: Precision,
@@ -221,11 +228,11 @@ fn in_tiles(
         m, n, k, a, b, c, ..
     } = *product;
     let [high, wide] = plan.tile.size;
-    let matrix = plan.tile.matrix;
-    let (unit, name, chunk) = if matrix {
-        (&TILES, "product_tiles", 8)
-    } else {
-        (&FMA, "product_fma", 4)
+    let matrix = Matrix::of(gpu.info()).filter(|_| plan.tile.matrix);
+    let (unit, name, chunk) = match matrix {
+        Some(Matrix::MmaSync) => (&TILES, "product_tiles", 8),
+        Some(_) => (&WAVES, "product_waves", 8),
+        None => (&FMA, "product_fma", 4),
     };
     let a_line = if a.transposed { m } else { k };
     let b_line = if b.transposed { k } else { n };
@@ -248,10 +255,21 @@ fn in_tiles(
     args.push((one && product.accumulate).into());
     args.push(in_fours(to, to_stride).into());
     args.push(plan.part_k.into());
-    let [group_high, group_wide] = plan.tile.group;
+    let warp = gpu.info().warp as usize;
+    let wave = matrix.and_then(Matrix::define);
+    let [group_high, group_wide] = match wave {
+        Some(_) => plan.tile.wave(warp),
+        None => plan.tile.group,
+    };
     let groups = high / group_high * (wide / group_wide);
     let blocks = plan.tiles(m, n) * plan.parts;
-    let grid = if matrix {
+    let grid = if let Some(wave) = wave {
+        kernel = kernel
+            .with("WM", group_high)
+            .with("WN", group_wide)
+            .with("MATRIX", wave);
+        Grid::new(blocks, (groups * warp) as u32)
+    } else if matrix.is_some() {
         let stage = (high + wide) * 32 * 2;
         let stages = stages(gpu, stage);
         kernel = kernel

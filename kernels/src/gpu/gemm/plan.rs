@@ -8,12 +8,12 @@ use crate::Precision;
 
 /// A block's tile of C and the share of 32 lanes in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tile {
+pub(in crate::gpu) struct Tile {
     /// Rows and columns.
     pub(super) size: [usize; 2],
     /// Rows and columns of a group of 32 lanes on tensor cores, of a thread elsewhere.
     pub(super) group: [usize; 2],
-    /// Whether it is made by tensor cores (`tiles.cu`), or by `fma.cu`.
+    /// Whether it is made by tensor cores (`tiles.cu`, `waves.cu`), or by `fma.cu`.
     pub(super) matrix: bool,
     /// Blocks that a multiprocessor works on at once.
     pub(super) at_once: usize,
@@ -75,6 +75,15 @@ const STEP: usize = 32;
 const EDGE: usize = 2000;
 /// Bytes that memory moves in a cycle.
 const BYTES: usize = 2000;
+
+impl Tile {
+    /// Rows and columns of a warp of `lanes` on AMD's matrix cores: at most 64 sums a lane, beside which fragments of 16
+    /// values a lane still fit the registers.
+    pub(super) fn wave(&self, lanes: usize) -> [usize; 2] {
+        let [high, wide] = self.group;
+        [high, wide.min(64 * lanes / high)]
+    }
+}
 
 /// A product's cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

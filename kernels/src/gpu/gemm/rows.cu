@@ -46,8 +46,9 @@ KERNEL(product_rows, 128,
   for (int r = 0; r < ROWS; r++)
 #pragma unroll
     for (int j = 0; j < COLS; j++) sum[r][j] = 0.0f;
-  // Beyond the edges the last line is read again, and the result dropped.
-#pragma unroll 4
+  // Beyond the edges the last line is read again, and the result dropped. Four steps of several rows of floats are more than
+  // the registers hold.
+#pragma unroll ROWS > 2 && sizeof(TB) == 4 ? 2 : 4
   for (int i = lane * CHUNK; i < k; i += WARP * CHUNK) {
     Chunk w[COLS];
 #pragma unroll

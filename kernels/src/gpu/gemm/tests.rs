@@ -10,7 +10,12 @@ use crate::philox::Stream;
 use crate::{Bf16, Elem as _};
 
 fn device(warp: u32) -> Option<Gpu> {
-    emulated(warp, 0, |emulator| emulator)
+    device_of(warp, "host")
+}
+
+/// The emulated device with the matrix instructions of an architecture.
+fn device_of(warp: u32, arch: &str) -> Option<Gpu> {
+    emulated(warp, 0, |emulator| emulator.with_arch(arch))
 }
 
 /// An emulated device, every access watched, changed by `made`.
@@ -34,16 +39,16 @@ fn emulated(warp: u32, order: u32, made: impl Fn(Emulator) -> Emulator) -> Optio
 
 /// A product to be checked. Lines of the factors and of C are `gap` elements longer than they need be.
 #[derive(Clone, Copy, Debug)]
-struct Trial {
-    size: [usize; 3],
-    transposed: [bool; 2],
-    types: [Dtype; 3],
-    precision: Precision,
-    gap: usize,
-    accumulate: bool,
-    bias: bool,
+pub(in crate::gpu) struct Trial {
+    pub(in crate::gpu) size: [usize; 3],
+    pub(in crate::gpu) transposed: [bool; 2],
+    pub(in crate::gpu) types: [Dtype; 3],
+    pub(in crate::gpu) precision: Precision,
+    pub(in crate::gpu) gap: usize,
+    pub(in crate::gpu) accumulate: bool,
+    pub(in crate::gpu) bias: bool,
     /// A tile and a number of parts; else what [`product`] chooses.
-    cut: Option<(Tile, usize)>,
+    pub(in crate::gpu) cut: Option<(Tile, usize)>,
 }
 
 const BF16: Trial = Trial {
@@ -137,8 +142,15 @@ impl Trial {
             .is_some_and(|(tile, _)| hopper::TILES.contains(&tile))
     }
 
-    /// Runs it; panics where an element is further from the sum in `f64` than rounding explains, or a gap was written.
-    fn check(self, gpu: &Gpu) {
+    /// Runs it; panics where it fails, an element is further from the sum in `f64` than rounding explains, or a gap was written.
+    pub(in crate::gpu) fn check(self, gpu: &Gpu) {
+        if let Err(error) = self.run(gpu) {
+            panic!("{self:?}: {error}");
+        }
+    }
+
+    /// As [`Trial::check`], with the device's answer.
+    pub(in crate::gpu) fn run(self, gpu: &Gpu) -> Result<(), GpuError> {
         let Self {
             size: [m, n, k],
             transposed: [a_t, b_t],
@@ -187,15 +199,14 @@ impl Trial {
             .alloc(plan.bytes(m, n).next_multiple_of(256))
             .expect("memory");
         let scratch = scratch.view(0, scratch.bytes() / 4, Dtype::I32);
-        let ran = match self.cut {
+        // A stand-in for a library works at once, not on the stream.
+        gpu.driver().synchronize()?;
+        match self.cut {
             Some(_) if self.engine() => Hopper::with(plan, &product_of)
                 .expect("factors that the copy engine can read")
-                .run(gpu, &product_of, scratch),
-            Some(_) => in_tiles(gpu, precision, plan, &product_of, scratch),
-            None => product(gpu, precision, &product_of, scratch),
-        };
-        if let Err(error) = ran {
-            panic!("{self:?}: {error}");
+                .run(gpu, &product_of, scratch)?,
+            Some(_) => in_tiles(gpu, precision, plan, &product_of, scratch)?,
+            None => product(gpu, precision, &product_of, scratch)?,
         }
         let got = c.download(gpu);
         let inner = |x: f32| match precision {
@@ -241,6 +252,7 @@ impl Trial {
                 "{self:?}: row {i} is too long"
             );
         }
+        Ok(())
     }
 }
 
@@ -318,6 +330,63 @@ fn tensor_core_products_with_warps_of_64() {
         ..BF16
     };
     trial.check(&gpu);
+}
+
+/// Each family of AMD's instructions, on warps of its width, in all layouts.
+#[test]
+fn products_on_amd_matrix_cores() {
+    for (arch, warp) in [("gfx942", 64), ("gfx1100", 32), ("gfx1201", 32)] {
+        let Some(gpu) = device_of(warp, arch) else {
+            return;
+        };
+        let trials = [
+            Trial { bias: true, ..BF16 },
+            // Both turned, K odd and in parts, the last of them short.
+            Trial {
+                size: [72, 80, 171],
+                transposed: [true, false],
+                types: WIDE,
+                gap: 8,
+                accumulate: true,
+                cut: Some((MATRIX[2], 3)),
+                ..BF16
+            },
+            // Lines that start anywhere and end anywhere.
+            Trial {
+                size: [67, 33, 41],
+                transposed: [true, true],
+                gap: 3,
+                accumulate: true,
+                bias: true,
+                ..BF16
+            },
+            Trial {
+                size: [40, 72, 67],
+                transposed: [true, false],
+                types: [Dtype::F32; 3],
+                ..BF16
+            },
+            // What `product` chooses by itself.
+            Trial {
+                size: [9, 130, 200],
+                transposed: [false, false],
+                types: [Dtype::F32, Dtype::Bf16, Dtype::F32],
+                gap: 1,
+                cut: None,
+                ..BF16
+            },
+            Trial {
+                size: [72, 264, 72],
+                transposed: [false, false],
+                types: WIDE,
+                cut: Some((MATRIX[0], 1)),
+                ..BF16
+            },
+        ];
+        for trial in trials {
+            trial.check(&gpu);
+        }
+    }
 }
 
 #[test]
@@ -466,7 +535,7 @@ fn warpgroup_products_in_all_layouts() {
 #[test]
 fn hopper_is_asked_for_what_it_can_read() {
     let asks = |arch, size: [usize; 3], stride| {
-        let (survey, asked) = Survey::new(Kind::Cuda, arch, 32);
+        let (survey, asked) = Survey::new(crate::gpu::Kind::Cuda, arch, 32);
         let gpu = Gpu::new(Box::new(survey), None);
         let [m, n, k] = size;
         let view = |len, dtype| View::new(1 << 20, len, dtype);

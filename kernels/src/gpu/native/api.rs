@@ -118,6 +118,8 @@ pub(in crate::gpu) trait Api: Debug + Send + Sync {
 
     /// Begins to capture what is put on the stream; other calls stay allowed.
     unsafe fn begin_capture(&self, stream: Handle) -> Answer<()>;
+    /// Whether what is put on the stream is captured.
+    unsafe fn captures(&self, stream: Handle) -> Answer<bool>;
     /// Ends it; the graph is `None` where the capture broke.
     unsafe fn end_capture(&self, stream: Handle) -> Answer<Option<Handle>>;
     /// Makes a captured graph ready to run.

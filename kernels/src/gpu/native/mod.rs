@@ -13,7 +13,7 @@
 pub(in crate::gpu) mod api;
 mod staging;
 #[cfg(test)]
-mod tests;
+pub(in crate::gpu) mod tests;
 
 use super::blas::Blas;
 use super::driver::{Driver, Function, Graph, Info, Module};

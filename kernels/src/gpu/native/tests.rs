@@ -50,7 +50,7 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-struct Fake(Mutex<State>);
+pub(in crate::gpu) struct Fake(Mutex<State>);
 
 const LIMIT: usize = 256 << 20;
 
@@ -316,6 +316,9 @@ impl Api for Fake {
         self.state().captured = Some(Vec::new());
         Ok(())
     }
+    unsafe fn captures(&self, _: Handle) -> Answer<bool> {
+        Ok(self.state().captured.is_some())
+    }
     unsafe fn end_capture(&self, _: Handle) -> Answer<Option<Handle>> {
         let mut state = self.state();
         let captured = state.captured.take().expect("a capture");
@@ -358,6 +361,13 @@ impl Compiles for NoCompiler {
 }
 
 fn device() -> (Gpu, Arc<Fake>) {
+    device_with(|_, _| None)
+}
+
+/// The device, with a library of matrix products.
+pub(in crate::gpu) fn device_with(
+    blas: impl FnOnce(&Arc<Fake>, Handle) -> Option<Box<dyn Blas>>,
+) -> (Gpu, Arc<Fake>) {
     let info = Info {
         kind: Kind::Cuda,
         index: 0,
@@ -370,7 +380,7 @@ fn device() -> (Gpu, Arc<Fake>) {
         memory: LIMIT as u64,
     };
     let api = Arc::new(Fake::default());
-    let native = Native::new(Arc::clone(&api), info, Box::new(NoCompiler), |_, _| None);
+    let native = Native::new(Arc::clone(&api), info, Box::new(NoCompiler), blas);
     (Gpu::new(Box::new(native.expect("a device")), None), api)
 }
 

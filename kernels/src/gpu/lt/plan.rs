@@ -1,14 +1,13 @@
-//! What a product is to cuBLASLt: descriptors of the operation and of its three matrices.
+//! What a product is to the libraries: descriptors of the operation and of its three matrices.
 
-use super::check;
+use super::vendor::{Api, EPILOGUE_BIAS, data_type};
 use crate::Dtype;
 use crate::gpu::blas::{Factor, Product};
 use crate::gpu::native::api::Handle;
 use crate::gpu::{GpuError, View};
-use cudarc::cublaslt::sys::{
-    self, cublasLtMatmulDescAttributes_t as DescAttribute, cudaDataType_t as DataType,
-};
+use std::ffi::c_int;
 use std::ptr;
+use std::sync::Arc;
 
 /// What a plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,72 +79,55 @@ impl Key {
     }
 }
 
+/// An opaque algorithm, with room for the larger of the libraries'.
+pub(super) type Algo = [u64; 8];
+
 /// A product that is ready but for its addresses.
 #[derive(Debug)]
 pub(super) struct Plan {
+    api: Arc<Api>,
     pub(super) desc: Handle,
-    /// Layouts of B, A and C: the order in which cuBLASLt gets them.
+    /// Layouts of B, A and C: the order in which the libraries get them.
     pub(super) layouts: [Handle; 3],
     /// Type in which the bias is read.
     pub(super) bias: Option<Dtype>,
-    pub(super) algo: sys::cublasLtMatmulAlgo_t,
+    pub(super) algo: Algo,
 }
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        // SAFETY: made by `Plan::new`, given back once; a null pointer is ignored.
+        let calls = &self.api.calls;
+        // SAFETY: made by `Plan::new`, given back once.
         unsafe {
-            for layout in self.layouts {
-                sys::cublasLtMatrixLayoutDestroy(layout.cast());
+            for layout in self.layouts.iter().filter(|layout| !layout.0.is_null()) {
+                (calls.layout_destroy)(layout.0);
             }
-            sys::cublasLtMatmulDescDestroy(self.desc.cast());
+            (calls.desc_destroy)(self.desc.0);
         }
     }
 }
 
-fn data_type(dtype: Dtype) -> DataType {
-    match dtype {
-        Dtype::Bf16 => DataType::CUDA_R_16BF,
-        Dtype::F32 => DataType::CUDA_R_32F,
-        Dtype::I32 | Dtype::F64 => panic!("products are of f32 and bf16"),
-    }
-}
-
-fn null() -> Handle {
-    Handle(ptr::null_mut())
-}
-
 impl Plan {
     /// Descriptors for `key`; the algorithm is still to be chosen.
-    pub(super) fn new(key: &Key, bias: Option<Dtype>) -> Result<Self, GpuError> {
-        let mut plan = Self {
-            desc: null(),
-            layouts: [null(); 3],
-            bias,
-            algo: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
-        };
-        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
-        let mut desc = ptr::null_mut();
+    pub(super) fn new(api: &Arc<Api>, key: &Key, bias: Option<Dtype>) -> Result<Self, GpuError> {
+        let (calls, vendor) = (&api.calls, api.vendor);
+        let float = data_type(Dtype::F32);
         // SAFETY: writes one handle.
-        let status =
-            unsafe { sys::cublasLtMatmulDescCreate(&raw mut desc, compute, DataType::CUDA_R_32F) };
-        check(status, "describe a product")?;
-        plan.desc = Handle(desc.cast());
-        // `cublasOperation_t`: 0 as stored, 1 transposed.
-        let op = |transposed| i32::from(transposed);
-        plan.set(
-            DescAttribute::CUBLASLT_MATMUL_DESC_TRANSA,
-            &op(key.b.transposed),
-        )?;
-        plan.set(
-            DescAttribute::CUBLASLT_MATMUL_DESC_TRANSB,
-            &op(key.a.transposed),
-        )?;
+        let desc = api.made("describe a product", |to| unsafe {
+            (calls.desc_create)(to, vendor.compute, float)
+        })?;
+        let mut plan = Self {
+            api: Arc::clone(api),
+            desc,
+            layouts: [Handle(ptr::null_mut()); 3],
+            bias,
+            algo: Algo::default(),
+        };
+        plan.set(vendor.trans_a, &vendor.op[usize::from(key.b.transposed)])?;
+        plan.set(vendor.trans_b, &vendor.op[usize::from(key.a.transposed)])?;
         if let Some(dtype) = bias {
-            let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
-            plan.set(DescAttribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
-            let dtype = data_type(dtype);
-            plan.set(DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &dtype)?;
+            plan.set(vendor.epilogue, &EPILOGUE_BIAS)?;
+            plan.set(vendor.bias_type, &data_type(dtype))?;
         }
         let stored = |side: &Side, rows: usize, cols: usize| {
             // As stored, columns first: the shorter side of the two that are swapped twice.
@@ -161,36 +143,23 @@ impl Plan {
             (&key.c, stored(&key.c, key.m, key.n)),
         ];
         for (layout, (side, (rows, cols))) in plan.layouts.iter_mut().zip(shapes) {
-            let mut made = ptr::null_mut();
-            let dtype = data_type(side.dtype);
+            let (dtype, stride) = (data_type(side.dtype), side.stride as i64);
             // SAFETY: writes one handle.
-            let status = unsafe {
-                let (rows, cols) = (rows as u64, cols as u64);
-                sys::cublasLtMatrixLayoutCreate(
-                    &raw mut made,
-                    dtype,
-                    rows,
-                    cols,
-                    side.stride as i64,
-                )
-            };
-            check(status, "describe a matrix")?;
-            *layout = Handle(made.cast());
+            *layout = api.made("describe a matrix", |to| unsafe {
+                (calls.layout_create)(to, dtype, rows as u64, cols as u64, stride)
+            })?;
         }
         Ok(plan)
     }
 
-    pub(super) fn set<T>(&self, attribute: DescAttribute, value: &T) -> Result<(), GpuError> {
+    /// Sets an attribute of the product.
+    pub(super) fn set<T>(&self, attribute: c_int, value: &T) -> Result<(), GpuError> {
         let value = ptr::from_ref(value);
-        // SAFETY: the attribute is of the value's type, by cuBLASLt's documentation.
+        // SAFETY: the attribute is of the value's type, by the libraries' documentation.
         let status = unsafe {
-            sys::cublasLtMatmulDescSetAttribute(
-                self.desc.cast(),
-                attribute,
-                value.cast(),
-                size_of::<T>(),
-            )
+            let size = size_of::<T>();
+            (self.api.calls.desc_set)(self.desc.0, attribute, value.cast(), size)
         };
-        check(status, "describe a product")
+        self.api.check(status, "describe a product")
     }
 }
