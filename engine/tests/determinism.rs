@@ -43,7 +43,7 @@ fn trainer(config: &Config, threads: usize) -> Trainer {
 fn train(config: &Config, trainer: &mut Trainer, first: u64, last: u64) -> Vec<(f64, f64)> {
     let (dataset, _) = stories(config);
     let cut = &config.train;
-    let loader = Loader::new(dataset, cut.batch_size, cut.micro_batch, first);
+    let mut loader = Loader::new(dataset, cut.batch_size, cut.micro_batch, first);
     (first..=last)
         .map(|step| {
             let data = loader.next_step();

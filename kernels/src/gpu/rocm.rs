@@ -56,6 +56,7 @@ calls! {
         end_event = "EventDestroy": fn(Ptr) -> c_int;
         record = "EventRecord": fn(Ptr, Ptr) -> c_int;
         wait_event = "EventSynchronize": fn(Ptr) -> c_int;
+        wait_on = "StreamWaitEvent": fn(Ptr, Ptr, c_uint) -> c_int;
         between = "EventElapsedTime": fn(*mut f32, Ptr, Ptr) -> c_int;
         to_device = "MemcpyHtoDAsync": fn(Ptr, *const c_void, usize, Ptr) -> c_int;
         to_host = "MemcpyDtoHAsync": fn(Ptr, Ptr, usize, Ptr) -> c_int;
@@ -355,6 +356,12 @@ impl Api for Rocm {
     unsafe fn wait_event(&self, event: Handle) -> Answer<()> {
         // SAFETY: as `Api` says.
         self.hip.check(unsafe { (self.hip.wait_event)(event.0) })
+    }
+
+    unsafe fn wait_on(&self, stream: Handle, event: Handle) -> Answer<()> {
+        // SAFETY: as `Api` says.
+        self.hip
+            .check(unsafe { (self.hip.wait_on)(stream.0, event.0, 0) })
     }
 
     unsafe fn between(&self, start: Handle, end: Handle) -> Answer<f32> {
