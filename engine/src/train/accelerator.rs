@@ -21,8 +21,8 @@ use kernels::arena::ALIGN;
 use kernels::gpu::fetch::{bytes_of_f32, bytes_of_f32_mut, bytes_of_i32};
 use kernels::gpu::slots::Slots;
 use kernels::gpu::{Buffer, Gpu, GpuError, Graph, LIVE_BYTES, View, basic, live_bytes, peak};
-use kernels::update::told::{self, Bounds, TOLD_BYTES, Told};
 use kernels::update::norm;
+use kernels::update::told::{self, Bounds, TOLD_BYTES, Told};
 use kernels::{Dtype, Precision, Scalars};
 use std::collections::BTreeMap;
 

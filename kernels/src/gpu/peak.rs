@@ -27,8 +27,7 @@ pub fn copy_gbps(gpu: &Gpu, memory: View, calls: usize) -> Result<f64, GpuError>
 
 /// Bytes that a product of `size` columns takes, scratch among them.
 pub fn product_bytes(precision: Precision, size: usize) -> usize {
-    3 * size * size * precision.compute().size()
-        + gemm::scratch_bytes(precision, size, size, size)
+    3 * size * size * precision.compute().size() + gemm::scratch_bytes(precision, size, size, size)
 }
 
 /// Columns of the largest product that fits into `bytes` bytes; none where that is too small to fill a device.
@@ -65,7 +64,7 @@ pub fn product_tflops(
         accumulate: false,
         bias: None,
     };
-    let mut multiply = || gemm::product(gpu, precision, &product, memory);
+    let multiply = || gemm::product(gpu, precision, &product, memory);
     // The first compiles, and tries the library's algorithms.
     multiply()?;
     let all = &mut || (0..calls).try_for_each(|_| multiply());

@@ -1,7 +1,7 @@
 //! The updates on the emulated device against the CPU.
 
-use super::adamw::{self, AdamW};
 use super::Pass;
+use super::adamw::{self, AdamW};
 use super::norm::{clip_factor, partial_sums, sum_of_squares, sum_of_squares_gpu};
 use super::rounding::Rounding;
 use super::sgd::{self, Sgd};
@@ -270,9 +270,7 @@ fn judged(gpu: &Gpu, squares: f64, losses: &[f32], clip_norm: f64, most_loss: f6
     let [told, bounds, loss] = [bytes, BOUNDS_BYTES, 4].map(|bytes| gpu.alloc(bytes).unwrap());
     let view = told.view(0, bytes / 4, Dtype::F32);
     let driver = gpu.driver();
-    driver
-        .upload(told.address(), &Told::order(77.0))
-        .unwrap();
+    driver.upload(told.address(), &Told::order(77.0)).unwrap();
     driver
         .upload(told.address(), &squares.to_le_bytes())
         .unwrap();

@@ -134,7 +134,15 @@ mod tests {
 
     #[test]
     fn what_a_bf16_holds_and_what_is_not_finite_stay() {
-        for x in [0.0, -0.0, 1.0, -2.5, 1.0078125, f32::INFINITY, f32::NEG_INFINITY] {
+        for x in [
+            0.0,
+            -0.0,
+            1.0,
+            -2.5,
+            1.0078125,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+        ] {
             for bits in [0, 1, 0xffff] {
                 assert_eq!(stochastic(x, bits).to_bits(), x.to_bits());
             }

@@ -133,7 +133,11 @@ impl State {
     }
 
     fn is_reached(&self, event: usize, record: usize) -> bool {
-        record == 0 || self.reached.get(&event).is_some_and(|(last, _)| *last >= record)
+        record == 0
+            || self
+                .reached
+                .get(&event)
+                .is_some_and(|(last, _)| *last >= record)
     }
 
     /// The stream on which that record of that event stands.
@@ -146,17 +150,18 @@ impl State {
     /// Does what is on a stream until the record of the event is reached, or all; and of the other stream what that waits for.
     fn run(&mut self, stream: usize, until: Option<(usize, usize)>) {
         while until.is_none_or(|(event, record)| !self.is_reached(event, record)) {
-            let Some(work) = self.streams.get_mut(&stream).and_then(VecDeque::pop_front) else {
-                break;
-            };
-            if let Work::Wait(event, record) = work
-                && !self.is_reached(event, record)
-            {
-                let other = self.stream_of(event, record);
-                self.run(other.expect("it was recorded"), Some((event, record)));
+            match self.streams[&stream].front().copied() {
+                None => break,
+                Some(Work::Wait(event, record)) if !self.is_reached(event, record) => {
+                    let other = self.stream_of(event, record);
+                    self.run(other.expect("it was recorded"), Some((event, record)));
+                }
+                Some(work) => {
+                    self.take_from(stream);
+                    self.work(work);
+                    self.run_ahead();
+                }
             }
-            self.work(work);
-            self.run_ahead();
         }
     }
 
@@ -169,11 +174,16 @@ impl State {
             match work {
                 Work::Wait(event, record) if !self.is_reached(event, record) => break,
                 _ => {
-                    self.streams.get_mut(&stream).expect("a stream").pop_front();
+                    self.take_from(stream);
                     self.work(work);
                 }
             }
         }
+    }
+
+    fn take_from(&mut self, stream: usize) {
+        let works = self.streams.get_mut(&stream).expect("a stream");
+        works.pop_front();
     }
 
     fn run_all(&mut self) {
@@ -316,7 +326,13 @@ impl Api for Fake {
         let [start, end] = [start, end].map(|event| state.reached[&event.0.addr()].1);
         Ok((end - start) as f32)
     }
-    unsafe fn to_device(&self, to: u64, from: *const u8, bytes: usize, stream: Handle) -> Answer<()> {
+    unsafe fn to_device(
+        &self,
+        to: u64,
+        from: *const u8,
+        bytes: usize,
+        stream: Handle,
+    ) -> Answer<()> {
         let mut state = self.state();
         let (to, from) = (
             state.room(to as usize, bytes),
@@ -385,11 +401,14 @@ impl Api for Fake {
         assert_eq!(blocks * threads, 256);
         let mut state = self.state();
         let to = state.room(to as usize, n as usize);
-        state.put(stream, Work::Add {
-            to,
-            n: n as usize,
-            by: by as u8,
-        })
+        state.put(
+            stream,
+            Work::Add {
+                to,
+                n: n as usize,
+                by: by as u8,
+            },
+        )
     }
     unsafe fn begin_capture(&self, _: Handle) -> Answer<()> {
         self.state().captured = Some(Vec::new());
@@ -416,7 +435,9 @@ impl Api for Fake {
     unsafe fn replay(&self, ready: Handle, stream: Handle) -> Answer<()> {
         let mut state = self.state();
         let works = state.graphs[&state.is(ready, "ready")].clone();
-        works.into_iter().try_for_each(|work| state.put(stream, work))
+        works
+            .into_iter()
+            .try_for_each(|work| state.put(stream, work))
     }
     unsafe fn end_ready(&self, ready: Handle) -> Answer<()> {
         self.state().end(ready, "ready");

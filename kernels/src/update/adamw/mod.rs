@@ -76,8 +76,8 @@ pub fn update_gpu(gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Isa;
     use crate::philox::Stream;
+    use crate::{Bf16, Elem as _, Isa};
 
     const BASE: AdamW = AdamW {
         lr: 1e-2,
@@ -154,6 +154,36 @@ mod tests {
             );
         }
         assert!((f64::from(w[0]) - 2.0 * (1.0f64 - 1e-3).powi(5)).abs() < 1e-6);
+    }
+
+    /// A quadratic around 1.2 from 1.0, by updates below half a step of `bf16`: the mean of many weights that are rounded at
+    /// random goes where `f32` goes; rounded to the nearest none moves.
+    #[test]
+    fn rounded_at_random_small_updates_are_not_lost() {
+        let n = 4096;
+        let cpu = Cpu::new(1);
+        let run = |round: &dyn Fn(u64, &mut AdamW, &mut [f32])| {
+            let (mut w, mut m, mut v) = (vec![1.0f32; n], vec![0.0; n], vec![0.0; n]);
+            for step in 1..=200 {
+                let g: Vec<f32> = w.iter().map(|w| w - 1.2).collect();
+                let mut s = AdamW {
+                    lr: 5e-4,
+                    weight_decay: 0.0,
+                    step,
+                    ..BASE
+                };
+                round(step, &mut s, &mut []);
+                update(&cpu, &s, &mut w, &g, &mut m, &mut v);
+                round(step, &mut s, &mut w);
+            }
+            w.iter().map(|w| f64::from(*w)).sum::<f64>() / n as f64
+        };
+        let exact = run(&|_, _, _| ());
+        let random = run(&|step, s, _| s.rounding = Some(Rounding::new(3, step, 0)));
+        let nearest = run(&|_, _, w| w.iter_mut().for_each(|w| *w = Bf16::put(*w).get()));
+        assert!(exact > 1.08, "{exact}");
+        assert!((random - exact).abs() < 2e-3, "{random}, not {exact}");
+        assert_eq!(nearest, 1.0);
     }
 
     #[test]

@@ -66,8 +66,7 @@ pub(in crate::cli::bench) fn peak(gpu: &Gpu, quick: bool) -> Result<Peak, GpuErr
     let copy_gbps = peak::copy_gbps(gpu, words(&memory), calls)?;
     drop(memory);
     let memory = gpu.alloc(peak::product_bytes(Precision::Bf16, size))?;
-    let product_tflops =
-        peak::product_tflops(gpu, Precision::Bf16, words(&memory), size, calls)?;
+    let product_tflops = peak::product_tflops(gpu, Precision::Bf16, words(&memory), size, calls)?;
     Ok(Peak {
         copy_gbps,
         product_tflops,
