@@ -1,7 +1,7 @@
 //! AMD GPUs, through HIP; kernels are compiled by hipRTC ([`super::rtc`]).
 //!
-//! The thirty functions that are needed are bound here, as `hip_runtime_api.h` of ROCm 6 and 7 declares them, and looked for when
-//! the program runs. Nobody has run this on a device yet: the kernels' compilation is tested, the calls are CUDA's by
+//! The functions that are needed, some thirty, are bound here, as `hip_runtime_api.h` of ROCm 6 and 7 declares them, and looked
+//! for when the program runs. Nobody has run this on a device yet: the kernels' compilation is tested, the calls are CUDA's by
 //! other names.
 
 #![expect(

@@ -115,16 +115,13 @@ impl State {
     }
 
     fn put(&mut self, stream: Handle, work: Work) -> Answer<()> {
-        match &mut self.captured {
-            Some(captured) => captured.push(work),
-            None => {
-                let stream = self.is(stream, "stream");
-                self.streams
-                    .get_mut(&stream)
-                    .expect("a stream")
-                    .push_back(work);
-                self.run_ahead();
-            }
+        if let Some(captured) = &mut self.captured {
+            captured.push(work);
+        } else {
+            let stream = self.is(stream, "stream");
+            let works = self.streams.get_mut(&stream).expect("a stream");
+            works.push_back(work);
+            self.run_ahead();
         }
         match self.fail {
             Some(words) => fail(words),
