@@ -272,18 +272,14 @@ fn step(trainer: &mut Trainer, batches: &[Batch], ahead: &Ahead<'_>, plan: &Plan
 fn an_update_behind_its_backward_is_the_one_asked_for_later() {
     let Some(gpu) = gpu() else { return };
     for (precision, sets) in [
-        ("f32", &["model.dropout=0.1"][..]),
-        ("bf16", &["optimizer.stochastic_rounding=true"]),
-        (
-            "bf16",
-            &["optimizer.kind=\"sgd\"", "optimizer.momentum=0.9"],
-        ),
+        ("bf16", &["optimizer.stochastic_rounding=true"][..]),
+        ("f32", &["optimizer.kind=\"sgd\"", "optimizer.momentum=0.9"]),
     ] {
         let mut config = config(sets);
         config.device.bf16 = precision == "bf16";
         for count in [1, 2] {
             let of = |step: u64| batches(step)[..count].to_vec();
-            let run = |foreseen: bool, prefetched: bool| {
+            let run = |foreseen: bool| {
                 let mut trainer = trainer(&config, Some(&gpu));
                 let told: Vec<[u64; 2]> = (1..=7)
                     .map(|number| {
@@ -292,7 +288,7 @@ fn an_update_behind_its_backward_is_the_one_asked_for_later() {
                         let next = of(number + 1 + u64::from(number == 5)).swap_remove(0);
                         let ahead = Ahead {
                             update: foreseen.then_some(plan),
-                            next: prefetched.then_some(&next),
+                            next: foreseen.then_some(&next),
                         };
                         let gradients = step(&mut trainer, &of(number), &ahead, &plan);
                         [gradients.loss.to_bits(), gradients.norm.to_bits()]
@@ -300,13 +296,10 @@ fn an_update_behind_its_backward_is_the_one_asked_for_later() {
                     .collect();
                 (told, bits(&mut trainer))
             };
-            let asked = run(false, false);
-            for (foreseen, prefetched) in [(true, false), (true, true), (false, true)] {
-                let got = run(foreseen, prefetched);
-                let what = format!("{precision} {sets:?} {count}: {foreseen}, {prefetched}");
-                assert_eq!(got.0, asked.0, "{what}: losses and norms");
-                assert!(got.1 == asked.1, "{what}: weights or moments differ");
-            }
+            let (asked, foreseen) = (run(false), run(true));
+            let what = format!("{precision} {sets:?}, {count} micro-batches");
+            assert_eq!(foreseen.0, asked.0, "{what}: losses and norms");
+            assert!(foreseen.1 == asked.1, "{what}: weights or moments differ");
         }
     }
 }
@@ -390,7 +383,7 @@ fn stochastic_rounding_keeps_all_but_vectors_in_bf16() {
         let mut vectors = 0;
         for (group, range) in trainer.params.groups() {
             for x in &trainer.params.values()[range.clone()] {
-                let is_bf16 = x.to_bits() & 0xffff == 0;
+                let is_bf16 = x.to_bits().trailing_zeros() >= 16;
                 vectors += u32::from(!is_bf16);
                 assert!(is_bf16 || *group == Group::Vector, "{x} of {group:?}");
             }
