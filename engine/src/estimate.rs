@@ -40,9 +40,14 @@ pub fn memory<'a>(config: &Config, model: &Model, on: impl Into<On<'a>>) -> Memo
         On::Cpu(cpu) if keep_packed(config.train.micro_batch * seq, micro_batches) => {
             workspace += packed_weights(model, cpu, precision);
         }
-        // The weights rounded once, as factors of products.
-        On::Gpu(_) if precision == Precision::Bf16 => workspace += parameters / 2,
-        _ => {}
+        On::Gpu(_) => {
+            // The ids of two micro-batches, filled by turns, and the weights rounded once, as factors of products.
+            workspace += 2 * 4 * 4 * (config.train.micro_batch * seq) as u64;
+            if precision == Precision::Bf16 {
+                workspace += parameters / 2;
+            }
+        }
+        On::Cpu(_) => {}
     }
     let mut memory = Memory {
         parameters,

@@ -43,7 +43,7 @@ fn trainer(config: &Config, threads: usize) -> Trainer {
 fn train(config: &Config, trainer: &mut Trainer, first: u64, last: u64) -> Vec<(f64, f64)> {
     let (dataset, _) = stories(config);
     let cut = &config.train;
-    let loader = Loader::new(dataset, cut.batch_size, cut.micro_batch, first);
+    let mut loader = Loader::new(dataset, cut.batch_size, cut.micro_batch, first);
     (first..=last)
         .map(|step| {
             let data = loader.next_step();
@@ -79,6 +79,7 @@ fn threads_change_no_bit() {
         &[][..],
         &["model.dropout=0.2"],
         &["device.precision=\"bf16\""],
+        &["optimizer.stochastic_rounding=true"],
         // Longer than the tiles of attention, more tokens than a product sums in one go.
         &["data.sequence_length=150", "train.batch_size=8"],
         &[
@@ -164,7 +165,11 @@ fn save(folder: &Path, trainer: &Trainer) {
 
 #[test]
 fn a_resumed_run_has_the_same_bits() {
-    for sets in [&["model.dropout=0.2"][..], &["optimizer.kind=\"sgd\""]] {
+    for sets in [
+        &["model.dropout=0.2"][..],
+        &["optimizer.kind=\"sgd\""],
+        &["optimizer.stochastic_rounding=true"],
+    ] {
         let config = config(sets);
         let straight = train(&config, &mut trainer(&config, 2), 1, STEPS);
         let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,9 @@ mod list;
 use engine::config::Config;
 use engine::data::Batch;
 use engine::model::Model;
-use engine::train::step::Trainer;
+use engine::param::Group;
+use engine::train::ahead::{Ahead, Planned};
+use engine::train::step::{Gradients, Trainer};
 use kernels::Cpu;
 use kernels::gpu::compiled::Cache;
 use kernels::gpu::driver::Kind;
@@ -233,5 +235,159 @@ fn writing_on_a_device_is_as_on_the_cpu() {
             let before = on_cpu.read(&mut b, &text(1)).expect("it works").to_vec();
             assert_ne!(after, before);
         }
+    }
+}
+
+fn planned(step: u64) -> Planned {
+    Planned {
+        lr: 1e-2 / step as f64,
+        step,
+        clip_norm: 1.0,
+        most_loss: f64::INFINITY,
+    }
+}
+
+/// Weights and optimizer state, all bits.
+fn bits(trainer: &mut Trainer) -> Vec<u32> {
+    trainer.fetch().expect("the device works");
+    let state = trainer.optimizer.state();
+    let all = state.iter().flat_map(|(_, values)| values.iter());
+    all.chain(trainer.params.values())
+        .map(|x| x.to_bits())
+        .collect()
+}
+
+/// A step whose update is known beforehand, or asked for afterwards.
+fn step(trainer: &mut Trainer, batches: &[Batch], ahead: &Ahead<'_>, plan: &Planned) -> Gradients {
+    let look = plan.step == 4;
+    let gradients = trainer.gradients_ahead(batches, plan.step, look, ahead, &|| false);
+    let gradients = gradients.expect("the device works").expect("not stopped");
+    let updated = trainer.update(&gradients, plan.lr, plan.step, plan.clip_norm);
+    let (update, clipped) = updated.expect("the device works");
+    assert_eq!(clipped, update.grad_scale < 1.0);
+    gradients
+}
+
+#[test]
+fn an_update_behind_its_backward_is_the_one_asked_for_later() {
+    let Some(gpu) = gpu() else { return };
+    for (precision, sets) in [
+        ("bf16", &["optimizer.stochastic_rounding=true"][..]),
+        ("f32", &["optimizer.kind=\"sgd\"", "optimizer.momentum=0.9"]),
+    ] {
+        let mut config = config(sets);
+        config.device.bf16 = precision == "bf16";
+        for count in [1, 2] {
+            let of = |step: u64| batches(step)[..count].to_vec();
+            let run = |foreseen: bool| {
+                let mut trainer = trainer(&config, Some(&gpu));
+                let told: Vec<[u64; 2]> = (1..=7)
+                    .map(|number| {
+                        let plan = planned(number);
+                        // What comes at step 6 is not what was expected.
+                        let next = of(number + 1 + u64::from(number == 5)).swap_remove(0);
+                        let ahead = Ahead {
+                            update: foreseen.then_some(plan),
+                            next: foreseen.then_some(&next),
+                        };
+                        let gradients = step(&mut trainer, &of(number), &ahead, &plan);
+                        [gradients.loss.to_bits(), gradients.norm.to_bits()]
+                    })
+                    .collect();
+                (told, bits(&mut trainer))
+            };
+            let (asked, foreseen) = (run(false), run(true));
+            let what = format!("{precision} {sets:?}, {count} micro-batches");
+            assert_eq!(foreseen.0, asked.0, "{what}: losses and norms");
+            assert!(foreseen.1 == asked.1, "{what}: weights or moments differ");
+        }
+    }
+}
+
+#[test]
+fn a_step_that_is_not_finite_or_held_touches_nothing() {
+    let Some(gpu) = gpu() else { return };
+    let mut held = trainer(&config(&[]), Some(&gpu));
+    let mut free = trainer(&config(&[]), Some(&gpu));
+    for number in 1..=4 {
+        let (batches, plan) = (batches(number), planned(number));
+        let before = bits(&mut held);
+        // Held: nothing happens until it is asked for, and then the same.
+        let limited = Planned {
+            most_loss: 0.1,
+            ..plan
+        };
+        let ahead = |update| Ahead {
+            update: Some(update),
+            next: None,
+        };
+        let gradients = held.gradients_ahead(&batches, number, false, &ahead(limited), &|| false);
+        let gradients = gradients.expect("the device works").expect("not stopped");
+        assert!(
+            gradients.loss > 0.1 && bits(&mut held) == before,
+            "{number}"
+        );
+        let updated = held.update(&gradients, plan.lr, plan.step, plan.clip_norm);
+        updated.expect("the device works");
+        step(&mut free, &batches, &ahead(plan), &plan);
+        assert!(bits(&mut held) == bits(&mut free), "step {number}");
+    }
+    // A weight that is not finite, and so the loss: captured or not, what else there is stays.
+    held.params.values_mut()[0] = f32::INFINITY;
+    let before = bits(&mut held);
+    for number in 5..=7 {
+        let (batches, plan) = (batches(number), planned(number));
+        let ahead = Ahead {
+            update: Some(plan),
+            next: None,
+        };
+        let gradients = held.gradients_ahead(&batches, number, false, &ahead, &|| false);
+        let gradients = gradients.expect("the device works").expect("not stopped");
+        assert!(!(gradients.loss.is_finite() && gradients.norm.is_finite()));
+        assert!(bits(&mut held) == before, "step {number}");
+    }
+}
+
+#[test]
+fn a_stop_is_heard_between_two_compilations() {
+    let Some(gpu) = gpu() else { return };
+    let mut late = trainer(&config(&[]), Some(&gpu));
+    let asked = std::cell::Cell::new(0);
+    let stop = || {
+        asked.set(asked.get() + 1);
+        asked.get() == 4
+    };
+    let given_up = late.gradients(&batches(1), 1, false, &stop);
+    assert_eq!(given_up.expect("the device works"), None);
+    let compiled = gpu.loaded();
+    assert!(
+        (3..12).contains(&compiled),
+        "{compiled} sources were loaded"
+    );
+    // Nothing is left of it: the step is made again as if it were the first.
+    let got = train(&mut late, 1..=2, false);
+    assert!(gpu.loaded() > 2 * compiled);
+    assert_eq!(
+        got,
+        train(&mut trainer(&config(&[]), Some(&gpu)), 1..=2, false)
+    );
+}
+
+#[test]
+fn stochastic_rounding_keeps_all_but_vectors_in_bf16() {
+    let gpu = gpu();
+    for gpu in [None, gpu.as_ref()] {
+        let mut trainer = trainer(&config(&["optimizer.stochastic_rounding=true"]), gpu);
+        train(&mut trainer, 1..=2, false);
+        trainer.fetch().expect("the device works");
+        let mut vectors = 0;
+        for (group, range) in trainer.params.groups() {
+            for x in &trainer.params.values()[range.clone()] {
+                let is_bf16 = x.to_bits().trailing_zeros() >= 16;
+                vectors += u32::from(!is_bf16);
+                assert!(is_bf16 || *group == Group::Vector, "{x} of {group:?}");
+            }
+        }
+        assert!(vectors > 0, "gains keep all their bits");
     }
 }

@@ -8,6 +8,7 @@ use engine::data::{Batch, Cache};
 use engine::estimate::{available_bytes, memory};
 use engine::launch::LaunchError;
 use engine::setup::Setup;
+use engine::train::ahead::{Ahead, Planned};
 use engine::train::step::{Trainer, precision};
 use kernels::Cpu;
 use kernels::gpu::Gpu;
@@ -125,7 +126,17 @@ fn probe(setup: Setup, cpu: Cpu, gpu: Option<Gpu>) -> Result<f64, LaunchError> {
             .step(step, train.batch_size, train.micro_batch);
         let start = Instant::now();
         let batches: &[Batch] = &data.micro_batches;
-        if let Some(gradients) = trainer.gradients(batches, step, false, &|| false)? {
+        let planned = Planned {
+            lr: 1e-9,
+            step,
+            clip_norm: train.clip_norm,
+            most_loss: f64::INFINITY,
+        };
+        let ahead = Ahead {
+            update: Some(planned),
+            next: None,
+        };
+        if let Some(gradients) = trainer.gradients_ahead(batches, step, false, &ahead, &|| false)? {
             trainer.update(&gradients, 1e-9, step, train.clip_norm)?;
         }
         // The first step also touches memory for the first time.

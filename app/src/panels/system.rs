@@ -278,10 +278,14 @@ impl SystemPanel {
             (&*roofline, theme.strong),
             (&*when, theme.dim),
         ];
-        let limits = format!(
-            "peak {:.0} GFLOP/s  reads {:.1} GB/s (measured)  f of operations, m of memory",
-            profile.peak_gflops, profile.read_gbps
-        );
+        let limits = if profile.peak_gflops > 0.0 {
+            format!(
+                "peak {:.0} GFLOP/s  reads {:.1} GB/s (measured)  f of operations, m of memory",
+                profile.peak_gflops, profile.read_gbps
+            )
+        } else {
+            "limits of this device: not measured".to_owned()
+        };
         let inner = paint::frame(buf, area, view, &title, &[(&limits, theme.dim)]);
         let head = format!(
             " {} {} {} {} {} {} {} {}",

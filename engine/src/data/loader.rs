@@ -44,6 +44,8 @@ impl Dataset {
 #[derive(Debug)]
 pub struct Loader {
     steps: Option<Receiver<StepData>>,
+    /// A step that was looked at and not taken yet.
+    seen: Option<StepData>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -72,6 +74,7 @@ impl Loader {
         let thread = std::thread::Builder::new().name("loader".to_owned());
         Self {
             steps: Some(receiver),
+            seen: None,
             thread: Some(thread.spawn(work).expect("the system gives a thread")),
         }
     }
@@ -80,9 +83,20 @@ impl Loader {
     ///
     /// # Panics
     /// If the loader's thread panicked.
-    pub fn next_step(&self) -> StepData {
-        let steps = self.steps.as_ref().expect("taken only by drop");
-        steps.recv().expect("the loader runs until it is dropped")
+    pub fn next_step(&mut self) -> StepData {
+        self.seen.take().unwrap_or_else(|| {
+            let steps = self.steps.as_ref().expect("taken only by drop");
+            steps.recv().expect("the loader runs until it is dropped")
+        })
+    }
+
+    /// What [`Loader::next_step`] will give, if it is ready now.
+    pub fn peek(&mut self) -> Option<&StepData> {
+        if self.seen.is_none() {
+            let steps = self.steps.as_ref().expect("taken only by drop");
+            self.seen = steps.try_recv().ok();
+        }
+        self.seen.as_ref()
     }
 }
 

@@ -3,16 +3,20 @@
 //! With gradient `g` at step `t` (from 1): `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 //! `w = w - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay w)`.
 //!
+//! With `stochastic_rounding` every new weight but gains and biases is rounded to `bf16` at random and kept so: training without
+//! `f32` master weights, whose mean is still that of the updates (Zamirai et al., arXiv:2010.06192).
+//!
 //! Source: Loshchilov and Hutter, "Decoupled weight decay regularization", arXiv:1711.05101; Kingma and Ba, arXiv:1412.6980.
 
-use super::{DeviceArrays, Optimizer, Update, is_decayed};
+use super::{Optimizer, Update, is_decayed};
 use crate::config::Choice;
 use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Variant};
 use kernels::Cpu;
 use kernels::arena::Arena;
-use kernels::gpu::{GpuError, View};
-use kernels::update::adamw;
+use kernels::gpu::{Gpu, GpuError};
+use kernels::update::rounding::Rounding;
+use kernels::update::{Pass, adamw};
 use std::ops::Range;
 
 /// Its registration.
@@ -42,6 +46,13 @@ pub static VARIANT: Variant = Variant {
             class: Class::Live,
             doc: "decoupled decay of matrices; biases and norms are never decayed",
         },
+        Key {
+            name: "stochastic_rounding",
+            kind: Kind::Bool,
+            default: Default::Is("false"),
+            class: Class::Live,
+            doc: "keeps matrices, tables and head in bf16's numbers, without f32 master weights: each update is rounded up or down at random",
+        },
     ],
 };
 
@@ -55,6 +66,7 @@ struct AdamW {
     betas: (f64, f64),
     eps: f64,
     weight_decay: f64,
+    stochastic_rounding: bool,
 }
 
 /// Makes its state: two arrays of zeros.
@@ -67,13 +79,16 @@ pub(super) fn build(choice: &Choice, len: usize) -> Box<dyn Optimizer> {
         betas: (0.0, 0.0),
         eps: 0.0,
         weight_decay: 0.0,
+        stochastic_rounding: false,
     };
     adamw.configure(choice);
     Box::new(adamw)
 }
 
 impl AdamW {
-    fn scalars(&self, group: Group, update: &Update) -> adamw::AdamW {
+    /// The scalars of a group whose parameters begin at element `first` of the flat buffers.
+    fn scalars(&self, group: Group, first: usize, update: &Update) -> adamw::AdamW {
+        let rounds = self.stochastic_rounding && group != Group::Vector;
         adamw::AdamW {
             lr: update.lr,
             beta1: self.betas.0,
@@ -86,6 +101,7 @@ impl AdamW {
             },
             step: update.step,
             grad_scale: update.grad_scale,
+            rounding: rounds.then(|| Rounding::new(update.seed, update.step, first)),
         }
     }
 }
@@ -96,12 +112,13 @@ impl Optimizer for AdamW {
         self.betas = (betas[0], betas[1]);
         self.eps = choice.float("eps");
         self.weight_decay = choice.float("weight_decay");
+        self.stochastic_rounding = choice.flag("stochastic_rounding");
     }
 
     fn step(&mut self, cpu: &Cpu, params: &mut Params, update: &Update) {
         let groups = params.groups().to_vec();
         for (group, range) in groups {
-            let scalars = self.scalars(group, update);
+            let scalars = self.scalars(group, range.start, update);
             let (w, g) = params.both_mut();
             let m = &mut self.m.as_f32_mut()[range.clone()];
             let v = &mut self.v.as_f32_mut()[range.clone()];
@@ -109,29 +126,13 @@ impl Optimizer for AdamW {
         }
     }
 
-    fn step_gpu(
-        &self,
-        arrays: &DeviceArrays<'_>,
-        groups: &[(Group, Range<usize>)],
-        update: &Update,
-    ) -> Result<(), GpuError> {
-        for (number, (group, range)) in groups.iter().enumerate() {
-            let part = |view: View| view.slice(range.start, range.len());
-            let [m, v] = arrays.state else {
-                unreachable!("two arrays, as in `state`")
-            };
-            let scalars =
-                arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
-            adamw::update_gpu(
-                arrays.gpu,
-                scalars,
-                part(arrays.values),
-                part(arrays.gradients),
-                part(*m),
-                part(*v),
-            )?;
-        }
-        Ok(())
+    fn scalars_gpu(&self, group: Group, update: &Update) -> Vec<u8> {
+        // Where the group begins, its pass is told.
+        self.scalars(group, 0, update).scalars_bytes().into()
+    }
+
+    fn pass_gpu(&self, gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
+        adamw::update_gpu(gpu, pass)
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {
@@ -155,7 +156,7 @@ impl Optimizer for AdamW {
         group: Group,
         update: &Update,
     ) -> f64 {
-        let s = self.scalars(group, update);
+        let s = self.scalars(group, range.start, update);
         let correct1 = 1.0 - s.beta1.powf(s.step as f64);
         let correct2 = 1.0 - s.beta2.powf(s.step as f64);
         let moments = self.m.as_f32()[range.clone()]

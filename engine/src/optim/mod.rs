@@ -4,7 +4,8 @@ use crate::config::{Choice, OptimizerConfig};
 use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Slot};
 use kernels::Cpu;
-use kernels::gpu::{Buffer, Gpu, GpuError, View};
+use kernels::gpu::{Gpu, GpuError, View};
+use kernels::update::Pass;
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -16,16 +17,15 @@ pub trait Optimizer: Debug + Send {
     /// One update of all parameters from their gradients.
     fn step(&mut self, cpu: &Cpu, params: &mut Params, scalars: &Update);
 
-    /// One update of all parameters from their gradients, on a device.
+    /// The scalars of one group's update as its pass on a device reads them: at most [`SCALARS_STRIDE`] bytes. What they hold
+    /// of the clip factor is not read there.
+    fn scalars_gpu(&self, group: Group, scalars: &Update) -> Vec<u8>;
+
+    /// One update of one group from its gradients, on a device.
     ///
     /// # Errors
     /// If the device refuses.
-    fn step_gpu(
-        &self,
-        arrays: &DeviceArrays<'_>,
-        groups: &[(Group, Range<usize>)],
-        scalars: &Update,
-    ) -> Result<(), GpuError>;
+    fn pass_gpu(&self, gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError>;
 
     /// Its arrays, each as long as the parameters' flat buffer, with the names they have in checkpoints.
     fn state(&self) -> Vec<(&'static str, &[f32])>;
@@ -57,22 +57,51 @@ pub struct DeviceArrays<'a> {
     pub gradients: View,
     /// The optimizer's arrays, in the order of [`Optimizer::state`].
     pub state: &'a [View],
-    /// [`SCALARS_STRIDE`] bytes for each group.
-    pub scalars: &'a Buffer,
+    /// Address of what [`scalars_gpu`] gives.
+    pub scalars: u64,
+    /// Address of what the step comes to ([`kernels::update::told`]).
+    pub told: u64,
 }
 
-impl DeviceArrays<'_> {
-    /// Writes the scalars of group `number`'s update; the address at which they lie.
-    fn write_scalars(&self, number: usize, bytes: &[u8]) -> Result<u64, GpuError> {
-        let to = self.scalars.address() + (number * SCALARS_STRIDE) as u64;
-        assert!(
-            bytes.len() <= SCALARS_STRIDE && (number + 1) * SCALARS_STRIDE <= self.scalars.bytes(),
-            "scalars of {} bytes for group {number}",
-            bytes.len()
-        );
-        self.gpu.driver().upload(to, bytes)?;
-        Ok(to)
+/// The scalars of the updates of all groups, [`SCALARS_STRIDE`] bytes each.
+pub fn scalars_gpu(
+    optimizer: &dyn Optimizer,
+    groups: &[(Group, Range<usize>)],
+    update: &Update,
+) -> Vec<u8> {
+    let mut all = vec![0; groups.len() * SCALARS_STRIDE];
+    for ((group, _), to) in groups.iter().zip(all.chunks_exact_mut(SCALARS_STRIDE)) {
+        let bytes = optimizer.scalars_gpu(*group, update);
+        to[..bytes.len()].copy_from_slice(&bytes);
     }
+    all
+}
+
+/// Puts one update of all parameters on a device's stream: a pass a group. Nothing is copied, so that it can be captured.
+///
+/// # Errors
+/// If the device refuses.
+pub fn step_gpu(
+    optimizer: &dyn Optimizer,
+    arrays: &DeviceArrays<'_>,
+    groups: &[(Group, Range<usize>)],
+) -> Result<(), GpuError> {
+    for (number, (_, range)) in groups.iter().enumerate() {
+        let all = [arrays.values, arrays.gradients];
+        let views: Vec<View> = all
+            .iter()
+            .chain(arrays.state)
+            .map(|view| view.slice(range.start, range.len()))
+            .collect();
+        let pass = Pass {
+            views: &views,
+            first: range.start,
+            scalars: arrays.scalars + (number * SCALARS_STRIDE) as u64,
+            told: arrays.told,
+        };
+        optimizer.pass_gpu(arrays.gpu, &pass)?;
+    }
+    Ok(())
 }
 
 /// The scalars of one update.
@@ -84,6 +113,8 @@ pub struct Update {
     pub step: u64,
     /// What gradients are multiplied by: the clip factor.
     pub grad_scale: f64,
+    /// Seed of the run, for what an update draws at random.
+    pub seed: u64,
 }
 
 /// Makes a variant's state for `len` parameters.

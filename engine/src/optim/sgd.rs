@@ -4,14 +4,14 @@
 //!
 //! Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
 
-use super::{DeviceArrays, Optimizer, Update, is_decayed};
+use super::{Optimizer, Update, is_decayed};
 use crate::config::Choice;
 use crate::param::{Group, Params};
 use crate::registry::{Class, Default, Key, Kind, Variant};
 use kernels::Cpu;
 use kernels::arena::Arena;
-use kernels::gpu::{GpuError, View};
-use kernels::update::sgd;
+use kernels::gpu::{Gpu, GpuError};
+use kernels::update::{Pass, sgd};
 use std::ops::Range;
 
 /// Its registration.
@@ -100,25 +100,12 @@ impl Optimizer for Sgd {
         }
     }
 
-    fn step_gpu(
-        &self,
-        arrays: &DeviceArrays<'_>,
-        groups: &[(Group, Range<usize>)],
-        update: &Update,
-    ) -> Result<(), GpuError> {
-        for (number, (group, range)) in groups.iter().enumerate() {
-            let part = |view: View| view.slice(range.start, range.len());
-            let scalars =
-                arrays.write_scalars(number, &self.scalars(*group, update).scalars_bytes())?;
-            sgd::update_gpu(
-                arrays.gpu,
-                scalars,
-                part(arrays.values),
-                part(arrays.gradients),
-                part(arrays.state[0]),
-            )?;
-        }
-        Ok(())
+    fn scalars_gpu(&self, group: Group, update: &Update) -> Vec<u8> {
+        self.scalars(group, update).scalars_bytes().into()
+    }
+
+    fn pass_gpu(&self, gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
+        sgd::update_gpu(gpu, pass)
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {

@@ -7,7 +7,7 @@
 
 mod gpu;
 
-pub use gpu::{DeviceMemory, DeviceReplay};
+pub use gpu::{DeviceMemory, DeviceReplay, Stop};
 
 use super::observe::Statistics;
 use super::plan::{Delivery, Kind, On, Options, Phase, Place, Plan, Step, Target};

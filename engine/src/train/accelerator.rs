@@ -3,24 +3,62 @@
 //! The host's buffers stay what others read and write (checkpoints, statistics, chats). Whoever changes the host's
 //! weights gives them another version ([`Params::version`]); the next step then takes weights and optimizer state from the
 //! host. After an update on the device, [`Accelerator::fetch_model`] brings both back before anybody looks at them.
+//!
+//! A micro-batch is one captured sequence: forward, backward, its loss put aside; the last one of a step also takes the norm,
+//! decides ([`told`]) and updates, where the host has said beforehand what the update is. So a step of one micro-batch is one
+//! sequence, and the host waits once, for what it tells. All that a micro-batch reads from the host lies in one of two
+//! [`Slots`], filled beside the launches that read the other; each sequence is captured once a slot.
 
 use crate::data::Batch;
 use crate::infer::session::{ReadError, Session};
 use crate::model::TrainingVars;
-use crate::optim::{DeviceArrays, Optimizer, SCALARS_STRIDE, Update};
+use crate::optim::{self, DeviceArrays, Optimizer, SCALARS_STRIDE, Update};
 use crate::param::Params;
+use crate::profile::{Level, Limits};
+use crate::tape::Var;
 use crate::tape::run::{DeviceMemory, DeviceReplay, Program};
-use kernels::gpu::fetch::{bytes_of_f32, bytes_of_f32_mut};
-use kernels::gpu::{Buffer, Gpu, GpuError, Graph, LIVE_BYTES, View, basic, live_bytes};
+use kernels::arena::ALIGN;
+use kernels::gpu::fetch::{bytes_of_f32, bytes_of_f32_mut, bytes_of_i32};
+use kernels::gpu::slots::Slots;
+use kernels::gpu::{Buffer, Gpu, GpuError, Graph, LIVE_BYTES, View, basic, live_bytes, peak};
 use kernels::update::norm;
+use kernels::update::told::{self, Bounds, TOLD_BYTES, Told};
 use kernels::{Dtype, Precision, Scalars};
 use std::collections::BTreeMap;
 
-/// Which steps were captured: of the program for a number of rows, adding to gradients or setting them.
-type Key = (usize, bool);
+/// Which sequences were captured: of the program for a number of rows, adding to gradients or setting them, with the update
+/// behind it or not.
+type Key = (usize, bool, bool);
 
-/// Where the losses begin in what a step tells.
-const LOSSES: usize = 8;
+/// Where the parts of a slot begin: live scalars, bounds, scalars of the update, inputs.
+const BOUNDS: usize = LIVE_BYTES.next_multiple_of(ALIGN);
+const SCALARS: usize = BOUNDS + ALIGN;
+/// Calls that a limit is the mean of.
+const LIMIT_CALLS: usize = 5;
+/// Elements that each input's place is rounded up to.
+const PAD: usize = ALIGN / size_of::<i32>();
+
+/// A micro-batch of a step, and what follows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// Its number in the step, from 0.
+    pub number: usize,
+    /// Micro-batches of the step.
+    pub count: usize,
+    /// Behind the last micro-batch: the update that follows if nothing speaks against it, whose clip factor the device makes.
+    pub then: Option<Then<'a>>,
+}
+
+/// An update that follows a backward at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Then<'a> {
+    /// Its scalars.
+    pub update: &'a Update,
+    /// Largest norm of the gradient; 0: no limit.
+    pub clip_norm: f64,
+    /// Largest loss whose update is made.
+    pub most_loss: f64,
+}
 
 /// A device with all that training has there.
 #[derive(Debug)]
@@ -32,18 +70,26 @@ pub struct Accelerator {
     gradients: Buffer,
     state: Vec<Buffer>,
     arena: Buffer,
+    /// Live scalars of sessions.
     live: Buffer,
+    /// What micro-batches read from the host.
+    slots: Slots,
+    /// The ids that the slot whose turn it is has already.
+    ahead_of_time: Option<Vec<i32>>,
     /// Partial sums of the squares of the gradients.
     sums: Buffer,
+    /// Scalars of an update that the host asks for when it has seen the gradients' norm.
     scalars: Buffer,
-    /// Sum of the squares of the gradients (`f64`) and losses of the micro-batches of a step, read back together at its end.
+    /// What a step comes to and the losses of its micro-batches, read back together at its end.
     told: Buffer,
+    /// Whether the update of the last step was made behind its backward.
+    made: bool,
     /// Version of the host's values that the device has.
     version: Option<u64>,
     /// Whether the device's values and state are newer than the host's.
     ahead: bool,
-    /// Launches of a replay, captured at its second time: the first compiles what it needs.
-    graphs: BTreeMap<Key, Option<Graph>>,
+    /// Sequences that were launched once, which compiles what they need, and what was captured of each since, a slot each.
+    graphs: BTreeMap<Key, [Option<Graph>; 2]>,
 }
 
 impl Accelerator {
@@ -72,8 +118,11 @@ impl Accelerator {
             arena: gpu.alloc(0)?,
             live: gpu.alloc(LIVE_BYTES)?,
             sums: gpu.alloc(8 * norm::partial_sums(params.len()))?,
+            slots: Slots::new(&gpu, 0)?,
+            ahead_of_time: None,
             scalars: gpu.alloc(params.groups().len().max(1) * SCALARS_STRIDE)?,
             told: gpu.alloc(0)?,
+            made: false,
             rounded,
             state,
             version: None,
@@ -104,7 +153,8 @@ impl Accelerator {
 
     /// Forgets what was captured: programs are planned anew.
     pub fn forget_graphs(&mut self) {
-        for graph in std::mem::take(&mut self.graphs).into_values().flatten() {
+        let graphs = std::mem::take(&mut self.graphs).into_values();
+        for graph in graphs.flatten().flatten() {
             self.gpu.driver().forget(graph);
         }
     }
@@ -123,6 +173,7 @@ impl Accelerator {
             values: self.weights(),
             gradients: Some(flat(&self.gradients)),
             live: self.live.address(),
+            inputs: &[],
         }
     }
 
@@ -176,44 +227,182 @@ impl Accelerator {
         self.gpu.driver().download(host, self.gradients.address())
     }
 
-    /// Writes a micro-batch and its scalars, and replays a program on it: captured launches where nothing is looked at on the
-    /// way and the same was replayed before. `key` names the program; without it nothing is captured.
+    /// Writes a micro-batch and its scalars into the slot whose turn it is, beside what is computed, and replays a program on
+    /// it: a captured sequence where nothing is looked at on the way and the same was launched before. `turn` is its place in
+    /// a step of training; without it nothing is captured and no loss is put aside.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// If the device refuses; [`GpuError::Stopped`] where [`DeviceReplay::stop`] says so.
     pub fn replay(
         &mut self,
         (program, vars): (&Program, &TrainingVars),
         host: (&Params, &dyn Optimizer),
         (batch, scalars): (&Batch, &Scalars),
-        key: Option<usize>,
+        turn: Option<Turn<'_>>,
         replay: &mut DeviceReplay<'_>,
     ) -> Result<(), GpuError> {
         self.follow(host.0, host.1)?;
-        let memory = self.memory();
-        let driver = self.gpu.driver();
-        driver.upload(memory.live, &live_bytes(scalars))?;
-        program.write_gpu(&memory, vars.tokens, &batch.tokens)?;
-        program.write_gpu(&memory, vars.targets, &batch.targets)?;
-        program.write_gpu(&memory, vars.positions, &batch.positions)?;
-        program.write_gpu(&memory, vars.doc_start, &batch.doc_start)?;
-        let plain = replay.statistics.is_none() && replay.profile.is_none() && !replay.poison;
-        let Some(key) = key.filter(|_| plain).map(|rows| (rows, replay.accumulate)) else {
-            return program.replay_gpu(&memory, host.0, replay);
-        };
-        match self.graphs.get(&key).copied() {
-            None => {
-                program.replay_gpu(&memory, host.0, replay)?;
-                self.graphs.insert(key, None);
-            }
-            Some(None) => {
-                let graph = driver.capture(&mut || program.replay_gpu(&memory, host.0, replay))?;
-                driver.replay(graph)?;
-                self.graphs.insert(key, Some(graph));
-            }
-            Some(Some(graph)) => driver.replay(graph)?,
+        self.fill(host, batch, scalars, turn.as_ref())?;
+        self.slots.begin()?;
+        let done = self.launch((program, vars), host, batch, turn, replay);
+        self.slots.end()?;
+        done
+    }
+
+    /// Where inputs begin in a slot.
+    fn inputs_at(&self) -> usize {
+        SCALARS + self.scalars.bytes()
+    }
+
+    /// Makes sure that a slot has room for `inputs` bytes of ids.
+    fn make_slots(&mut self, inputs: usize) -> Result<(), GpuError> {
+        let bytes = self.inputs_at() + inputs;
+        if self.slots.bytes() < bytes {
+            // What was captured names addresses of the old slots.
+            self.forget_graphs();
+            self.ahead_of_time = None;
+            self.slots = Slots::new(&self.gpu, bytes)?;
         }
         Ok(())
+    }
+
+    /// Fills the slot whose turn it is.
+    fn fill(
+        &mut self,
+        (params, optimizer): (&Params, &dyn Optimizer),
+        batch: &Batch,
+        scalars: &Scalars,
+        turn: Option<&Turn<'_>>,
+    ) -> Result<(), GpuError> {
+        let ids = packed(batch);
+        self.make_slots(size_of_val(ids.as_slice()))?;
+        let inputs_at = self.inputs_at();
+        let mut head = vec![0; BOUNDS];
+        head[..LIVE_BYTES].copy_from_slice(&live_bytes(scalars));
+        if let Some(turn) = turn {
+            let bounds = Bounds {
+                clip_norm: turn.then.map_or(0.0, |then| then.clip_norm),
+                most_loss: turn.then.map_or(f64::INFINITY, |then| then.most_loss),
+                number: turn.number,
+                count: turn.count,
+            };
+            head.extend(bounds.bytes());
+            head.resize(SCALARS, 0);
+            if let Some(then) = turn.then {
+                head.extend(optim::scalars_gpu(optimizer, params.groups(), then.update));
+            }
+        }
+        self.slots.write(0, &head)?;
+        if self.ahead_of_time.take().as_ref() != Some(&ids) {
+            self.slots.write(inputs_at, bytes_of_i32(&ids))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the ids of the micro-batch that is likely the next, while the device computes. A batch that comes instead is
+    /// written over it.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn prefetch(&mut self, batch: &Batch) -> Result<(), GpuError> {
+        let ids = packed(batch);
+        let at = self.inputs_at();
+        // New slots would have to wait for what reads the old.
+        if self.slots.bytes() >= at + size_of_val(ids.as_slice()) {
+            self.slots.write(at, bytes_of_i32(&ids))?;
+            self.ahead_of_time = Some(ids);
+        }
+        Ok(())
+    }
+
+    /// Launches what reads the slot whose turn it is.
+    fn launch(
+        &mut self,
+        (program, vars): (&Program, &TrainingVars),
+        (params, optimizer): (&Params, &dyn Optimizer),
+        batch: &Batch,
+        turn: Option<Turn<'_>>,
+        replay: &mut DeviceReplay<'_>,
+    ) -> Result<(), GpuError> {
+        let slot = self.slots.address();
+        let inputs = self.inputs(vars, batch);
+        let memory = DeviceMemory {
+            live: slot,
+            inputs: &inputs,
+            ..self.memory()
+        };
+        let driver = self.gpu.driver();
+        let Some(turn) = turn else {
+            return program.replay_gpu(&memory, params, replay);
+        };
+        let plain = replay.statistics.is_none() && replay.profile.is_none() && !replay.poison;
+        let key = (batch.height, replay.accumulate, turn.then.is_some());
+        let told = flat(&self.told);
+        let state: Vec<View> = self.state.iter().map(flat).collect();
+        let bounds = slot + BOUNDS as u64;
+        let mut all = || {
+            program.replay_gpu(&memory, params, replay)?;
+            told::keep_loss_gpu(&self.gpu, told, program.loss_view(&memory), bounds)?;
+            if turn.then.is_none() {
+                return Ok(());
+            }
+            self.take_norm()?;
+            told::judge_gpu(&self.gpu, told, bounds)?;
+            let scalars = slot + SCALARS as u64;
+            optim::step_gpu(optimizer, &self.arrays(&state, scalars), params.groups())
+        };
+        let known = self.graphs.get(&key).copied().filter(|_| plain);
+        let number = self.slots.turn();
+        let graphs = match known {
+            None => {
+                all()?;
+                [None; 2]
+            }
+            Some(mut graphs) => {
+                let graph = match graphs[number] {
+                    Some(graph) => graph,
+                    None => driver.capture(&mut all)?,
+                };
+                driver.replay(graph)?;
+                graphs[number] = Some(graph);
+                graphs
+            }
+        };
+        if plain {
+            self.graphs.insert(key, graphs);
+        }
+        Ok(())
+    }
+
+    /// Where the inputs of a program lie in the slot whose turn it is, as [`packed`] lays them out.
+    fn inputs(&self, vars: &TrainingVars, batch: &Batch) -> [(Var, View); 4] {
+        let len = batch.tokens.len();
+        let stride = (len.next_multiple_of(PAD) * size_of::<i32>()) as u64;
+        let mut at = self.slots.address() + self.inputs_at() as u64;
+        [vars.tokens, vars.targets, vars.positions, vars.doc_start].map(|var| {
+            let view = View::new(at, len, Dtype::I32);
+            at += stride;
+            (var, view)
+        })
+    }
+
+    /// What updates work on, with their scalars at an address.
+    fn arrays<'a>(&'a self, state: &'a [View], scalars: u64) -> DeviceArrays<'a> {
+        DeviceArrays {
+            gpu: &self.gpu,
+            values: self.weights(),
+            gradients: flat(&self.gradients),
+            state,
+            scalars,
+            told: self.told.address(),
+        }
+    }
+
+    /// Leaves the sum of the squares of the gradients at the front of what is told.
+    fn take_norm(&self) -> Result<(), GpuError> {
+        let partial = self.sums.view(0, self.sums.bytes() / 8, Dtype::F64);
+        let squares = self.told.view(0, 1, Dtype::F64);
+        norm::sum_of_squares_gpu(&self.gpu, flat(&self.gradients), partial, squares)
     }
 
     /// Makes room for what a step of `count` micro-batches tells.
@@ -221,22 +410,14 @@ impl Accelerator {
     /// # Errors
     /// If there is not enough memory.
     pub fn begin_step(&mut self, count: usize) -> Result<(), GpuError> {
-        let bytes = LOSSES + count * size_of::<f32>();
+        self.made = false;
+        let bytes = TOLD_BYTES + count * size_of::<f32>();
         if self.told.bytes() < bytes {
+            // What was captured names addresses of the old.
+            self.forget_graphs();
             self.told = self.gpu.alloc(bytes)?;
         }
         Ok(())
-    }
-
-    /// Puts aside the loss of the program that was replayed last, as that of micro-batch `number`. Nothing is waited for.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn keep_loss(&self, program: &Program, number: usize) -> Result<(), GpuError> {
-        let loss = program.loss_view(&self.memory());
-        let at = LOSSES + number * size_of::<f32>();
-        let to = self.told.view(at, 1, Dtype::F32);
-        self.gpu.driver().copy(to.ptr, loss.ptr, size_of::<f32>())
     }
 
     /// A kept value of the program that was replayed last, one number: waits for it.
@@ -263,28 +444,47 @@ impl Accelerator {
     }
 
     /// What a step of `count` micro-batches tells: the sum of its losses, in their order, and the sum of the squares of its
-    /// gradients. The only wait of a step.
+    /// gradients. The only wait of a step. `followed` says whether an update followed the last of them, as it was its turn.
     ///
     /// # Errors
     /// If the device does not answer.
-    pub fn end_step(&self, count: usize) -> Result<(f64, f64), GpuError> {
-        let partial = self.sums.view(0, self.sums.bytes() / 8, Dtype::F64);
-        let squares = self.told.view(0, 1, Dtype::F64);
-        norm::sum_of_squares_gpu(&self.gpu, flat(&self.gradients), partial, squares)?;
-        let mut bytes = vec![0; LOSSES + count * size_of::<f32>()];
+    pub fn end_step(&mut self, count: usize, followed: bool) -> Result<(f64, f64), GpuError> {
+        if !followed {
+            self.take_norm()?;
+        }
+        let mut bytes = vec![0; TOLD_BYTES + count * size_of::<f32>()];
         self.gpu
             .driver()
             .download(&mut bytes, self.told.address())?;
-        let (squares, losses) = bytes.split_at(LOSSES);
-        let losses = losses
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        let mut word = [0; LOSSES];
-        word.copy_from_slice(squares);
-        Ok((losses.map(f64::from).sum(), f64::from_le_bytes(word)))
+        let told = Told::read(&bytes);
+        self.made = followed && told.go;
+        self.ahead |= self.made;
+        Ok((told.loss, told.squares))
     }
 
-    /// Updates the weights from the gradients, all on the device.
+    /// The device's limits as the run meets them, measured in the arena between two steps, whose contents nobody needs then.
+    /// None on the emulated device, and where the arena is too small to say.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn limits(&self, precision: Precision) -> Result<Option<Limits>, GpuError> {
+        let words = self.arena.view(0, self.arena.bytes() / 4, Dtype::I32);
+        let measured = peak::within(&self.gpu, precision, words, LIMIT_CALLS)?;
+        Ok(measured.map(|(gbps, tflops)| Limits {
+            gflops: 1e3 * tflops,
+            levels: vec![Level {
+                bytes: u64::MAX,
+                gbps,
+            }],
+        }))
+    }
+
+    /// Whether the update of the last step was made behind its backward.
+    pub fn made(&self) -> bool {
+        self.made
+    }
+
+    /// Updates the weights from the gradients of the last step, all on the device.
     ///
     /// # Errors
     /// If the device refuses.
@@ -294,18 +494,32 @@ impl Accelerator {
         optimizer: &dyn Optimizer,
         update: &Update,
     ) -> Result<(), GpuError> {
+        let driver = self.gpu.driver();
+        let (groups, scalars) = (params.groups(), self.scalars.address());
+        driver.upload(scalars, &optim::scalars_gpu(optimizer, groups, update))?;
+        let order = Told::order(update.grad_scale);
+        driver.upload(self.told.address(), &order)?;
         let state: Vec<_> = self.state.iter().map(flat).collect();
-        let arrays = DeviceArrays {
-            gpu: &self.gpu,
-            values: self.weights(),
-            gradients: flat(&self.gradients),
-            state: &state,
-            scalars: &self.scalars,
-        };
-        optimizer.step_gpu(&arrays, params.groups(), update)?;
+        optim::step_gpu(optimizer, &self.arrays(&state, scalars), groups)?;
         self.ahead = true;
         Ok(())
     }
+}
+
+/// The ids of a batch as they lie in a slot: tokens, targets, positions, document starts, each padded.
+fn packed(batch: &Batch) -> Vec<i32> {
+    let inputs = [
+        &batch.tokens,
+        &batch.targets,
+        &batch.positions,
+        &batch.doc_start,
+    ];
+    let mut ids = Vec::with_capacity(4 * batch.tokens.len().next_multiple_of(PAD));
+    for input in inputs {
+        ids.extend(input);
+        ids.resize(ids.len().next_multiple_of(PAD), 0);
+    }
+    ids
 }
 
 /// The whole of a buffer, as `f32`.

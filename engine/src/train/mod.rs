@@ -1,6 +1,7 @@
 //! Training: one step in reading order ([`step`]), statistics of the layers ([`stats`]), and the run around them.
 
 pub mod accelerator;
+pub mod ahead;
 mod alerts;
 mod boundary;
 mod edit;

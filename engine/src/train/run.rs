@@ -3,6 +3,7 @@
 //! It prepares nothing (that is [`crate::setup`]) and draws nothing: it trains, obeys commands and signals at boundaries,
 //! evaluates, writes samples and checkpoints, and writes every event to the run's folder before anybody else sees it.
 
+use super::ahead::{Ahead, Planned};
 use super::alerts::{ROLLBACKS, Wishes};
 use super::patience::Patience;
 use super::saving::{Saver, device_failed};
@@ -283,9 +284,25 @@ impl Engine {
         let statistics = due(self.setup.config.telemetry.layer_interval, step);
         let patience = Patience::new(&self.interrupt, &self.link.requests);
         let stop = || patience.is_over();
-        let gradients = self
-            .trainer
-            .gradients(&data.micro_batches, step, statistics, &stop);
+        let config = &self.setup.config;
+        let lr = config
+            .schedule
+            .lr(step, config.optimizer.lr, config.train.max_steps);
+        let clip_norm = config.train.clip_norm;
+        let own_step = step - self.optimizer_start;
+        let next = self.loader.as_mut().and_then(Loader::peek);
+        let ahead = Ahead {
+            update: Some(Planned {
+                lr,
+                step: own_step,
+                clip_norm,
+                most_loss: self.watch.most_loss(&config.watch),
+            }),
+            next: next.and_then(|next| next.micro_batches.first()),
+        };
+        let gradients =
+            self.trainer
+                .gradients_ahead(&data.micro_batches, step, statistics, &ahead, &stop);
         self.kept_requests.extend(patience.into_requests());
         let Some(gradients) = gradients.map_err(|error| device_failed(&error))? else {
             return Ok(StepEnd::GivenUp);
@@ -298,11 +315,6 @@ impl Engine {
             return Ok(end);
         }
         let config = &self.setup.config;
-        let lr = config
-            .schedule
-            .lr(step, config.optimizer.lr, config.train.max_steps);
-        let clip_norm = config.train.clip_norm;
-        let own_step = step - self.optimizer_start;
         let (update, clipped) = self
             .trainer
             .update(&gradients, lr, own_step, clip_norm)

@@ -1,19 +1,21 @@
 //! One training step, in reading order.
 //!
 //! Batches come from the loader; forward and backward leave the gradient in one flat buffer; its norm is taken and checked
-//! before any weight is touched; the schedule gives the learning rate; the optimizer updates each group in one pass.
+//! before any weight is touched; the schedule gives the learning rate; the optimizer updates each group in one pass. On a
+//! device the update may follow the backward at once, where it is said beforehand ([`Ahead`]): the check is then made there.
 
-use super::accelerator::Accelerator;
+use super::accelerator::{Accelerator, Then, Turn};
+use super::ahead::{Ahead, Planned};
 use crate::config::Config;
 use crate::data::Batch;
 use crate::infer::session::{ReadError, Session};
 use crate::model::{Model, TrainingVars};
 use crate::optim::{self, Optimizer, Update};
 use crate::param::{ParamSpecs, Params};
-use crate::profile::{CLIP_NORM, OPTIMIZER, Part, Profile, Work};
+use crate::profile::{CLIP_NORM, Limits, OPTIMIZER, Part, Profile, Work};
 use crate::tape::observe::Statistics;
 use crate::tape::plan::{On, Options};
-use crate::tape::run::{DeviceReplay, Program, Replay};
+use crate::tape::run::{DeviceReplay, Program, Replay, Stop};
 use crate::tape::{Tape, fuse};
 use kernels::arena::Arena;
 use kernels::gpu::{Gpu, GpuError};
@@ -66,6 +68,8 @@ pub struct Trainer {
     seed: u64,
     training: BTreeMap<usize, Recorded>,
     evaluation: BTreeMap<usize, Recorded>,
+    /// The update that followed the last step's backward on a device, if it was made.
+    made: Option<Planned>,
 }
 
 /// The precision that `[device]` asks for.
@@ -179,6 +183,7 @@ impl Trainer {
             seed: config.run.seed,
             training: BTreeMap::new(),
             evaluation: BTreeMap::new(),
+            made: None,
         }
     }
 
@@ -303,6 +308,28 @@ impl Trainer {
         statistics: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Gradients>, GpuError> {
+        self.gradients_ahead(batches, step, statistics, &Ahead::default(), stop)
+    }
+
+    /// As [`Trainer::gradients`], with what is known beforehand. Where a device trains and `ahead` names the update, that
+    /// follows the backward at once; no weight is touched where loss or norm are not finite or the loss is above
+    /// [`Planned::most_loss`], and [`Trainer::update`] makes it, or not, as always.
+    ///
+    /// # Errors
+    /// As [`Trainer::gradients`].
+    pub fn gradients_ahead(
+        &mut self,
+        batches: &[Batch],
+        step: u64,
+        statistics: bool,
+        ahead: &Ahead<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Gradients>, GpuError> {
+        self.made = None;
+        // The parts of a profiled step are timed one by one.
+        let planned = ahead.update.filter(|_| self.profile.is_none());
+        let planned = planned.filter(|_| self.accelerator.is_some());
+        let update = planned.map(|planned| self.scalars_of(&planned, 1.0));
         let valid: u64 = batches.iter().map(|batch| batch.valid_targets).sum();
         let loss_scale = 1.0 / valid.max(1) as f64;
         let mut loss = 0.0;
@@ -334,16 +361,31 @@ impl Trainer {
                     accumulate,
                     statistics,
                     profile,
+                    stop: Some(Stop(stop)),
                     ..DeviceReplay::default()
                 };
-                accelerator.replay(
+                let last = number + 1 == batches.len();
+                let then = planned.zip(update.as_ref()).filter(|_| last);
+                let turn = Turn {
+                    number,
+                    count: batches.len(),
+                    then: then.map(|(planned, update)| Then {
+                        update,
+                        clip_norm: planned.clip_norm,
+                        most_loss: planned.most_loss,
+                    }),
+                };
+                let done = accelerator.replay(
                     (&recorded.program, &recorded.vars),
                     (&self.params, &*self.optimizer),
                     (batch, &scalars),
-                    Some(batch.height),
+                    Some(turn),
                     &mut replay,
-                )?;
-                accelerator.keep_loss(&recorded.program, number)?;
+                );
+                match done {
+                    Err(GpuError::Stopped) => return Ok(None),
+                    done => done?,
+                }
             } else {
                 write(recorded, &mut self.arena, batch);
                 let mut replay = Replay {
@@ -361,9 +403,13 @@ impl Trainer {
             }
         }
         let start = Instant::now();
-        let squares = if let Some(accelerator) = &self.accelerator {
-            let squares;
-            (loss, squares) = accelerator.end_step(batches.len())?;
+        let squares = if let Some(accelerator) = &mut self.accelerator {
+            if let Some(next) = ahead.next {
+                accelerator.prefetch(next)?;
+            }
+            let (sum, squares) = accelerator.end_step(batches.len(), planned.is_some())?;
+            loss = sum;
+            self.made = planned.filter(|_| accelerator.made());
             squares
         } else {
             sum_of_squares(&self.cpu, self.params.gradients())
@@ -386,11 +432,22 @@ impl Trainer {
         clip_norm: f64,
     ) -> Result<(Update, bool), GpuError> {
         let grad_scale = clip_factor(gradients.norm, clip_norm);
-        let update = Update {
+        let most_loss = f64::INFINITY;
+        let planned = Planned {
             lr,
             step,
-            grad_scale,
+            clip_norm,
+            most_loss,
         };
+        let update = self.scalars_of(&planned, grad_scale);
+        if let Some(made) = self.made.take() {
+            assert_eq!(
+                Planned { most_loss, ..made },
+                planned,
+                "an update other than the one that was made"
+            );
+            return Ok((update, grad_scale < 1.0));
+        }
         let start = Instant::now();
         match &mut self.accelerator {
             Some(accelerator) => {
@@ -405,6 +462,24 @@ impl Trainer {
         let arrays = 3 + 2 * self.optimizer.state().len() as u64;
         self.record_update(OPTIMIZER, start, 0, 4 * arrays * self.params.len() as u64);
         Ok((update, grad_scale < 1.0))
+    }
+
+    fn scalars_of(&self, planned: &Planned, grad_scale: f64) -> Update {
+        Update {
+            lr: planned.lr,
+            step: planned.step,
+            grad_scale,
+            seed: self.seed,
+        }
+    }
+
+    /// What the device that trains reaches at best, for the profile; none where nothing can be measured.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    pub fn device_limits(&self) -> Result<Option<Limits>, GpuError> {
+        let accelerator = self.accelerator.as_ref();
+        accelerator.map_or(Ok(None), |accelerator| accelerator.limits(self.precision))
     }
 
     /// Adds a pass over the flat buffers that began at `start` to the profile, if one is wanted.

@@ -93,6 +93,7 @@ impl Engine {
             return;
         };
         let limits = limits(&self.trainer);
+        let known = limits.gflops.is_finite();
         let steps = usize::try_from(profiling.steps).unwrap_or(usize::MAX);
         let told = Breakdown::new(&profile, steps, profiling.seconds, &limits);
         let lines = told.lines.iter().map(|line| ProfiledLine {
@@ -112,17 +113,28 @@ impl Engine {
             step_seconds: told.step_seconds,
             rest_seconds: told.rest_seconds,
             roofline_seconds: told.roofline_seconds,
-            peak_gflops: limits.gflops,
-            read_gbps: limits.levels.last().map_or(0.0, |level| level.gbps),
+            peak_gflops: if known { limits.gflops } else { 0.0 },
+            read_gbps: match limits.levels.last() {
+                Some(level) if known => level.gbps,
+                _ => 0.0,
+            },
             lines: lines.collect(),
         };
         self.emit(Body::Profile(Box::new(profiled)));
     }
 }
 
-/// The limits of the machine as the run meets them, measured within some tens of milliseconds and without memory of their
-/// own: reading the arena of the plan tells how fast a working set of its size is read.
+/// The limits of what trains as the run meets them, measured within some tens of milliseconds and without memory of their own:
+/// reading the arena of the plan tells how fast a working set of its size is read, copying and multiplying in it what a
+/// device does. Without bounds where nothing can be measured, so that no operation has a share of them.
 fn limits(trainer: &Trainer) -> Limits {
+    if trainer.gpu().is_some() {
+        // A device that fails here fails in the next step, which says so.
+        return trainer.device_limits().ok().flatten().unwrap_or(Limits {
+            gflops: f64::INFINITY,
+            levels: Vec::new(),
+        });
+    }
     let best = |run: &dyn Fn() -> f64| (0..TRIES).map(|_| run()).fold(0.0, f64::max);
     let (cpu, memory) = (&trainer.cpu, trainer.arena.as_f32());
     Limits {

@@ -178,6 +178,10 @@ pub struct Finding {
 trait Watcher: Debug + Send {
     /// Looks at something. `config` may differ from one call to the next.
     fn see(&mut self, config: &RuleConfig, seen: &Seen<'_>) -> Sight;
+    /// The largest loss that it would not find trouble in now, before its update.
+    fn most_loss(&self, _: &RuleConfig) -> f64 {
+        f64::INFINITY
+    }
     /// How many calm looks part one alert from the next.
     fn window(&self, config: &RuleConfig) -> u64;
     /// What it knows, as numbers.
@@ -290,6 +294,16 @@ impl Watch {
             }
         }
         alarms
+    }
+
+    /// The largest loss of the next step that no rule will look up at: what is above must not be trained on before
+    /// [`Watch::look`] has seen it.
+    pub fn most_loss(&self, config: &WatchConfig) -> f64 {
+        let rules = self.rules.iter().zip(&config.rules);
+        rules
+            .filter(|(_, config)| config.action != Action::Off)
+            .map(|(watched, config)| watched.watcher.most_loss(config))
+            .fold(f64::INFINITY, f64::min)
     }
 
     /// Notes a loss or gradient that is not finite; false where one was told of a few steps before.

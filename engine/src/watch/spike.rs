@@ -43,20 +43,27 @@ struct Spike {
     recent: Recent,
 }
 
+impl Spike {
+    /// The median of the losses so far and the bound above it, once enough of them are known.
+    fn bound(&self, config: &RuleConfig) -> Option<(f64, f64)> {
+        let known = self.recent.len() >= config.count("window").div_ceil(4);
+        let median = self.recent.median().filter(|_| known)?;
+        let bound = (config.number("factor") * median).max(median + config.number("rise"));
+        Some((median, bound))
+    }
+}
+
 impl Watcher for Spike {
     fn see(&mut self, config: &RuleConfig, seen: &Seen<'_>) -> Sight {
         let Seen::Loss { step, loss } = *seen else {
             return Sight::Other;
         };
-        let window = config.count("window");
         let known = self.recent.len();
-        let median = self.recent.median();
-        let median = median.filter(|_| known >= window.div_ceil(4));
-        self.recent.push(loss, window);
-        let Some(median) = median else {
+        let bound = self.bound(config);
+        self.recent.push(loss, config.count("window"));
+        let Some((median, threshold)) = bound else {
             return Sight::Calm;
         };
-        let threshold = (config.number("factor") * median).max(median + config.number("rise"));
         if loss <= threshold {
             return Sight::Calm;
         }
@@ -69,6 +76,11 @@ impl Watcher for Spike {
             value: loss,
             threshold,
         })
+    }
+
+    fn most_loss(&self, config: &RuleConfig) -> f64 {
+        self.bound(config)
+            .map_or(f64::INFINITY, |(_, threshold)| threshold)
     }
 
     fn window(&self, config: &RuleConfig) -> u64 {

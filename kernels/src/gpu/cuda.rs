@@ -353,6 +353,11 @@ impl Api for Cuda {
         check(unsafe { sys::cuEventSynchronize(event.cast()) })
     }
 
+    unsafe fn wait_on(&self, stream: Handle, event: Handle) -> Answer<()> {
+        // SAFETY: as `Api` says.
+        check(unsafe { sys::cuStreamWaitEvent(stream.cast(), event.cast(), 0) })
+    }
+
     unsafe fn between(&self, start: Handle, end: Handle) -> Answer<f32> {
         let mut milliseconds = 0.0;
         // SAFETY: writes one number.

@@ -1,7 +1,9 @@
 //! The door between the kernels and whatever runs them: CUDA, ROCm, or the emulation on the CPU.
 //!
-//! A driver owns one device and one stream, the compute stream. Everything is done in the order in which it was asked for: an
-//! upload is seen by every launch after it and by none before, a download sees every launch before it.
+//! A driver owns one device and two streams. On the compute stream everything is done in the order in which it was asked for:
+//! an upload is seen by every launch after it and by none before, a download sees every launch before it. The copy stream
+//! works beside it: [`Driver::upload_beside`] is in order with the compute stream only by events, and
+//! [`super::slots`] is who keeps that order for those who train.
 
 use super::blas::Blas;
 use super::unit::Source;
@@ -71,6 +73,19 @@ pub struct Module(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Function(pub usize);
 
+/// A mark that can be put on a stream, and that the other stream can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Event(pub usize);
+
+/// Where work is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Launches, and copies in order with them.
+    Compute,
+    /// Copies beside them.
+    Copy,
+}
+
 /// A sequence of launches that was captured and can be replayed as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Graph(pub usize);
@@ -100,6 +115,35 @@ pub trait Driver: Debug + Send + Sync {
     /// # Errors
     /// If the device does not answer.
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), GpuError>;
+
+    /// Copies to the device on the copy stream, beside what is computed. The source may be changed as soon as the call
+    /// returns.
+    ///
+    /// # Errors
+    /// If the device does not answer, or launches are captured.
+    fn upload_beside(&self, to: u64, from: &[u8]) -> Result<(), GpuError>;
+
+    /// A mark; nothing has reached it yet.
+    ///
+    /// # Errors
+    /// If the device does not answer.
+    fn event(&self) -> Result<Event, GpuError>;
+
+    /// Gives a mark back.
+    fn end_event(&self, event: Event);
+
+    /// Puts a mark behind all that was put on a stream; where it stood before is forgotten.
+    ///
+    /// # Errors
+    /// If the device does not answer, or launches are captured.
+    fn record(&self, event: Event, on: Stream) -> Result<(), GpuError>;
+
+    /// What is put on a stream from now on is done after what stands before the mark where it stands now; at once if it was
+    /// put nowhere. The host goes on.
+    ///
+    /// # Errors
+    /// If the device does not answer, or launches are captured.
+    fn wait(&self, on: Stream, event: Event) -> Result<(), GpuError>;
 
     /// Copies from the device, after all that was asked of it before; waits for the copy.
     ///

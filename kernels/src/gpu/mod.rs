@@ -3,7 +3,8 @@
 //! [`Gpu`] is the value that everything else holds. It asks a [`driver::Driver`] (CUDA, ROCm, or the [`emulator`]) for
 //! memory and launches, and keeps the kernels that were compiled. A kernel's text is the `gpu.cu` of its operation
 //! ([`mod@unit`]); `prelude.cuh` alone knows which compiler reads it, with `hopper.cuh` for `sm_90a`. [`check`] compares
-//! operations with their scalar definitions, [`survey`] lists every kernel that the program can ask for, [`gemm`] multiplies matrices.
+//! operations with their scalar definitions, [`survey`] lists every kernel that the program can ask for, [`gemm`] multiplies
+//! matrices. [`slots`] is memory that the host fills while the device computes.
 //!
 //! Device memory is named by plain numbers ([`View`]), not by Rust references: no Rust code reads or writes it, and the
 //! planner that gives every tensor its place proves that they do not overlap, as on the CPU.
@@ -26,14 +27,16 @@ mod lt;
 pub(crate) mod matrix;
 mod native;
 pub mod norm;
+pub mod peak;
 mod rocm;
 pub mod rtc;
+pub mod slots;
 pub mod survey;
 pub mod tensor_map;
 pub mod unit;
 
 pub use context::{GpuBackward, GpuForward, GpuGrad, LIVE_BYTES, live_bytes};
-pub use driver::{Driver, Graph, Info, Kind};
+pub use driver::{Driver, Event, Graph, Info, Kind, Stream};
 pub use tensor_map::TensorMap;
 pub use unit::{ACT, HOPPER, Kernel, PACK, PHILOX, Piece, REDUCE, Unit};
 
@@ -79,6 +82,9 @@ pub enum GpuError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
+    /// Somebody wished for an end while kernels were compiled.
+    #[error("stopped while kernels were compiled")]
+    Stopped,
 }
 
 /// How a launch is spread: blocks, threads of a block, bytes of dynamic shared memory.
@@ -347,6 +353,11 @@ impl Gpu {
         }
         let function = self.function(kernel)?;
         self.driver().launch(function, grid, args)
+    }
+
+    /// How many sources were loaded so far. Compiling takes seconds: who waits for many asks in between whether to go on.
+    pub fn loaded(&self) -> usize {
+        lock(&self.shared.modules).len()
     }
 
     fn function(&self, kernel: &Kernel) -> Result<Function, GpuError> {

@@ -100,6 +100,7 @@ static inline void st16(void* p, vec4 v) {
 }
 DEV float RSQRT(float x) { return 1.0f / sqrtf(x); }
 DEV float SQRT(float x) { return sqrtf(x); }
+DEV double SQRT64(double x) { return sqrt(x); }
 DEV float EXP(float x) { return expf(x); }
 DEV float EXP2(float x) { return exp2f(x); }
 DEV float EX2(float x) { return x < -126.0f ? 0.0f : exp2f(x); }
@@ -190,6 +191,7 @@ __attribute__((device)) double __ocml_cos_f64(double);
 }
 DEV float RSQRT(float x) { return __builtin_amdgcn_rsqf(x); }
 DEV float SQRT(float x) { return __builtin_sqrtf(x); }
+DEV double SQRT64(double x) { return __builtin_sqrt(x); }
 DEV float EXP2(float x) { return __builtin_amdgcn_exp2f(x); }
 DEV float EX2(float x) { return __builtin_amdgcn_exp2f(x); }
 DEV float LOG2(float x) { return __builtin_amdgcn_logf(x); }
@@ -235,6 +237,7 @@ DEV u32 ld4(const void* p) { return *(const u32*)p; }
 DEV void st16(void* p, vec4 v) { *(vec4*)p = v; }
 DEV float RSQRT(float x) { return rsqrtf(x); }
 DEV float SQRT(float x) { return sqrtf(x); }
+DEV double SQRT64(double x) { return sqrt(x); }
 DEV float EXP(float x) { return expf(x); }
 DEV float EXP2(float x) { return exp2f(x); }
 DEV float EX2(float x) {

@@ -1,7 +1,7 @@
 //! AMD GPUs, through HIP; kernels are compiled by hipRTC ([`super::rtc`]).
 //!
-//! The thirty-odd functions that are needed are bound here, as `hip_runtime_api.h` of ROCm 6 and 7 declares them, and looked for when
-//! the program runs. Nobody has run this on a device yet: the kernels' compilation is tested, the calls are CUDA's by
+//! The functions that are needed, some thirty, are bound here, as `hip_runtime_api.h` of ROCm 6 and 7 declares them, and looked
+//! for when the program runs. Nobody has run this on a device yet: the kernels' compilation is tested, the calls are CUDA's by
 //! other names.
 
 #![expect(
@@ -58,6 +58,7 @@ calls! {
         end_event = "EventDestroy": fn(Ptr) -> c_int;
         record = "EventRecord": fn(Ptr, Ptr) -> c_int;
         wait_event = "EventSynchronize": fn(Ptr) -> c_int;
+        wait_on = "StreamWaitEvent": fn(Ptr, Ptr, c_uint) -> c_int;
         between = "EventElapsedTime": fn(*mut f32, Ptr, Ptr) -> c_int;
         to_device = "MemcpyHtoDAsync": fn(Ptr, *const c_void, usize, Ptr) -> c_int;
         to_host = "MemcpyDtoHAsync": fn(Ptr, Ptr, usize, Ptr) -> c_int;
@@ -366,6 +367,12 @@ impl Api for Rocm {
     unsafe fn wait_event(&self, event: Handle) -> Answer<()> {
         // SAFETY: as `Api` says.
         self.hip.check(unsafe { (self.hip.wait_event)(event.0) })
+    }
+
+    unsafe fn wait_on(&self, stream: Handle, event: Handle) -> Answer<()> {
+        // SAFETY: as `Api` says.
+        self.hip
+            .check(unsafe { (self.hip.wait_on)(stream.0, event.0, 0) })
     }
 
     unsafe fn between(&self, start: Handle, end: Handle) -> Answer<f32> {

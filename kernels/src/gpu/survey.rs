@@ -2,7 +2,7 @@
 //! NVRTC and clang go through, made by the same code that launches.
 
 use super::blas::Blas;
-use super::driver::{Driver, Function, Graph, Info, Kind, Module};
+use super::driver::{Driver, Event, Function, Graph, Info, Kind, Module, Stream};
 use super::unit::Source;
 use super::{Arg, GpuError, Grid, lock};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +64,24 @@ impl Driver for Survey {
     fn free(&self, _: u64) {}
 
     fn upload(&self, _: u64, _: &[u8]) -> Result<(), GpuError> {
+        Ok(())
+    }
+
+    fn upload_beside(&self, _: u64, _: &[u8]) -> Result<(), GpuError> {
+        Ok(())
+    }
+
+    fn event(&self) -> Result<Event, GpuError> {
+        Ok(Event(0))
+    }
+
+    fn end_event(&self, _: Event) {}
+
+    fn record(&self, _: Event, _: Stream) -> Result<(), GpuError> {
+        Ok(())
+    }
+
+    fn wait(&self, _: Stream, _: Event) -> Result<(), GpuError> {
         Ok(())
     }
 

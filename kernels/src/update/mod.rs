@@ -1,16 +1,20 @@
 //! Optimizer updates: one fused pass over flat buffers each, one folder each. All buffers are `f32`.
 //!
-//! On a GPU a pass reads its scalars from device memory (`scalars_bytes` of each update, uploaded before the launch), so
-//! that launches can be captured once and replayed at every step.
+//! On a GPU a pass reads its scalars from device memory (`scalars_bytes` of each update, uploaded before the launch), and
+//! from [`told`] the clip factor and whether it is made at all, so that launches can be captured once, behind the backward,
+//! and replayed at every step.
 
 pub mod adamw;
 #[cfg(test)]
 #[cfg(unix)]
 mod gpu_tests;
 pub mod norm;
+pub mod rounding;
 pub mod sgd;
+pub mod told;
 
-use crate::gpu::View;
+use crate::gpu::basic::flat;
+use crate::gpu::{Arg, Gpu, GpuError, Kernel, View};
 use std::ops::Range;
 
 /// Elements of one task: the flat buffers are cut at multiples of it, whatever the number of threads.
@@ -64,6 +68,48 @@ impl Fours {
             },
             None => Self { head: 0, count: 0 },
         }
+    }
+}
+
+/// What an update on a device works on and goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    /// Weights, gradients, then the optimizer's arrays: `f32`, of one length. Where the weights have a rounded copy beside
+    /// ([`View::rounded`]) it is written too.
+    pub views: &'a [View],
+    /// Number of their first element in the flat buffers.
+    pub first: usize,
+    /// Address of the update's scalars.
+    pub scalars: u64,
+    /// Address of what the step comes to ([`told`]).
+    pub told: u64,
+}
+
+impl Pass<'_> {
+    /// Launches `kernel` on all elements. Its parameters: the views, the rounded weights or null, scalars, told, the number of
+    /// the first element over four, then elements, single elements before the fours, and fours.
+    fn launch(&self, gpu: &Gpu, kernel: &Kernel) -> Result<(), GpuError> {
+        let [w, ..] = self.views else {
+            panic!("an update has weights")
+        };
+        assert!(self.first.is_multiple_of(4), "element {}", self.first);
+        for range in launches(w.len) {
+            let views: Vec<View> = self.views.iter().map(|view| part(*view, &range)).collect();
+            let fours = Fours::of(&views);
+            let mut args: Vec<Arg> = views.iter().map(|view| (*view).into()).collect();
+            args.extend([
+                Arg::Ptr(views[0].rounded.unwrap_or(0)),
+                Arg::Ptr(self.scalars),
+                Arg::Ptr(self.told),
+                ((self.first + range.start) / 4).into(),
+                range.len().into(),
+                fours.head.into(),
+                fours.count.into(),
+            ]);
+            let threads = range.len().div_ceil(4).max(range.len() - 4 * fours.count);
+            gpu.launch(kernel, flat(gpu, threads), &args)?;
+        }
+        Ok(())
     }
 }
 

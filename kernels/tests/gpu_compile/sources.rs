@@ -10,7 +10,7 @@ use kernels::gpu::{Gpu, GpuError, GpuForward, GpuGrad, View, basic, check, gemm}
 use kernels::op::InferOp as _;
 use kernels::ops::OPS;
 use kernels::ops::attention_cached::AttentionCached;
-use kernels::update::{adamw, norm, sgd};
+use kernels::update::{Pass, adamw, norm, sgd, told};
 use kernels::{Dtype, GradMode, Meta, Precision};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
@@ -124,9 +124,18 @@ fn flat(gpu: &Gpu) -> Result<(), GpuError> {
     let sums = view(norm::partial_sums(n), Dtype::F64);
     norm::sum_of_squares_gpu(gpu, plain, sums, view(1, Dtype::F64))?;
     for weights in [plain, weights] {
-        adamw::update_gpu(gpu, 4096, weights, plain, plain, plain)?;
-        sgd::update_gpu(gpu, 4096, weights, plain, plain)?;
+        let views = [weights, plain, plain, plain];
+        let pass = |count: usize| Pass {
+            views: &views[..count],
+            first: 0,
+            scalars: 4096,
+            told: 8192,
+        };
+        adamw::update_gpu(gpu, &pass(4))?;
+        sgd::update_gpu(gpu, &pass(3))?;
     }
+    told::keep_loss_gpu(gpu, plain, plain, 4096)?;
+    told::judge_gpu(gpu, plain, 4096)?;
     Ok(())
 }
 

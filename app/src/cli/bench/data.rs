@@ -178,7 +178,7 @@ fn generated(folder: &Path, flags: &[String]) -> Result<Config, Failure> {
 fn load(config: &Config, datasets: &Datasets, calibrator: &mut Calibrator) -> Samples<f64> {
     let train = &config.train;
     let tokens = (train.batch_size * config.data.sequence_length) as f64;
-    let loader = Loader::new(
+    let mut loader = Loader::new(
         Arc::clone(&datasets.train),
         train.batch_size,
         train.micro_batch,

@@ -446,9 +446,9 @@ fn shuffled_epochs_visit_every_row_and_a_resumed_loader_goes_on_as_if_it_had_nev
         first.iter().collect::<HashSet<_>>(),
         second.iter().collect()
     );
-    let all = Loader::new(Arc::clone(&train), 7, 3, 1);
+    let mut all = Loader::new(Arc::clone(&train), 7, 3, 1);
     let steps: Vec<_> = (0..30).map(|_| all.next_step()).collect();
-    let resumed = Loader::new(Arc::clone(&train), 7, 3, 13);
+    let mut resumed = Loader::new(Arc::clone(&train), 7, 3, 13);
     for step in &steps[12..] {
         assert_eq!(&resumed.next_step(), step);
     }

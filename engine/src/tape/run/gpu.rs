@@ -19,6 +19,18 @@ pub struct DeviceMemory<'a> {
     pub gradients: Option<View>,
     /// Address of the live scalars.
     pub live: u64,
+    /// Inputs that lie elsewhere than in the arena.
+    pub inputs: &'a [(Var, View)],
+}
+
+/// Asked on the way whether to go on.
+#[derive(Clone, Copy)]
+pub struct Stop<'a>(pub &'a dyn Fn() -> bool);
+
+impl std::fmt::Debug for Stop<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stop")
+    }
 }
 
 /// What varies from one replay on a device to the next.
@@ -34,11 +46,21 @@ pub struct DeviceReplay<'a> {
     pub states: &'a [Vec<View>],
     /// Fills every byte whose life has ended with NaN: a test of the plan.
     pub poison: bool,
+    /// Asked after every operation whose kernels had to be compiled, which takes seconds.
+    pub stop: Option<Stop<'a>>,
 }
 
 impl DeviceMemory<'_> {
     fn buffer(&self, plan: &Plan, id: usize) -> View {
         let buffer = &plan.buffers[id];
+        if buffer.kind == Kind::Input {
+            let mut elsewhere = self.inputs.iter();
+            let is = |var: &Var| plan.places[var.index()] == Some(id);
+            if let Some((_, view)) = elsewhere.find(|(var, _)| is(var)) {
+                assert_eq!(view.len, buffer.len, "an input of another size");
+                return *view;
+            }
+        }
         self.arena.view(buffer.offset, buffer.len, buffer.dtype)
     }
 
@@ -124,7 +146,8 @@ impl Program {
     /// be captured.
     ///
     /// # Errors
-    /// If the device refuses, or has not the memory that compiling takes.
+    /// If the device refuses, or has not the memory that compiling takes; [`GpuError::Stopped`] where
+    /// [`DeviceReplay::stop`] says so.
     pub fn replay_gpu(
         &self,
         memory: &DeviceMemory<'_>,
@@ -141,6 +164,7 @@ impl Program {
         if let Some(seed) = self.plan.seed {
             basic::set(memory.gpu, memory.buffer(&self.plan, seed), 1.0)?;
         }
+        let mut loaded = memory.gpu.loaded();
         for (at, step) in self.plan.steps.iter().enumerate() {
             let accumulate = replay.accumulate;
             let mut run = || match step.phase {
@@ -155,6 +179,14 @@ impl Program {
                     self.record(step, seconds, params, accumulate, profile);
                 }
                 None => run()?,
+            }
+            if let Some(Stop(stop)) = replay.stop
+                && memory.gpu.loaded() > loaded
+            {
+                loaded = memory.gpu.loaded();
+                if stop() {
+                    return Err(GpuError::Stopped);
+                }
             }
             if let Some(statistics) = &mut replay.statistics {
                 for (number, buffer) in &step.observed {
@@ -171,9 +203,9 @@ impl Program {
     }
 
     fn poison_gpu(&self, memory: &DeviceMemory<'_>, at: usize) -> Result<(), GpuError> {
-        for buffer in self.plan.buffers.iter().filter(|buffer| buffer.last == at) {
-            if buffer.len > 0 {
-                let to = memory.arena.address() + buffer.offset as u64;
+        for (id, buffer) in self.plan.buffers.iter().enumerate() {
+            if buffer.last == at && buffer.len > 0 {
+                let to = memory.buffer(&self.plan, id).ptr;
                 memory.gpu.driver().fill(to, 0xff, buffer.bytes())?;
             }
         }

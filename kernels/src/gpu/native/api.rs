@@ -72,6 +72,9 @@ pub(in crate::gpu) trait Api: Debug + Send + Sync {
     unsafe fn record(&self, event: Handle, stream: Handle) -> Answer<()>;
     /// Waits until the event was reached; an event that was never recorded counts as reached.
     unsafe fn wait_event(&self, event: Handle) -> Answer<()>;
+    /// What is put on the stream from now on is done after what the event was recorded behind; an event that was never
+    /// recorded holds nothing up.
+    unsafe fn wait_on(&self, stream: Handle, event: Handle) -> Answer<()>;
     /// Milliseconds between two events that were reached.
     unsafe fn between(&self, start: Handle, end: Handle) -> Answer<f32>;
 

@@ -1,8 +1,9 @@
 //! The driver of a real device: what CUDA and ROCm have in common, which is all but the names of the functions ([`api`]).
 //!
-//! There is one stream of our own, and everything goes through it in the order in which it was asked for; so uploads and
-//! downloads need no events between streams. A second stream would gain nothing behind this door: an upload may
-//! overwrite what an earlier launch still reads, so that it would have to wait for all of them just the same.
+//! There are two streams of our own. Launches, and uploads that must be in order with them, go through the compute stream: such
+//! an upload may overwrite what an earlier launch still reads, so that it would have to wait for all of them anyway. Through
+//! the copy stream go uploads to memory that nothing under way reads, in order by events that the caller places, and
+//! downloads, behind an event that stands at the end of the compute stream.
 //! Copies go through pinned memory ([`staging`]), so that the processor only waits for a download.
 
 #![expect(
@@ -11,12 +12,14 @@
 )]
 
 pub(in crate::gpu) mod api;
+#[cfg(test)]
+mod fake;
 mod staging;
 #[cfg(test)]
 pub(in crate::gpu) mod tests;
 
 use super::blas::Blas;
-use super::driver::{Driver, Function, Graph, Info, Module};
+use super::driver::{Driver, Event, Function, Graph, Info, Module, Stream};
 use super::tensor_map::Encoded;
 use super::unit::Source;
 use super::{Arg, GpuError, Grid, lock};
@@ -41,13 +44,53 @@ pub(super) struct Native<A: Api> {
     info: Info,
     compiler: Box<dyn Compiles>,
     blas: Option<Box<dyn Blas>>,
+    /// The compute stream.
     stream: Handle,
+    beside: Beside,
     staging: Staging,
+    events: Mutex<BTreeMap<usize, Handle>>,
+    next_event: AtomicUsize,
     modules: Mutex<Vec<Handle>>,
     functions: Mutex<Vec<Loaded>>,
     graphs: Mutex<BTreeMap<usize, Handle>>,
     next_graph: AtomicUsize,
     capturing: AtomicBool,
+}
+
+/// The copy stream.
+#[derive(Debug)]
+struct Beside {
+    stream: Handle,
+    /// Stands on the compute stream where a download was asked for.
+    asked: Handle,
+}
+
+impl Beside {
+    fn new<A: Api>(api: &A) -> Answer<Self> {
+        // SAFETY: the device is bound; both are given back by `end`.
+        let stream = unsafe { api.stream() }?;
+        // SAFETY: as above.
+        match unsafe { api.event(false) } {
+            Ok(asked) => Ok(Self { stream, asked }),
+            Err(failure) => {
+                // SAFETY: nothing was put on the stream. What is reported is why there is no event.
+                drop(unsafe { api.end_stream(stream) });
+                Err(failure)
+            }
+        }
+    }
+
+    /// Gives both back.
+    ///
+    /// # Safety
+    /// All copies are over, and this is not used afterwards.
+    unsafe fn end<A: Api>(&self, api: &A) {
+        // SAFETY: as the caller says. What is given back needs no answer.
+        unsafe {
+            drop(api.end_event(self.asked));
+            drop(api.end_stream(self.stream));
+        }
+    }
 }
 
 /// A kernel.
@@ -78,13 +121,20 @@ impl<A: Api> Native<A> {
         failed(api.bind(), "use the device")?;
         // SAFETY: the device is bound; the stream is given back when this is dropped.
         let stream = failed(unsafe { api.stream() }, "make a stream")?;
-        let staging = Staging::new(&*api);
-        let staging = match staging {
-            Ok(staging) => staging,
+        let made = Beside::new(&*api).and_then(|beside| match Staging::new(&*api) {
+            Ok(staging) => Ok((beside, staging)),
             Err(failure) => {
                 // SAFETY: nothing was put on the stream. What is reported is why there is no pinned memory.
+                unsafe { beside.end(&*api) };
+                Err(failure)
+            }
+        });
+        let (beside, staging) = match made {
+            Ok(made) => made,
+            Err(failure) => {
+                // SAFETY: as above.
                 drop(unsafe { api.end_stream(stream) });
-                return failed(Err(failure), "take pinned memory");
+                return failed(Err(failure), "take a stream for copies and pinned memory");
             }
         };
         let blas = blas(&api, stream);
@@ -94,7 +144,10 @@ impl<A: Api> Native<A> {
             compiler,
             blas,
             stream,
+            beside,
             staging,
+            events: Mutex::default(),
+            next_event: AtomicUsize::new(0),
             modules: Mutex::default(),
             functions: Mutex::default(),
             graphs: Mutex::default(),
@@ -117,6 +170,20 @@ impl<A: Api> Native<A> {
             )));
         }
         self.api()
+    }
+
+    /// The stream of that name.
+    fn on(&self, stream: Stream) -> Handle {
+        match stream {
+            Stream::Compute => self.stream,
+            Stream::Copy => self.beside.stream,
+        }
+    }
+
+    /// The event of that number.
+    fn mark(&self, event: Event) -> Handle {
+        let known = lock(&self.events).get(&event.0).copied();
+        known.expect("a mark is used before it is given back")
     }
 
     /// Gives a captured graph back once it is instantiated, or not.
@@ -171,10 +238,57 @@ impl<A: Api> Driver for Native<A> {
         failed(self.staging.upload(api, self.stream, to, from), &what)
     }
 
+    fn upload_beside(&self, to: u64, from: &[u8]) -> Result<(), GpuError> {
+        let what = format!("copy {} bytes to the device", from.len());
+        let api = self.uncaptured(&what)?;
+        let stream = self.beside.stream;
+        failed(self.staging.upload(api, stream, to, from), &what)
+    }
+
+    fn event(&self) -> Result<Event, GpuError> {
+        // SAFETY: the device is bound; given back by `end_event`, or when this is dropped.
+        let event = unsafe { self.api()?.event(false) };
+        let event = failed(event, "make an event")?;
+        let number = self.next_event.fetch_add(1, Ordering::Relaxed);
+        lock(&self.events).insert(number, event);
+        Ok(Event(number))
+    }
+
+    fn end_event(&self, event: Event) {
+        let handle = lock(&self.events).remove(&event.0);
+        if let (Some(handle), Ok(api)) = (handle, self.api()) {
+            // SAFETY: no longer in the map; the driver keeps it until it was reached.
+            drop(unsafe { api.end_event(handle) });
+        }
+    }
+
+    fn record(&self, event: Event, on: Stream) -> Result<(), GpuError> {
+        let what = "put a mark on a stream";
+        let api = self.uncaptured(what)?;
+        // SAFETY: our own event and stream.
+        let done = unsafe { api.record(self.mark(event), self.on(on)) };
+        failed(done, what)
+    }
+
+    fn wait(&self, on: Stream, event: Event) -> Result<(), GpuError> {
+        let what = "let one stream wait for the other";
+        let api = self.uncaptured(what)?;
+        // SAFETY: our own event and stream.
+        let done = unsafe { api.wait_on(self.on(on), self.mark(event)) };
+        failed(done, what)
+    }
+
     fn download(&self, to: &mut [u8], from: u64) -> Result<(), GpuError> {
         let what = format!("copy {} bytes from the device", to.len());
         let api = self.uncaptured(&what)?;
-        failed(self.staging.download(api, self.stream, to, from), &what)
+        let Beside { stream, asked } = self.beside;
+        // SAFETY: our own event and streams.
+        let behind = unsafe {
+            api.record(asked, self.stream)
+                .and_then(|()| api.wait_on(stream, asked))
+        };
+        failed(behind, &what)?;
+        failed(self.staging.download(api, stream, to, from), &what)
     }
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), GpuError> {
@@ -285,9 +399,12 @@ impl<A: Api> Driver for Native<A> {
 
     fn synchronize(&self) -> Result<(), GpuError> {
         let what = "finish what was asked";
-        // SAFETY: our own stream.
-        let waited = unsafe { self.uncaptured(what)?.wait_stream(self.stream) };
-        failed(waited, what)
+        let api = self.uncaptured(what)?;
+        for stream in [Stream::Compute, Stream::Copy] {
+            // SAFETY: our own stream.
+            failed(unsafe { api.wait_stream(self.on(stream)) }, what)?;
+        }
+        Ok(())
     }
 
     fn capture(&self, record: &mut dyn FnMut() -> Result<(), GpuError>) -> Result<Graph, GpuError> {
@@ -392,6 +509,10 @@ impl<A: Api> Drop for Native<A> {
         // SAFETY: all work is over, and nothing that is given back is used afterwards.
         unsafe {
             drop(api.wait_stream(self.stream));
+            drop(api.wait_stream(self.beside.stream));
+            for event in std::mem::take(&mut *lock(&self.events)).into_values() {
+                drop(api.end_event(event));
+            }
             for ready in std::mem::take(&mut *lock(&self.graphs)).into_values() {
                 drop(api.end_ready(ready));
             }
@@ -399,6 +520,7 @@ impl<A: Api> Drop for Native<A> {
                 drop(api.unload(module));
             }
             self.staging.give_back(api);
+            self.beside.end(api);
             drop(api.end_stream(self.stream));
         }
     }

@@ -1,364 +1,12 @@
-//! The driver's own work, on a device that is made of the host's memory: it does what is on its stream only when it is waited
-//! for, so that a copy that is not waited for shows.
+//! The driver's own work, on the device of [`super::fake`].
 
-use super::api::{Answer, Api, Compiles, Failure, Handle};
+use super::fake::{Fake, LIMIT, NoCompiler};
 use super::staging::{HALF, PLACE, PLACES};
 use super::*;
 use crate::Dtype;
 use crate::gpu::driver::Kind;
+use crate::gpu::slots::Slots;
 use crate::gpu::{Buffer, Gpu};
-use std::collections::{BTreeMap, VecDeque};
-use std::ffi::CStr;
-
-/// What is on the stream.
-#[derive(Debug, Clone, Copy)]
-enum Work {
-    Copy {
-        to: usize,
-        from: usize,
-        bytes: usize,
-    },
-    Set {
-        to: usize,
-        byte: u8,
-        bytes: usize,
-    },
-    Reach(usize),
-    /// Adds `by` to each of `n` bytes.
-    Add {
-        to: usize,
-        n: usize,
-        by: u8,
-    },
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Bytes of each allocation that was not given back, pinned ones too.
-    memory: BTreeMap<usize, usize>,
-    stream: VecDeque<Work>,
-    captured: Option<Vec<Work>>,
-    graphs: BTreeMap<usize, Vec<Work>>,
-    /// Handles that were not given back.
-    handles: BTreeMap<usize, &'static str>,
-    /// Events that were reached, and how much was done before.
-    reached: BTreeMap<usize, usize>,
-    done: usize,
-    next: usize,
-    allowed: Vec<u32>,
-    fail: Option<&'static str>,
-}
-
-#[derive(Debug, Default)]
-pub(in crate::gpu) struct Fake(Mutex<State>);
-
-const LIMIT: usize = 256 << 20;
-
-fn at(address: usize) -> *mut u8 {
-    std::ptr::with_exposed_provenance_mut(address)
-}
-
-impl State {
-    fn handle(&mut self, what: &'static str) -> Handle {
-        self.next += 1;
-        self.handles.insert(self.next, what);
-        Handle(std::ptr::without_provenance_mut(self.next))
-    }
-
-    fn end(&mut self, handle: Handle, what: &'static str) {
-        assert_eq!(
-            self.handles.remove(&handle.0.addr()),
-            Some(what),
-            "given back"
-        );
-    }
-
-    fn is(&self, handle: Handle, what: &'static str) -> usize {
-        assert_eq!(
-            self.handles.get(&handle.0.addr()),
-            Some(&what),
-            "a handle in use"
-        );
-        handle.0.addr()
-    }
-
-    fn take(&mut self, bytes: usize) -> usize {
-        let memory = vec![0xee; bytes + 256]
-            .leak()
-            .as_mut_ptr()
-            .expose_provenance();
-        let memory = memory.next_multiple_of(256);
-        self.memory.insert(memory, bytes);
-        memory
-    }
-
-    /// That `bytes` at `address` lie in one allocation.
-    fn room(&self, address: usize, bytes: usize) -> usize {
-        let (start, len) = self
-            .memory
-            .range(..=address)
-            .next_back()
-            .expect("an allocation");
-        assert!(
-            address + bytes <= start + len,
-            "{bytes} bytes at {address:x}"
-        );
-        address
-    }
-
-    fn put(&mut self, work: Work) -> Answer<()> {
-        match &mut self.captured {
-            Some(captured) => captured.push(work),
-            None => self.stream.push_back(work),
-        }
-        match self.fail {
-            Some(words) => fail(words),
-            None => Ok(()),
-        }
-    }
-
-    /// Does what is on the stream until the event is reached, or all.
-    fn run(&mut self, until: Option<usize>) {
-        while until.is_none_or(|event| !self.reached.contains_key(&event)) {
-            let Some(work) = self.stream.pop_front() else {
-                break;
-            };
-            self.done += 1;
-            // SAFETY: `room` has checked all addresses.
-            unsafe {
-                match work {
-                    Work::Copy { to, from, bytes } => std::ptr::copy(at(from), at(to), bytes),
-                    Work::Set { to, byte, bytes } => at(to).write_bytes(byte, bytes),
-                    Work::Reach(event) => drop(self.reached.insert(event, self.done)),
-                    Work::Add { to, n, by } => {
-                        for i in 0..n {
-                            *at(to + i) = (*at(to + i)).wrapping_add(by);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn fail<T>(words: &str) -> Answer<T> {
-    Err(Failure {
-        memory: false,
-        words: words.to_owned(),
-    })
-}
-
-impl Fake {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        lock(&self.0)
-    }
-}
-
-// SAFETY of all: `State` checks what it is given.
-impl Api for Fake {
-    fn bind(&self) -> Answer<()> {
-        Ok(())
-    }
-    unsafe fn memory(&self) -> Answer<(u64, u64)> {
-        let used: usize = self.state().memory.values().sum();
-        Ok(((LIMIT - used) as u64, LIMIT as u64))
-    }
-    unsafe fn alloc(&self, bytes: usize) -> Answer<u64> {
-        let mut state = self.state();
-        if state.memory.values().sum::<usize>() + bytes > LIMIT {
-            return Err(Failure {
-                memory: true,
-                words: "out of memory".to_owned(),
-            });
-        }
-        Ok(state.take(bytes) as u64)
-    }
-    unsafe fn free(&self, address: u64) -> Answer<()> {
-        let mut state = self.state();
-        state.run(None);
-        assert!(
-            state.memory.remove(&(address as usize)).is_some(),
-            "given back once"
-        );
-        Ok(())
-    }
-    unsafe fn pin(&self, bytes: usize) -> Answer<*mut u8> {
-        Ok(at(self.state().take(bytes)))
-    }
-    unsafe fn unpin(&self, memory: *mut u8) -> Answer<()> {
-        assert!(
-            self.state().memory.remove(&memory.addr()).is_some(),
-            "given back once"
-        );
-        Ok(())
-    }
-    unsafe fn stream(&self) -> Answer<Handle> {
-        Ok(self.state().handle("stream"))
-    }
-    unsafe fn end_stream(&self, stream: Handle) -> Answer<()> {
-        self.state().end(stream, "stream");
-        Ok(())
-    }
-    unsafe fn wait_stream(&self, stream: Handle) -> Answer<()> {
-        let mut state = self.state();
-        state.is(stream, "stream");
-        state.run(None);
-        state.fail.map_or(Ok(()), fail)
-    }
-    unsafe fn event(&self, _: bool) -> Answer<Handle> {
-        Ok(self.state().handle("event"))
-    }
-    unsafe fn end_event(&self, event: Handle) -> Answer<()> {
-        self.state().end(event, "event");
-        Ok(())
-    }
-    unsafe fn record(&self, event: Handle, _: Handle) -> Answer<()> {
-        let mut state = self.state();
-        let event = state.is(event, "event");
-        assert!(
-            state.captured.is_none(),
-            "a captured event cannot be waited for"
-        );
-        state.reached.remove(&event);
-        state.put(Work::Reach(event))
-    }
-    unsafe fn wait_event(&self, event: Handle) -> Answer<()> {
-        let mut state = self.state();
-        let event = state.is(event, "event");
-        // One that was never recorded is nowhere on the stream.
-        let on_stream = |work: &Work| matches!(work, Work::Reach(one) if *one == event);
-        if state.stream.iter().any(on_stream) {
-            state.run(Some(event));
-        }
-        state.fail.map_or(Ok(()), fail)
-    }
-    unsafe fn between(&self, start: Handle, end: Handle) -> Answer<f32> {
-        let state = self.state();
-        let [start, end] = [start, end].map(|event| state.reached[&event.0.addr()]);
-        Ok((end - start) as f32)
-    }
-    unsafe fn to_device(&self, to: u64, from: *const u8, bytes: usize, _: Handle) -> Answer<()> {
-        let mut state = self.state();
-        let (to, from) = (
-            state.room(to as usize, bytes),
-            state.room(from.addr(), bytes),
-        );
-        state.put(Work::Copy { to, from, bytes })
-    }
-    unsafe fn to_host(&self, to: *mut u8, from: u64, bytes: usize, _: Handle) -> Answer<()> {
-        let mut state = self.state();
-        let (to, from) = (
-            state.room(to.addr(), bytes),
-            state.room(from as usize, bytes),
-        );
-        state.put(Work::Copy { to, from, bytes })
-    }
-    unsafe fn within(&self, to: u64, from: u64, bytes: usize, _: Handle) -> Answer<()> {
-        let mut state = self.state();
-        let (to, from) = (
-            state.room(to as usize, bytes),
-            state.room(from as usize, bytes),
-        );
-        state.put(Work::Copy { to, from, bytes })
-    }
-    unsafe fn set(&self, to: u64, byte: u8, bytes: usize, _: Handle) -> Answer<()> {
-        let mut state = self.state();
-        let to = state.room(to as usize, bytes);
-        state.put(Work::Set { to, byte, bytes })
-    }
-    unsafe fn load(&self, _: &[u8]) -> Answer<Handle> {
-        Ok(self.state().handle("module"))
-    }
-    unsafe fn unload(&self, module: Handle) -> Answer<()> {
-        self.state().end(module, "module");
-        Ok(())
-    }
-    unsafe fn function(&self, module: Handle, name: &CStr) -> Answer<Handle> {
-        self.state().is(module, "module");
-        if name == c"add" {
-            return Ok(Handle(std::ptr::null_mut()));
-        }
-        fail("named symbol not found")
-    }
-    unsafe fn allow_shared(&self, _: Handle, bytes: u32) -> Answer<()> {
-        self.state().allowed.push(bytes);
-        Ok(())
-    }
-    unsafe fn launch(
-        &self,
-        _: Handle,
-        blocks: u32,
-        threads: u32,
-        _: u32,
-        params: &mut [*mut c_void],
-        _: Handle,
-    ) -> Answer<()> {
-        if threads > 1024 {
-            return fail("invalid argument");
-        }
-        // SAFETY: the arguments of `add` below: an address, an `int`, a `float`.
-        let (to, n, by) = unsafe {
-            let [to, n, by] = params else {
-                panic!("three parameters");
-            };
-            (*to.cast::<u64>(), *n.cast::<i32>(), *by.cast::<f32>())
-        };
-        assert_eq!(blocks * threads, 256);
-        let mut state = self.state();
-        let to = state.room(to as usize, n as usize);
-        state.put(Work::Add {
-            to,
-            n: n as usize,
-            by: by as u8,
-        })
-    }
-    unsafe fn begin_capture(&self, _: Handle) -> Answer<()> {
-        self.state().captured = Some(Vec::new());
-        Ok(())
-    }
-    unsafe fn captures(&self, _: Handle) -> Answer<bool> {
-        Ok(self.state().captured.is_some())
-    }
-    unsafe fn end_capture(&self, _: Handle) -> Answer<Option<Handle>> {
-        let mut state = self.state();
-        let captured = state.captured.take().expect("a capture");
-        let graph = state.handle("graph");
-        state.graphs.insert(graph.0.addr(), captured);
-        Ok(Some(graph))
-    }
-    unsafe fn instantiate(&self, graph: Handle) -> Answer<Handle> {
-        let mut state = self.state();
-        let captured = state.graphs[&state.is(graph, "graph")].clone();
-        let ready = state.handle("ready");
-        state.graphs.insert(ready.0.addr(), captured);
-        Ok(ready)
-    }
-    unsafe fn end_graph(&self, graph: Handle) -> Answer<()> {
-        self.state().end(graph, "graph");
-        Ok(())
-    }
-    unsafe fn replay(&self, ready: Handle, _: Handle) -> Answer<()> {
-        let mut state = self.state();
-        let works = state.graphs[&state.is(ready, "ready")].clone();
-        works.into_iter().try_for_each(|work| state.put(work))
-    }
-    unsafe fn end_ready(&self, ready: Handle) -> Answer<()> {
-        self.state().end(ready, "ready");
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct NoCompiler;
-
-impl Compiles for NoCompiler {
-    fn description(&self) -> String {
-        "none".to_owned()
-    }
-    fn compile(&self, _: &Source) -> Result<Vec<u8>, GpuError> {
-        Ok(vec![0])
-    }
-}
 
 fn device() -> (Gpu, Arc<Fake>) {
     device_with(|_, _| None)
@@ -586,4 +234,73 @@ fn time_is_what_the_device_took_and_all_is_given_back() {
     let state = api.state();
     assert!(state.handles.is_empty(), "{:?}", state.handles);
     assert!(state.memory.is_empty(), "{:?}", state.memory);
+}
+
+/// Nine turns of two slots on a device whose stream number `ahead` runs ahead: what the launches of each turn read.
+fn turns(ahead: Option<usize>) -> Vec<u8> {
+    let (gpu, api) = device();
+    let driver = gpu.driver();
+    let mut slots = Slots::new(&gpu, 16).expect("memory");
+    let [stage, out] = [16, 16 * 9].map(|bytes| gpu.alloc(bytes).expect("memory"));
+    let mut graphs = [None; 2];
+    api.state().ahead = ahead;
+    // The first half of the first turn comes before its time, as that of every other.
+    slots.write(0, &[0; 8]).expect("written");
+    for turn in 0..9 {
+        slots.write(8, &[turn; 8]).expect("written");
+        slots.begin().expect("begun");
+        let from = slots.address();
+        let graph = *graphs[slots.turn()].get_or_insert_with(|| {
+            let captured = driver.capture(&mut || driver.copy(stage.address(), from, 16));
+            captured.expect("captured")
+        });
+        driver.replay(graph).expect("replayed");
+        let to = out.address() + 16 * u64::from(turn);
+        driver.copy(to, stage.address(), 16).expect("copied");
+        slots.end().expect("ended");
+        slots.write(0, &[turn + 1; 8]).expect("written");
+        if turn % 3 == 2 {
+            driver
+                .download(&mut [0; 16], stage.address())
+                .expect("copied");
+        }
+    }
+    download(&gpu, &out)
+}
+
+#[test]
+fn a_slot_is_read_when_it_is_written_and_written_when_it_was_read() {
+    let want: Vec<u8> = (0..9).flat_map(|turn| [turn; 16]).collect();
+    for ahead in [None, Some(0), Some(1)] {
+        assert_eq!(turns(ahead), want, "stream {ahead:?} runs ahead");
+    }
+}
+
+#[test]
+fn the_next_slot_is_filled_while_this_one_is_read() {
+    let (gpu, api) = device();
+    let mut slots = Slots::new(&gpu, 16).expect("memory");
+    let out = gpu.alloc(16).expect("memory");
+    let bytes = |address: u64| {
+        let at: *const u8 = std::ptr::with_exposed_provenance(address as usize);
+        // SAFETY: the fake's memory is the host's, and nothing runs.
+        unsafe { *at }
+    };
+    // Copies run ahead, launches wait until somebody waits for them.
+    api.state().ahead = Some(1);
+    let [first, second] = [1, 2].map(|turn| {
+        let slot = slots.address();
+        slots.write(0, &[turn; 16]).expect("written");
+        slots.begin().expect("begun");
+        let done = gpu.driver().copy(out.address(), slot, 16);
+        done.expect("copied");
+        slots.end().expect("ended");
+        slot
+    });
+    assert_eq!([bytes(first), bytes(second)], [1, 2], "both are filled");
+    slots.write(0, &[3; 16]).expect("written");
+    assert_eq!(bytes(first), 1, "the third turn waits for the first");
+    assert_eq!(bytes(out.address()), 0xee, "nothing was launched yet");
+    assert_eq!(download(&gpu, &out), [2; 16]);
+    assert_eq!(bytes(first), 3);
 }

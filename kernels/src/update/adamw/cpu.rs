@@ -22,6 +22,7 @@ pub(super) fn update(cpu: &Cpu, s: &AdamW, w: &mut [f32], g: &[f32], m: &mut [f3
         let part = unsafe {
             Part {
                 s,
+                start,
                 w: w.slice(start, len),
                 g: &g[start..start + len],
                 m: m.slice(start, len),
@@ -34,6 +35,8 @@ pub(super) fn update(cpu: &Cpu, s: &AdamW, w: &mut [f32], g: &[f32], m: &mut [f3
 
 struct Part<'a> {
     s: &'a AdamW,
+    /// Number of the first element in the buffer.
+    start: usize,
     w: &'a mut [f32],
     g: &'a [f32],
     m: &'a mut [f32],
@@ -60,6 +63,9 @@ impl Kernel<f32> for Part<'_> {
             i.store::<S, f32>(self.w, S::sub(w, S::div(S::mul(step, m), divisor)));
             i.store::<S, f32>(self.m, m);
             i.store::<S, f32>(self.v, v);
+        }
+        if let Some(rounding) = &s.rounding {
+            rounding.round(self.start, self.w);
         }
     }
 }

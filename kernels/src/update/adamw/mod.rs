@@ -12,12 +12,17 @@
 //!
 //! The bias corrections are made in `f64` and folded into the step size and the divisor. Everything is read and written
 //! once: 28 bytes a parameter (on a GPU 30 where a `bf16` copy of the weights is kept, which the same pass writes).
+//!
+//! With [`AdamW::rounding`] the new weights are rounded to `bf16` at random ([`Rounding`]) and kept so: training without
+//! `f32` master weights.
 
 mod cpu;
 mod gpu;
 
+use super::Pass;
+use super::rounding::Rounding;
 use crate::Cpu;
-use crate::gpu::{Gpu, GpuError, View};
+use crate::gpu::{Gpu, GpuError};
 
 /// The scalars of one update of one group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,8 +39,10 @@ pub struct AdamW {
     pub weight_decay: f64,
     /// Step, from 1.
     pub step: u64,
-    /// What gradients are multiplied by: the clip factor.
+    /// What gradients are multiplied by: the clip factor. A device takes its own ([`super::told`]).
     pub grad_scale: f64,
+    /// How new weights are rounded to `bf16`; `None` keeps them in `f32`.
+    pub rounding: Option<Rounding>,
 }
 
 /// One update. All slices have the same length; `m` and `v` start as zeros.
@@ -44,7 +51,7 @@ pub fn update(cpu: &Cpu, scalars: &AdamW, w: &mut [f32], g: &[f32], m: &mut [f32
 }
 
 /// Bytes of the scalars on a device.
-pub const SCALARS_BYTES: usize = 36;
+pub const SCALARS_BYTES: usize = 44;
 
 impl AdamW {
     /// The scalars as [`update_gpu`] reads them, to be uploaded before it.
@@ -57,27 +64,20 @@ impl AdamW {
     }
 }
 
-/// One update on a GPU. All views are `f32` and have the same length; `m` and `v` start as zeros. `scalars` is the address of
-/// what [`AdamW::scalars_bytes`] gives. Where the weights have a rounded copy beside ([`View::rounded`]) it is written too.
+/// One update on a GPU of weights, gradients, `m` and `v`, which start as zeros. The scalars are those of
+/// [`AdamW::scalars_bytes`].
 ///
 /// # Errors
 /// If the device refuses.
-pub fn update_gpu(
-    gpu: &Gpu,
-    scalars: u64,
-    w: View,
-    g: View,
-    m: View,
-    v: View,
-) -> Result<(), GpuError> {
-    gpu::update(gpu, scalars, [w, g, m, v])
+pub fn update_gpu(gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
+    gpu::update(gpu, pass)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Isa;
     use crate::philox::Stream;
+    use crate::{Bf16, Elem as _, Isa};
 
     const BASE: AdamW = AdamW {
         lr: 1e-2,
@@ -87,6 +87,7 @@ mod tests {
         weight_decay: 0.1,
         step: 1,
         grad_scale: 1.0,
+        rounding: None,
     };
 
     /// Ten steps by the formula in `f64`.
@@ -153,6 +154,36 @@ mod tests {
             );
         }
         assert!((f64::from(w[0]) - 2.0 * (1.0f64 - 1e-3).powi(5)).abs() < 1e-6);
+    }
+
+    /// A quadratic around 1.2 from 1.0, by updates below half a step of `bf16`: the mean of many weights that are rounded at
+    /// random goes where `f32` goes; rounded to the nearest none moves.
+    #[test]
+    fn rounded_at_random_small_updates_are_not_lost() {
+        let n = 4096;
+        let cpu = Cpu::new(1);
+        let run = |round: &dyn Fn(u64, &mut AdamW, &mut [f32])| {
+            let (mut w, mut m, mut v) = (vec![1.0f32; n], vec![0.0; n], vec![0.0; n]);
+            for step in 1..=200 {
+                let g: Vec<f32> = w.iter().map(|w| w - 1.2).collect();
+                let mut s = AdamW {
+                    lr: 5e-4,
+                    weight_decay: 0.0,
+                    step,
+                    ..BASE
+                };
+                round(step, &mut s, &mut []);
+                update(&cpu, &s, &mut w, &g, &mut m, &mut v);
+                round(step, &mut s, &mut w);
+            }
+            w.iter().map(|w| f64::from(*w)).sum::<f64>() / n as f64
+        };
+        let exact = run(&|_, _, _| ());
+        let random = run(&|step, s, _| s.rounding = Some(Rounding::new(3, step, 0)));
+        let nearest = run(&|_, _, w| w.iter_mut().for_each(|w| *w = Bf16::put(*w).get()));
+        assert!(exact > 1.08, "{exact}");
+        assert!((random - exact).abs() < 2e-3, "{random}, not {exact}");
+        assert_eq!(nearest, 1.0);
     }
 
     #[test]

@@ -8,8 +8,9 @@
 mod cpu;
 mod gpu;
 
+use super::Pass;
 use crate::Cpu;
-use crate::gpu::{Gpu, GpuError, View};
+use crate::gpu::{Gpu, GpuError};
 
 /// The scalars of one update of one group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,7 +23,7 @@ pub struct Sgd {
     pub nesterov: bool,
     /// Added to the gradient, times the weight.
     pub weight_decay: f64,
-    /// What gradients are multiplied by: the clip factor.
+    /// What gradients are multiplied by: the clip factor. A device takes its own ([`super::told`]).
     pub grad_scale: f64,
 }
 
@@ -32,7 +33,7 @@ pub fn update(cpu: &Cpu, scalars: &Sgd, w: &mut [f32], g: &[f32], b: &mut [f32])
 }
 
 /// Bytes of the scalars on a device.
-pub const SCALARS_BYTES: usize = 20;
+pub const SCALARS_BYTES: usize = 16;
 
 impl Sgd {
     /// The scalars as [`update_gpu`] reads them, to be uploaded before it.
@@ -41,13 +42,13 @@ impl Sgd {
     }
 }
 
-/// One update on a GPU. All views are `f32` and have the same length; `b` starts as zeros. `scalars` is the address of what
-/// [`Sgd::scalars_bytes`] gives. Where the weights have a rounded copy beside ([`View::rounded`]) it is written too.
+/// One update on a GPU of weights, gradients and momentum, which starts as zeros. The scalars are those of
+/// [`Sgd::scalars_bytes`].
 ///
 /// # Errors
 /// If the device refuses.
-pub fn update_gpu(gpu: &Gpu, scalars: u64, w: View, g: View, b: View) -> Result<(), GpuError> {
-    gpu::update(gpu, scalars, [w, g, b])
+pub fn update_gpu(gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
+    gpu::update(gpu, pass)
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use super::Peak;
 use kernels::check::{Case, Fill, Input, Role};
-use kernels::gpu::blas::{Factor, Product};
-use kernels::gpu::{Gpu, GpuError, check, gemm};
+use kernels::gpu::{Buffer, Gpu, GpuError, check, peak};
 use kernels::op::Meta;
 use kernels::ops::act::Act;
 use kernels::ops::add_norm::{AddNorm, Norm};
@@ -61,52 +60,16 @@ pub(in crate::cli::bench) fn peak(gpu: &Gpu, quick: bool) -> Result<Peak, GpuErr
     } else {
         (1 << 30, 8192, CALLS)
     };
+    let words = |memory: &Buffer| memory.view(0, memory.bytes() / 4, Dtype::I32);
     let memory = gpu.alloc(2 * bytes)?;
-    let (from, to) = (memory.address(), memory.address() + bytes as u64);
-    gpu.driver().fill(from, 0, 2 * bytes)?;
-    let seconds = gpu
-        .driver()
-        .time(&mut || (0..calls).try_for_each(|_| gpu.driver().copy(to, from, bytes)))?;
-    let copy_gbps = (2 * bytes * calls) as f64 / seconds.max(1e-12) / 1e9;
+    gpu.driver().fill(memory.address(), 0, 2 * bytes)?;
+    let copy_gbps = peak::copy_gbps(gpu, words(&memory), calls)?;
     drop(memory);
-    let matrices = gpu.alloc(3 * 2 * size * size)?;
-    // Zeros are multiplied faster than numbers: less switches.
-    let pattern: Vec<u8> = (0..2 * size * size)
-        .map(|i| {
-            if i % 2 == 0 {
-                (i * 7) as u8
-            } else {
-                0x3c + (i / 2 % 3) as u8
-            }
-        })
-        .collect();
-    for matrix in 0..2 {
-        let at = matrices.address() + (matrix * pattern.len()) as u64;
-        gpu.driver().upload(at, &pattern)?;
-    }
-    let view = |number: usize| matrices.view(2 * number * size * size, size * size, Dtype::Bf16);
-    let product = Product {
-        m: size,
-        n: size,
-        k: size,
-        a: Factor::new(view(0), size),
-        b: Factor::t(view(1), size),
-        c: view(2),
-        c_stride: size,
-        accumulate: false,
-        bias: None,
-    };
-    let scratch = gpu.alloc(gemm::scratch_bytes(Precision::Bf16, size, size, size))?;
-    let words = scratch.view(0, scratch.bytes() / 4, Dtype::I32);
-    let multiply = || gemm::product(gpu, Precision::Bf16, &product, words);
-    multiply()?;
-    let seconds = gpu
-        .driver()
-        .time(&mut || (0..calls).try_for_each(|_| multiply()))?;
-    let flops = 2.0 * (size as f64).powi(3) * calls as f64;
+    let memory = gpu.alloc(peak::product_bytes(Precision::Bf16, size))?;
+    let product_tflops = peak::product_tflops(gpu, Precision::Bf16, words(&memory), size, calls)?;
     Ok(Peak {
         copy_gbps,
-        product_tflops: flops / seconds.max(1e-12) / 1e12,
+        product_tflops,
     })
 }
 

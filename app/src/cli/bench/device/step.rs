@@ -9,14 +9,15 @@ use crate::{out, text};
 use engine::config::Config;
 use engine::model::Model;
 use engine::profile::{Breakdown, Level, Limits, Profile};
+use engine::train::ahead::{Ahead, Planned};
 use engine::train::step::Trainer;
 use kernels::Cpu;
 use kernels::gpu::{Gpu, GpuError, Kind};
 use serde_json::json;
 use std::time::Instant;
 
-/// Steps before the first that counts: one compiles, one is captured.
-const WARM_UP: u64 = 4;
+/// Steps before the first that counts: one compiles, two are captured, one a slot.
+const WARM_UP: u64 = 5;
 /// Steps that are profiled.
 const PROFILED: usize = 3;
 
@@ -50,7 +51,17 @@ pub(in crate::cli::bench) fn run(
     let mut step = |trainer: &mut Trainer| -> Result<f64, GpuError> {
         number += 1;
         let start = Instant::now();
-        let gradients = trainer.gradients(&batches, number, false, &|| false)?;
+        // As in a run: the update and the next batch are known beforehand.
+        let ahead = Ahead {
+            update: Some(Planned {
+                lr: 1e-9,
+                step: number,
+                clip_norm: config.train.clip_norm,
+                most_loss: f64::INFINITY,
+            }),
+            next: batches.first(),
+        };
+        let gradients = trainer.gradients_ahead(&batches, number, false, &ahead, &|| false)?;
         let gradients = gradients.expect("nothing stops it");
         // Random ids teach nothing: the rate is small, so that nothing overflows.
         trainer.update(&gradients, 1e-9, number, config.train.clip_norm)?;

@@ -66,6 +66,7 @@ impl Runner for AdamW {
             weight_decay: 0.1,
             step: 1000,
             grad_scale: norm::clip_factor(size, 1.0),
+            rounding: None,
         };
         let (w, m, v) = (
             self.w.values_mut(),
