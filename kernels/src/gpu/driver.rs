@@ -53,6 +53,22 @@ pub struct Info {
     pub memory: u64,
 }
 
+impl Info {
+    /// A line where the compiler does not know the device and its kernels are compiled in a portable form: slower than they could
+    /// be, not wrong.
+    pub fn portable(&self) -> Option<String> {
+        let portable =
+            self.arch.starts_with("compute_") || self.arch.ends_with(super::rtc::GENERIC);
+        portable.then(|| {
+            let (kind, index) = (self.kind.name(), self.index);
+            format!(
+                "{kind}:{index}: kernels are compiled in their portable form ({})",
+                self.versions
+            )
+        })
+    }
+}
+
 /// A compiled unit that is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Module(pub usize);
