@@ -15,6 +15,7 @@ import sys
 import time
 
 import torch
+import torch._functorch.config
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
