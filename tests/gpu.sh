@@ -53,11 +53,11 @@ report() {
             return substr(wanted, 1, 1) == ">" ? value >= substr(wanted, 3) + 0 : value <= substr(wanted, 3) + 0
         }
         function shown(value) { return value >= 1000 ? sprintf("%.0f", value) : sprintf("%.4g", value) }
-        BEGIN { printf "%-34s %12s %-9s %9s %9s  %-9s %s\n", "figure", "measured", "", "required", "aim", "verdict", "" }
+        BEGIN { printf "%-38s %10s %-9s %9s %9s  %-9s %s\n", "figure", "measured", "", "required", "aim", "verdict", "" }
         {
             number = $2 ~ /^-?[0-9]/
             verdict = !number ? $2 : tiny || $4 == "-" ? "" : met($2, $5) ? "aim" : met($2, $4) ? "required" : "MISSED"
-            printf "%-34s %12s %-9s %9s %9s  %-9s %s\n", $1, number ? shown($2) : "", $3, $4, $5, verdict, $6
+            printf "%-38s %10s %-9s %9s %9s  %-9s %s\n", $1, number ? shown($2) : "", $3, $4, $5, verdict, $6
         }' "$table"
     ! grep -q "${tab}FAILED$tab" "$table"
 }
@@ -75,8 +75,8 @@ field='function field(key, s) {
 value() { awk "$field"' { print field("'"$1"'"); exit }'; }
 # Step, loss and norm of every step of a run; of a step that was trained twice, what came last.
 losses() {
-    awk "$field"' /"event":"step"/ { n = field("step"); all[n] = n " " field("loss") " " field("grad_norm"); if (n > most) most = n }
-        END { for (i = 1; i <= most; i++) print all[i] }' "$1/events.jsonl"
+    awk "$field"' /"event":"step"/ { n = field("step") + 0; all[n] = n " " field("loss") " " field("grad_norm"); if (n > most) most = n }
+        END { for (i = 1; i <= most; i++) if (i in all) print all[i] }' "$1/events.jsonl"
 }
 # Seconds from a run's start and step at which the mean loss of the last NANO_STEPS steps is at most $2; or, without $2, the mean
 # loss of the last ones within $3 seconds.
@@ -153,7 +153,7 @@ check() {
 }
 
 # A small model: a whole step takes milliseconds on a GPU, and not minutes where the device is emulated.
-small=(--set model.layers=2 --set model.dim=64 --set model.heads=2 --set model.kv_heads=1 --set model.ffn.hidden=96
+small=(--set tokenizer.vocab_size=300 --set model.layers=2 --set model.dim=64 --set model.heads=2 --set model.kv_heads=1 --set model.ffn.hidden=96
     --set data.sequence_length=32 --set train.batch_size=3 --set train.micro_batch=2)
 
 # sanitized TOOL NAME ARGUMENTS...
@@ -282,7 +282,7 @@ beside() {
 train() {
     if tiny; then
         # Two micro-batches, as the larger models have.
-        steps tiny 4 2 5 - - --set model.layers=1 --set model.dim=32 --set model.heads=2 --set model.kv_heads=1 \
+        steps tiny 4 2 5 - - --set tokenizer.vocab_size=300 --set model.layers=1 --set model.dim=32 --set model.heads=2 --set model.kv_heads=1 \
             --set model.ffn.hidden=64 --set data.sequence_length=16
     else
         # 65,536 tokens a step.
