@@ -8,24 +8,35 @@ mod common;
 
 use common::Place;
 use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Runs the program with compiled kernels kept from test to test.
+/// Drills of the emulated device.
+const LOST_AFTER: &str = "ZEROLLM_EMULATED_LOST_AFTER";
+const FULL_AFTER: &str = "ZEROLLM_EMULATED_FULL_AFTER";
+/// Where compiled kernels are kept from test to test.
+const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels");
+
 fn run(place: &Place, arguments: &[&str]) -> Output {
-    run_until(place, arguments, None)
+    run_with(place, arguments, &[])
 }
 
-/// The same on a device that is lost after some launches.
-fn run_until(place: &Place, arguments: &[&str], launches: Option<u32>) -> Output {
+/// Runs the program with these variables in its environment.
+fn run_with(place: &Place, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = place.command(arguments);
-    if let Some(launches) = launches {
-        command.env("ZEROLLM_EMULATED_LOST_AFTER", launches.to_string());
-    }
-    command.env(
-        "ZEROLLM_CACHE",
-        concat!(env!("CARGO_TARGET_TMPDIR"), "/kernels"),
-    );
+    command
+        .env("ZEROLLM_CACHE", CACHE)
+        .envs(variables.iter().copied());
     place.start_command(&mut command).end()
+}
+
+/// The line of a run that ends with exit code 4.
+fn device_failure(output: &Output) -> String {
+    let line = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
 }
 
 fn expect(place: &Place, code: i32, arguments: &[&str]) -> String {
@@ -119,10 +130,9 @@ fn a_device_that_is_lost_ends_the_run_and_leaves_its_checkpoints() {
     ]);
     let train = |name| ["train", "c.toml", "--run", name, "--ui", "none"];
     expect(&place, 0, &train("whole"));
-    let output = run_until(&place, &train("lost"), Some(1000));
-    let line = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{line}");
-    assert!(line.lines().count() == 1 && line.contains("lost"), "{line}");
+    let output = run_with(&place, &train("lost"), &[(LOST_AFTER, "1000")]);
+    let line = device_failure(&output);
+    assert!(line.contains("lost"), "{line}");
     let saved = place.checkpoints("lost");
     let last = saved.last().copied().expect("a checkpoint before the end");
     assert!((2..12).contains(&last), "{saved:?}");
@@ -135,6 +145,122 @@ fn a_device_that_is_lost_ends_the_run_and_leaves_its_checkpoints() {
     resume.push("--resume");
     expect(&place, 0, &resume);
     assert_eq!(place.losses("lost"), place.losses("whole"), "the same bits");
+}
+
+#[test]
+fn memory_that_another_takes_costs_samples_and_no_more() {
+    if !there_is_a_compiler() {
+        return;
+    }
+    let place = Place::new(&[
+        ("train.max_steps", "6"),
+        ("sample.interval", "4"),
+        ("device.kind", "\"emulated\""),
+    ]);
+    let train = |name| ["train", "c.toml", "--run", name, "--ui", "none"];
+    let warnings = |name: &str| -> Vec<String> {
+        let events = place.events(name).into_iter();
+        let told = events.filter(|event| event["event"] == "warning");
+        told.map(|event| event["message"].to_string()).collect()
+    };
+    expect(&place, 0, &train("whole"));
+    assert_eq!(warnings("whole"), [""; 0]);
+    // Between the first step, which loads its kernels, and the first sample.
+    let output = run_with(&place, &train("full"), &[(FULL_AFTER, "400")]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let told = warnings("full");
+    let words = "no samples: out of device memory";
+    assert!(
+        !told.is_empty() && told.iter().all(|line| line.contains(words)),
+        "{told:?}"
+    );
+    assert_eq!(place.losses("full"), place.losses("whole"), "the same bits");
+}
+
+#[test]
+fn out_of_memory_while_running_ends_the_run_and_leaves_its_checkpoints() {
+    if !there_is_a_compiler() {
+        return;
+    }
+    let place = Place::new(&[
+        ("train.checkpoint_interval", "4"),
+        ("device.kind", "\"emulated\""),
+    ]);
+    let train = |name, steps, more: &[&'static str]| {
+        let mut arguments = vec!["train", "c.toml", "--run", name, "--ui", "none"];
+        arguments.extend(["--max-steps", steps]);
+        arguments.extend(more);
+        arguments
+    };
+    expect(&place, 0, &train("whole", "8", &[]));
+    expect(&place, 0, &train("full", "4", &[]));
+    let resumed = train("full", "8", &["--resume"]);
+    let line = device_failure(&run_with(&place, &resumed, &[(FULL_AFTER, "10")]));
+    for words in ["out of device memory", "train.micro_batch", "--resume"] {
+        assert!(line.contains(words), "{line}");
+    }
+    assert_eq!(place.checkpoints("full"), [4]);
+    let failed = place.events("full");
+    assert!(failed.iter().any(|event| event["event"] == "failed"));
+    expect(&place, 0, &resumed);
+    assert_eq!(place.losses("full"), place.losses("whole"), "the same bits");
+}
+
+#[test]
+fn a_cache_that_is_damaged_or_cannot_be_written_only_costs_time() {
+    if !there_is_a_compiler() {
+        return;
+    }
+    let place = Place::new(&[("train.max_steps", "2"), ("device.kind", "\"emulated\"")]);
+    let train = |name| ["train", "c.toml", "--run", name, "--ui", "none"];
+    expect(&place, 0, &train("whole"));
+    let own = place.path("own/kernels");
+    fs::create_dir_all(&own).expect("a folder");
+    let mut kernels: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(Path::new(CACHE).join("kernels")).expect("compiled kernels") {
+        let from = entry.expect("an entry").path();
+        // Another test's, half written.
+        if from.extension().is_some_and(|end| end == "kernel") {
+            let to = own.join(from.file_name().expect("a name"));
+            fs::copy(from, &to).expect("copied");
+            kernels.push(to);
+        }
+    }
+    // The optimizer's is among those that every run needs. Which that is, only the contents say; older ones may lie beside.
+    kernels.retain(|path| {
+        let bytes = fs::read(path).expect("a kernel");
+        bytes.windows(16).any(|part| part == b"emu_adamw_update")
+    });
+    for kernel in &kernels {
+        let mut bytes = fs::read(kernel).expect("a kernel");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(kernel, bytes).expect("writable");
+    }
+    let damaged: Vec<_> = kernels.iter().map(fs::read).map(Result::unwrap).collect();
+    let variables = [("ZEROLLM_CACHE", place.path("own"))];
+    let variables = variables
+        .each_ref()
+        .map(|(name, path)| (*name, path.to_str().expect("UTF-8")));
+    let again = |name| {
+        let output = run_with(&place, &train(name), &variables);
+        let line = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}");
+        assert_eq!(place.losses(name), place.losses("whole"), "{name}");
+    };
+    again("damaged");
+    let mended = kernels.iter().zip(&damaged);
+    let mut mended = mended.filter(|(path, damaged)| fs::read(path).unwrap() != **damaged);
+    let (mended, _) = mended.next().expect("the one that is needed");
+    // Nobody can put a file where a folder is: not root either, to whom every folder is writable.
+    fs::remove_file(mended).expect("a file");
+    fs::create_dir(mended).expect("a folder");
+    again("unwritable");
+    assert!(mended.is_dir());
 }
 
 #[test]
@@ -157,6 +283,9 @@ fn what_does_not_fit_is_refused_with_what_would() {
         line.contains("emulated:0") && line.contains("train.micro_batch = "),
         "{line}"
     );
+    for change in ["train.recompute = true", "device.precision = \"bf16\""] {
+        assert!(line.contains(change), "{line}");
+    }
     assert!(!place.path("runs").exists(), "no folder is left behind");
 }
 

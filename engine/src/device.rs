@@ -66,35 +66,56 @@ pub fn check_room(config: &Config, model: &Model, gpu: &Gpu) -> Result<(), Launc
         need,
         free,
         advice: fitting.unwrap_or_else(|| {
-            "no micro-batch fits, even recomputed: take a smaller model or sequence_length"
+            "no micro-batch fits, even recomputed in bf16: take a smaller model or sequence_length"
                 .to_owned()
         }),
     })
 }
 
-/// The first change that makes a run fit in `room` bytes: a smaller micro-batch, then recomputation with the largest
-/// micro-batch that it allows.
+/// What would make a run fit in `room` bytes: the largest micro-batch for the run as it is, recomputed, in `bf16`, and both. Of
+/// these a change is named only where it allows a larger micro-batch than the lesser ones before it.
 fn fitting(config: &Config, model: &Model, info: &Info, room: u64) -> Option<String> {
-    for recompute in [false, true] {
-        let mut rows = config.train.micro_batch;
-        while rows > 0 {
-            let mut other = config.clone();
-            other.train.micro_batch = rows;
-            other.train.recompute = config.train.recompute || recompute;
-            let need = memory(&other, model, info);
-            if need <= room {
-                let recomputed = if other.train.recompute && !config.train.recompute {
-                    " and train.recompute = true"
-                } else {
-                    ""
-                };
-                return Some(format!(
-                    "train.micro_batch = {rows}{recomputed} would take {} MiB",
-                    need >> 20
-                ));
-            }
-            rows /= 2;
+    let mut found: Vec<String> = Vec::new();
+    let mut largest = 0;
+    for (recompute, bf16) in [(false, false), (true, false), (false, true), (true, true)] {
+        if (recompute && config.train.recompute) || (bf16 && config.device.bf16) {
+            continue;
         }
+        let mut other = config.clone();
+        other.train.recompute |= recompute;
+        other.device.bf16 |= bf16;
+        let Some((rows, need)) = largest_micro_batch(&mut other, model, info, room) else {
+            continue;
+        };
+        if rows <= largest {
+            continue;
+        }
+        largest = rows;
+        let mut change = format!("train.micro_batch = {rows}");
+        if recompute {
+            change.push_str(" and train.recompute = true");
+        }
+        if bf16 {
+            change.push_str(" and device.precision = \"bf16\"");
+        }
+        found.push(format!("{change} would take {} MiB", need >> 20));
+    }
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
+/// The largest micro-batch, of the configured one and its halves, that fits in `room` bytes, and what it takes.
+fn largest_micro_batch(
+    config: &mut Config,
+    model: &Model,
+    info: &Info,
+    room: u64,
+) -> Option<(usize, u64)> {
+    while config.train.micro_batch > 0 {
+        let need = memory(config, model, info);
+        if need <= room {
+            return Some((config.train.micro_batch, need));
+        }
+        config.train.micro_batch /= 2;
     }
     None
 }
@@ -155,6 +176,50 @@ mod tests {
             "{recomputed}"
         );
         assert_eq!(advice(1000), None);
+        // Where more than one change helps, each that allows more is named, the least first.
+        let several = at(4, false).unwrap();
+        let changes: Vec<&str> = several.split("; ").collect();
+        let rows = |change: &str| {
+            let number = change.strip_prefix("train.micro_batch = ").unwrap();
+            let number = number.split(' ').next().unwrap();
+            number.parse::<usize>().unwrap()
+        };
+        assert!(rows(changes[0]) == 4 && changes.len() > 1, "{several}");
+        assert!(changes.is_sorted_by_key(|change| rows(change)), "{several}");
+        for change in &changes[1..] {
+            let mut other = config.clone();
+            other.train.micro_batch = rows(change);
+            other.train.recompute = change.contains("recompute");
+            other.device.bf16 = change.contains("bf16");
+            assert!(
+                memory(&other, &model, &info()) <= need(4, false),
+                "{change}"
+            );
+        }
+    }
+
+    #[test]
+    fn precision_is_advised_where_it_helps_and_never_what_is_set_already() {
+        let f32 = config(&[]);
+        let model = Model::new(&f32.model, 512);
+        let mut best = f32.clone();
+        (best.device.bf16, best.train.recompute) = (true, true);
+        let room = memory(&best, &model, &info());
+        let advice = fitting(&f32, &model, &info(), room).unwrap();
+        assert!(
+            advice.contains(
+                "train.micro_batch = 16 and train.recompute = true and device.precision = \"bf16\""
+            ),
+            "{advice}"
+        );
+        let mut set = f32.clone();
+        set.device.bf16 = true;
+        let advice = fitting(&set, &model, &info(), room).unwrap();
+        assert!(
+            advice.contains("train.micro_batch = 16 and train.recompute = true would"),
+            "{advice}"
+        );
+        assert!(!advice.contains("precision"), "{advice}");
     }
 
     #[test]

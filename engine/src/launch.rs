@@ -416,13 +416,14 @@ impl Prepared {
         })
     }
 
-    /// What the person should know of the data before training begins.
+    /// What the person should know of the data and the device before training begins.
     fn warnings(&self) -> Vec<String> {
         let skipped = self.setup.datasets.report.skipped_lines;
         let told = (skipped > 0).then(|| {
             format!("{skipped} bad lines of data.train are skipped (data.on_bad_line = \"skip\")")
         });
-        told.into_iter().collect()
+        let portable = self.trainer.gpu().and_then(|gpu| gpu.info().portable());
+        told.into_iter().chain(portable).collect()
     }
 
     fn engine(

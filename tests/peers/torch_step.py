@@ -1,7 +1,7 @@
 """A training step in PyTorch, on the CPU or a GPU, to be set beside `zerollm bench step`.
 
     python tests/peers/torch_step.py nano|tiny|gpt2-124m|gpt2-350m|gpt2-1558m [--precision bf16] [--compile]
-        [--threads N] [--device cuda] [--batch N] [--steps 15] [--seconds 30] [--warm-up 2]
+        [--threads N] [--device cuda] [--batch N] [--micro-batch N] [--steps 15] [--seconds 30] [--warm-up 2]
 
 The model that our configuration of the same name describes, on random ids: forward, backward, clipping to a norm of 1,
 fused AdamW. bf16 is autocast: weights, norms and optimizer in f32. At most --steps steps are timed, fewer (but three) once
@@ -21,6 +21,7 @@ p.add_argument("--compile", action="store_true")
 p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
 p.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
 p.add_argument("--batch", type=int)
+p.add_argument("--micro-batch", type=int, help="rows at once; the whole batch without it")
 p.add_argument("--steps", type=int, default=15)
 p.add_argument("--seconds", type=float, default=30.0)
 p.add_argument("--warm-up", type=int, default=2)
@@ -43,6 +44,8 @@ MODELS = {
 }
 V, C, L, H, HIDDEN, T, B = MODELS[a.model]
 B = a.batch or B
+ROWS = a.micro_batch or B
+assert B % ROWS == 0, "a batch is whole micro-batches"
 LLAMA = not a.model.startswith("gpt2")
 
 
@@ -125,13 +128,16 @@ tokens, targets = torch.randint(V, (2, B, T), device=a.device).unbind(0)
 
 
 def step():
-    with torch.autocast(a.device, dtype=torch.bfloat16, enabled=a.precision == "bf16"):
-        loss = loss_of(tokens, targets)
-    loss.backward()
+    total = 0.0
+    for part, wanted in zip(tokens.split(ROWS), targets.split(ROWS)):
+        with torch.autocast(a.device, dtype=torch.bfloat16, enabled=a.precision == "bf16"):
+            loss = loss_of(part, wanted) * (ROWS / B)
+        loss.backward()
+        total += loss.detach()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return loss.item()
+    return total.item()
 
 
 for _ in range(a.warm_up):

@@ -145,8 +145,16 @@ impl Accelerator {
         if self.arena.bytes() < bytes {
             // What was captured names addresses of the old arena, which is given back before the new is taken.
             self.forget_graphs();
+            let before = self.arena.bytes();
             self.arena = self.gpu.alloc(0)?;
-            self.arena = self.gpu.alloc(bytes)?;
+            match self.gpu.alloc(bytes) {
+                Ok(arena) => self.arena = arena,
+                Err(error) => {
+                    // Whoever can do without goes on with what there was.
+                    self.arena = self.gpu.alloc(before)?;
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
@@ -525,4 +533,35 @@ fn packed(batch: &Batch) -> Vec<i32> {
 /// The whole of a buffer, as `f32`.
 fn flat(buffer: &Buffer) -> View {
     buffer.view(0, buffer.bytes() / size_of::<f32>(), Dtype::F32)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::model::Model;
+    use crate::optim;
+    use kernels::gpu::{Kind, devices};
+
+    #[test]
+    fn memory_that_cannot_be_had_leaves_what_there_was() {
+        let text = "data.sequence_length = 8\nmodel = { layers = 1, dim = 8, heads = 1 }\n\
+                    train = { batch_size = 1, max_steps = 1 }\noptimizer.lr = 1e-3\n";
+        let config = Config::parse(None, text, &[]).unwrap();
+        let gpu = match devices::open(Kind::Emulated, 0, None) {
+            Ok(gpu) => gpu,
+            Err(GpuError::Missing(why)) => {
+                eprintln!("skipped: memory of the emulated device: {why}");
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let params = Model::new(&config.model, 16).init(0, Precision::F32, true);
+        let optimizer = optim::build(&config.optimizer, params.len());
+        let mut accelerator = Accelerator::new(gpu, &params, &*optimizer, Precision::F32).unwrap();
+        accelerator.reserve(1000).unwrap();
+        let error = accelerator.reserve(1 << 40).unwrap_err();
+        assert!(matches!(error, GpuError::OutOfMemory { .. }), "{error}");
+        assert_eq!(accelerator.arena.bytes(), 1000);
+    }
 }

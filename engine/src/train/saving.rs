@@ -127,10 +127,14 @@ fn failed(error: &CheckpointError) -> Ending {
 
 /// What the device's failure means for the run: what is saved stays as it is.
 pub(super) fn device_failed(error: &GpuError) -> Ending {
-    Ending::Failed {
-        message: error.to_string(),
-        code: 4,
-    }
+    let message = match error {
+        // The plan fitted when the run began.
+        GpuError::OutOfMemory { .. } => format!(
+            "{error}: end what else uses the device, or lower train.micro_batch, and go on with --resume"
+        ),
+        _ => error.to_string(),
+    };
+    Ending::Failed { message, code: 4 }
 }
 
 impl Engine {

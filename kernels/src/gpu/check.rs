@@ -16,15 +16,19 @@ struct Tensor {
 
 /// The bytes of `values`, rounded to `dtype`.
 fn bytes(dtype: Dtype, values: &[f64]) -> Vec<u8> {
-    let flat = |x: &f64| match dtype {
-        Dtype::F32 => (*x as f32).to_le_bytes().to_vec(),
-        Dtype::Bf16 => ((Bf16::put(*x as f32).get().to_bits() >> 16) as u16)
-            .to_le_bytes()
-            .to_vec(),
-        Dtype::I32 => (*x as i32).to_le_bytes().to_vec(),
-        Dtype::F64 => panic!("gradient checks in f64 are made on the CPU"),
-    };
-    values.iter().flat_map(flat).collect()
+    let mut bytes = Vec::with_capacity(values.len() * dtype.size());
+    for x in values {
+        match dtype {
+            Dtype::F32 => bytes.extend_from_slice(&(*x as f32).to_le_bytes()),
+            Dtype::Bf16 => {
+                let upper = (Bf16::put(*x as f32).get().to_bits() >> 16) as u16;
+                bytes.extend_from_slice(&upper.to_le_bytes());
+            }
+            Dtype::I32 => bytes.extend_from_slice(&(*x as i32).to_le_bytes()),
+            Dtype::F64 => panic!("gradient checks in f64 are made on the CPU"),
+        }
+    }
+    bytes
 }
 
 fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
@@ -61,7 +65,20 @@ impl Tensor {
     }
 
     fn filled(gpu: &Gpu, meta: &Meta, value: f64) -> Result<Self, GpuError> {
-        Self::new(gpu, meta, &vec![value; meta.len()], None)
+        if !value.is_nan() {
+            return Self::new(gpu, meta, &vec![value; meta.len()], None);
+        }
+        // Every bit set is a NaN of either type; made on the device, where tensors may be large.
+        let memory = gpu.alloc(meta.bytes())?;
+        if meta.bytes() > 0 {
+            gpu.driver().fill(memory.address(), 0xff, meta.bytes())?;
+        }
+        let view = memory.view(0, meta.len(), meta.dtype);
+        Ok(Self {
+            memory,
+            _rounded: None,
+            view,
+        })
     }
 
     fn values(&self, gpu: &Gpu) -> Result<Vec<f64>, GpuError> {

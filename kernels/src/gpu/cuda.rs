@@ -191,11 +191,7 @@ impl Found {
         let (warp, multiprocessors, shared_bytes) =
             super::native::failed(answers, "ask what the device is")?;
         let own = format!("sm_{}", self.capability);
-        let nearest = if arch.starts_with(&own) {
-            String::new()
-        } else {
-            format!(", which does not know {own} and compiles for {arch}")
-        };
+        let nearest = super::rtc::instead(&own, &arch);
         Ok(Info {
             kind: Kind::Cuda,
             index: self.index,

@@ -1,7 +1,7 @@
 //! Which devices there are, and how one is opened: what `--device` and `zerollm doctor` ask.
 
 use super::compiled::Cache;
-use super::driver::{Info, Kind};
+use super::driver::{Driver, Info, Kind};
 use super::{Gpu, GpuError, cuda, rocm};
 
 /// A device that may be there.
@@ -92,12 +92,41 @@ fn auto(found: &[Found]) -> Option<(Kind, usize)> {
 /// else if the device does not answer.
 pub fn open(kind: Kind, index: usize, cache: Option<Cache>) -> Result<Gpu, GpuError> {
     let driver = match kind {
-        Kind::Cuda => nth(kind, index, &cuda::found()?)?.open(cache.as_ref())?,
-        Kind::Rocm => nth(kind, index, &rocm::found()?)?.open(cache.as_ref())?,
+        Kind::Cuda => open_cuda(index, cache.as_ref()),
+        Kind::Rocm => open_rocm(index, cache.as_ref()),
         Kind::Emulated if index == 0 => return emulated(cache),
         Kind::Emulated => return Err(none(kind, index, 1)),
     };
+    let driver = driver.map_err(|error| advised(kind, error, gpus))?;
     Ok(Gpu::new(driver, cache))
+}
+
+fn open_cuda(index: usize, cache: Option<&Cache>) -> Result<Box<dyn Driver>, GpuError> {
+    nth(Kind::Cuda, index, &cuda::found()?)?.open(cache)
+}
+
+fn open_rocm(index: usize, cache: Option<&Cache>) -> Result<Box<dyn Driver>, GpuError> {
+    nth(Kind::Rocm, index, &rocm::found()?)?.open(cache)
+}
+
+/// Who asked for one vendor's device on a machine with another's is told so.
+fn advised(kind: Kind, error: GpuError, found: impl FnOnce() -> Vec<Found>) -> GpuError {
+    let GpuError::Missing(why) = error else {
+        return error;
+    };
+    let found = found();
+    let other = found
+        .iter()
+        .filter(|one| one.kind != kind)
+        .find_map(|one| Some((one.kind, one.info.as_ref().ok()?)));
+    GpuError::Missing(match other {
+        Some((kind, info)) => format!(
+            "{why}. There is {} here: give --device {}",
+            info.name,
+            kind.name()
+        ),
+        None => why,
+    })
 }
 
 fn nth<T>(kind: Kind, index: usize, found: &[T]) -> Result<&T, GpuError> {
@@ -171,8 +200,8 @@ mod tests {
                     Err(GpuError::Missing(why)) => {
                         assert!(why.len() > 20 && !why.contains('\n'), "{why}");
                         let opened = open(kind, one.index.unwrap_or(0), None);
-                        let error = opened.expect_err("it cannot be used");
-                        assert_eq!(error, GpuError::Missing(why.clone()));
+                        let error = opened.expect_err("it cannot be used").to_string();
+                        assert!(error.starts_with(why), "{error}");
                     }
                     Err(error) => panic!("{error}"),
                 }
@@ -180,20 +209,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_first_usable_gpu_is_taken_and_never_the_emulation() {
-        let info = |kind| Info {
+    fn info(kind: Kind) -> Info {
+        Info {
             kind,
             index: 0,
-            name: String::new(),
-            arch: String::new(),
-            versions: String::new(),
+            name: "A Device".to_owned(),
+            arch: "sm_90a".to_owned(),
+            versions: "version 1".to_owned(),
             warp: 32,
             multiprocessors: 1,
             shared_bytes: 0,
             memory: 0,
-        };
-        let found = |kind, index, usable: bool| Found {
+        }
+    }
+
+    fn found(kind: Kind, index: usize, usable: bool) -> Found {
+        Found {
             kind,
             index: Some(index),
             name: None,
@@ -202,7 +233,43 @@ mod tests {
             } else {
                 Err(GpuError::Missing(String::new()))
             },
-        };
+        }
+    }
+
+    #[test]
+    fn who_asks_for_the_other_vendor_is_told_which_device_is_there() {
+        let missing = || GpuError::Missing("HIP is not installed".to_owned());
+        let nvidia = || vec![found(Kind::Rocm, 0, false), found(Kind::Cuda, 0, true)];
+        assert_eq!(
+            advised(Kind::Rocm, missing(), nvidia).to_string(),
+            "HIP is not installed. There is A Device here: give --device cuda"
+        );
+        let unusable = || vec![found(Kind::Rocm, 0, true), found(Kind::Cuda, 0, false)];
+        assert_eq!(advised(Kind::Rocm, missing(), unusable), missing());
+        let failed = GpuError::Device("it fell off the bus".to_owned());
+        assert_eq!(advised(Kind::Rocm, failed.clone(), nvidia), failed);
+    }
+
+    #[test]
+    fn kernels_in_a_portable_form_are_told() {
+        let mut device = info(Kind::Cuda);
+        for (arch, told) in [
+            ("sm_90a", false),
+            ("gfx942", false),
+            ("compute_121", true),
+            ("gfx11-generic", true),
+        ] {
+            arch.clone_into(&mut device.arch);
+            let said = device.portable();
+            assert_eq!(said.is_some(), told, "{arch}");
+            assert!(
+                said.is_none_or(|line| line.contains("version 1") && line.starts_with("cuda:0"))
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_usable_gpu_is_taken_and_never_the_emulation() {
         let emulated = found(Kind::Emulated, 0, true);
         assert_eq!(auto(std::slice::from_ref(&emulated)), None);
         let mut all = vec![

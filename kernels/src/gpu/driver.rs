@@ -63,6 +63,20 @@ impl Info {
     pub fn is_hopper(&self) -> bool {
         self.arch == HOPPER_ARCH && self.warp == 32
     }
+
+    /// A line where the compiler does not know the device and its kernels are compiled in a portable form: slower than they could
+    /// be, not wrong.
+    pub fn portable(&self) -> Option<String> {
+        let portable =
+            self.arch.starts_with("compute_") || self.arch.ends_with(super::rtc::GENERIC);
+        portable.then(|| {
+            let (kind, index) = (self.kind.name(), self.index);
+            format!(
+                "{kind}:{index}: kernels are compiled in their portable form ({})",
+                self.versions
+            )
+        })
+    }
 }
 
 /// A compiled unit that is loaded.

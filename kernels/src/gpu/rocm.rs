@@ -225,10 +225,11 @@ impl Found {
         &self.info.name
     }
 
-    /// What it is.
+    /// What it is, as kernels will be compiled for it.
     ///
     /// # Errors
-    /// [`GpuError::Missing`] if hipRTC is not installed, or the kernels do not know warps of this width.
+    /// [`GpuError::Missing`] if hipRTC is not installed or compiles for nothing like it, or the kernels do not know warps of this
+    /// width.
     pub(super) fn info(&self) -> Result<Info, GpuError> {
         self.info_with(&Rtc::hiprtc()?)
     }
@@ -247,7 +248,9 @@ impl Found {
             )));
         }
         let mut info = self.info.clone();
-        info.versions = format!("{}, {}", info.versions, rtc.name());
+        info.arch = rtc.family(&self.info.arch)?;
+        let instead = super::rtc::instead(&self.info.arch, &info.arch);
+        info.versions = format!("{}, {}{instead}", info.versions, rtc.name());
         Ok(info)
     }
 

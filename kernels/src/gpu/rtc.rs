@@ -10,7 +10,7 @@
 use super::GpuError;
 use super::driver::Kind;
 use super::library::{self, Wanted, calls};
-use super::unit::Source;
+use super::unit::{Source, Unit};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
@@ -188,14 +188,38 @@ impl Rtc {
         })
     }
 
+    /// What hipRTC is told to compile for a device of architecture `own`: that, or where it does not know it, what the
+    /// architectures of its family have in common. It cannot be asked which it knows, so that a small kernel is compiled.
+    ///
+    /// # Errors
+    /// [`GpuError::Missing`] if it compiles for neither.
+    pub fn family(&self, own: &str) -> Result<String, GpuError> {
+        let compiles = |arch: &str| self.compile(&PROBE.kernel("probe").source(), arch, &[]);
+        family(own, |arch| compiles(arch).map(drop)).map_err(|refused| {
+            let refused = refused.to_string();
+            let words = refused.lines().next().unwrap_or_default();
+            GpuError::Missing(format!(
+                "{} compiles for no device like {own}: update ROCm ({words})",
+                self.name()
+            ))
+        })
+    }
+
     /// The options that every kernel is compiled with.
     pub fn options(&self, arch: &str) -> Vec<String> {
         match self.kind {
-            Kind::Rocm => vec![
-                format!("--gpu-architecture={arch}"),
-                "-std=c++17".to_owned(),
-                "-O3".to_owned(),
-            ],
+            Kind::Rocm => {
+                let mut options = vec![
+                    format!("--gpu-architecture={arch}"),
+                    "-std=c++17".to_owned(),
+                    "-O3".to_owned(),
+                ];
+                if arch.ends_with(GENERIC) {
+                    // The first form of machine code that such architectures have.
+                    options.push("-mcode-object-version=6".to_owned());
+                }
+                options
+            }
             // Lambdas that carry no mark are device code: there is no other.
             _ => vec![
                 format!("-arch={arch}"),
@@ -301,6 +325,49 @@ impl Rtc {
     }
 }
 
+/// A kernel that compiles wherever the prelude does.
+static PROBE: Unit = Unit {
+    name: "probe.cu",
+    text: "KERNEL(probe, 64, (int* x)) { x[0] = 0; }",
+    pieces: &[],
+};
+/// How the architectures are called that stand for a family.
+pub(super) const GENERIC: &str = "-generic";
+
+/// `own` where `compiles` takes it, else its family's. LLVM's "User Guide for AMDGPU Backend", generic processors.
+fn family(own: &str, compiles: impl Fn(&str) -> Result<(), GpuError>) -> Result<String, GpuError> {
+    let Err(refused) = compiles(own) else {
+        return Ok(own.to_owned());
+    };
+    let number = own.strip_prefix("gfx").unwrap_or_default();
+    // The last two digits are minor number and stepping.
+    let (major, minor) = number
+        .split_at_checked(number.len().saturating_sub(2))
+        .unwrap_or_default();
+    let family = match (major, minor.chars().next()) {
+        ("9", Some('4' | '5')) => "gfx9-4",
+        ("9", _) => "gfx9",
+        ("10", Some('1')) => "gfx10-1",
+        ("10", _) => "gfx10-3",
+        ("11", _) => "gfx11",
+        ("12", _) => "gfx12",
+        _ => return Err(refused),
+    };
+    let family = format!("{family}{GENERIC}");
+    match compiles(&family) {
+        Ok(()) => Ok(family),
+        Err(_) => Err(refused),
+    }
+}
+
+/// What is said of a compiler that does not know the device's own architecture; nothing where it does.
+pub(super) fn instead(own: &str, arch: &str) -> String {
+    if arch.starts_with(own) {
+        return String::new();
+    }
+    format!(", which does not know {own} and compiles for {arch}")
+}
+
 /// What a compiler that knows `archs` is told for a device of capability `cc`: its own architecture; else the nearest lower one
 /// of the same major number, whose machine code runs on it; else PTX of the nearest lower one, which the driver translates.
 fn arch(version: (c_int, c_int), archs: &[u32], cc: u32) -> Option<String> {
@@ -337,5 +404,49 @@ mod tests {
         }
         assert_eq!(arch((11, 8), &[80, 90], 90).as_deref(), Some("sm_90"));
         assert_eq!(arch((11, 4), &[80, 86], 90).as_deref(), Some("compute_86"));
+    }
+
+    #[test]
+    fn an_unknown_architecture_gets_what_its_family_has_in_common() {
+        let refused = |arch: &str| GpuError::Compile {
+            title: "probe.cu".to_owned(),
+            arch: arch.to_owned(),
+            message: format!("unknown target CPU '{arch}'"),
+        };
+        let knows = |known: &'static [&str]| {
+            move |arch: &str| {
+                let known = known.contains(&arch);
+                known.then_some(()).ok_or_else(|| refused(arch))
+            }
+        };
+        let new = knows(&[
+            "gfx942",
+            "gfx9-4-generic",
+            "gfx10-3-generic",
+            "gfx11-generic",
+        ]);
+        for (own, want) in [
+            ("gfx942", "gfx942"),
+            ("gfx950", "gfx9-4-generic"),
+            ("gfx1036", "gfx10-3-generic"),
+            ("gfx1103", "gfx11-generic"),
+        ] {
+            assert_eq!(family(own, &new).as_deref(), Ok(want), "{own}");
+        }
+        // Its family is not known either, or it has none: the device's own refusal is told.
+        for own in ["gfx1201", "gfx1010", "gfx906", "gfx13", "gfx", ""] {
+            assert_eq!(family(own, &new), Err(refused(own)), "{own}");
+        }
+    }
+
+    #[test]
+    fn what_a_compiler_does_not_know_is_said() {
+        assert_eq!(instead("sm_90", "sm_90a"), "");
+        assert_eq!(instead("gfx942", "gfx942"), "");
+        let said = instead("sm_130", "compute_121");
+        assert_eq!(
+            said,
+            ", which does not know sm_130 and compiles for compute_121"
+        );
     }
 }

@@ -1,4 +1,7 @@
-//! The GPU that the checks are asked for: every operation against its scalar definition, whole models against the CPU.
+//! The GPU that the checks are asked for: every operation against its scalar definition, whole models against the CPU
+//! (`gpu/parity.rs`: gradient by gradient).
+
+mod parity;
 
 use super::model::{LLAMA, VOCAB, batch, toy};
 use super::{Check, Outcome, cpu};
@@ -60,6 +63,7 @@ pub(super) fn checks(gpu: &Gpu) -> Vec<Check> {
         all.push(Check::new(format!("gpu model {precision}"), move || {
             as_on_the_cpu(&device, precision)
         }));
+        all.extend(parity::checks(gpu, precision));
         let device = gpu.clone();
         all.push(Check::new(
             format!("gpu same bits {precision}"),

@@ -30,7 +30,7 @@ pub(super) fn checks() -> Vec<Check> {
 /// Grouped queries, normed heads, rotary positions, SwiGLU.
 pub(super) const LLAMA: &[&str] = &["model.mixer.qk_norm=true"];
 /// Biases everywhere, learned positions, layer norms, a separate head.
-const GPT2: &[&str] = &[
+pub(super) const GPT2: &[&str] = &[
     "model.mixer.kind=mha",
     "model.kv_heads=4",
     "model.mixer.qkv_bias=true",
@@ -51,11 +51,16 @@ pub(super) fn toy(sets: &[&str]) -> Result<Config, String> {
     Config::parse(None, TEXT, &sets).map_err(|error| error.to_string())
 }
 
-/// Rows of random ids, each the target of the one before.
+/// Rows of random ids of the toy models, each the target of the one before.
 pub(super) fn batch(rows: usize, seq: usize, seed: u64) -> Batch {
+    random_batch(VOCAB, rows, seq, seed)
+}
+
+/// The same with ids below `vocab`.
+pub(super) fn random_batch(vocab: usize, rows: usize, seq: usize, seed: u64) -> Batch {
     let mut stream = Stream::new(seed, 0xd0c7);
     let ids: Vec<i32> = (0..rows * (seq + 1))
-        .map(|_| stream.below(VOCAB as u64) as i32)
+        .map(|_| stream.below(vocab as u64) as i32)
         .collect();
     let part = |from: usize| -> Vec<i32> {
         ids.chunks(seq + 1)

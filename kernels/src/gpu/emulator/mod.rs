@@ -78,8 +78,11 @@ pub struct Emulator {
     functions: Mutex<Vec<(String, Symbol<Launch>)>>,
     graphs: Mutex<Vec<Vec<Recorded>>>,
     recording: Mutex<Option<Vec<Recorded>>>,
+    launched: AtomicU64,
     /// Launches after which the device is lost, where [`LOST_AFTER`] says so.
-    left: Option<AtomicU64>,
+    lost_after: Option<u64>,
+    /// Launches after which no memory is left, where [`FULL_AFTER`] says so.
+    full_after: Option<u64>,
 }
 
 /// What a capture holds.
@@ -125,7 +128,9 @@ impl Emulator {
             functions: Mutex::default(),
             graphs: Mutex::default(),
             recording: Mutex::default(),
-            left: lost_after()?,
+            launched: AtomicU64::new(0),
+            lost_after: drill(LOST_AFTER)?,
+            full_after: drill(FULL_AFTER)?,
         })
     }
 
@@ -167,16 +172,11 @@ impl Emulator {
     }
 
     fn run(&self, function: Function, grid: Grid, args: &[Arg]) -> Result<(), GpuError> {
-        if let Some(left) = &self.left {
-            let next = |left: u64| left.checked_sub(1);
-            if left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-                .is_err()
-            {
-                return Err(GpuError::Device(format!(
-                    "it is lost, as {LOST_AFTER} asked"
-                )));
-            }
+        let before = self.launched.fetch_add(1, Ordering::Relaxed);
+        if self.lost_after.is_some_and(|last| before >= last) {
+            return Err(GpuError::Device(format!(
+                "it is lost, as {LOST_AFTER} asked"
+            )));
         }
         let core = Self::core();
         let (name, launch) = {
@@ -226,6 +226,18 @@ impl Emulator {
         }
     }
 
+    /// Refuses memory where [`FULL_AFTER`] says that none is left.
+    fn room_for(&self, bytes: usize) -> Result<(), GpuError> {
+        let launched = self.launched.load(Ordering::Relaxed);
+        if self.full_after.is_some_and(|last| launched >= last) {
+            return Err(GpuError::OutOfMemory {
+                wanted: bytes as u64,
+                free: 0,
+            });
+        }
+        Ok(())
+    }
+
     /// The emulator's words, with the kernel's own line where it can be found.
     fn verdict(core: &Core) -> String {
         let mut object: *const c_char = std::ptr::null();
@@ -248,17 +260,19 @@ impl Emulator {
 
 /// A drill: the device is lost after as many launches as this variable says, as a real one may be.
 pub const LOST_AFTER: &str = "ZEROLLM_EMULATED_LOST_AFTER";
+/// A drill: after as many launches another program has taken the memory that was left. Loading kernels takes some, too.
+pub const FULL_AFTER: &str = "ZEROLLM_EMULATED_FULL_AFTER";
 
-fn lost_after() -> Result<Option<AtomicU64>, GpuError> {
-    let Ok(text) = std::env::var(LOST_AFTER) else {
+fn drill(name: &str) -> Result<Option<u64>, GpuError> {
+    let Ok(text) = std::env::var(name) else {
         return Ok(None);
     };
     let number = text.parse().map_err(|error| {
         GpuError::Missing(format!(
-            "{LOST_AFTER} is a number of launches, not {text:?} ({error})"
+            "{name} is a number of launches, not {text:?} ({error})"
         ))
     })?;
-    Ok(Some(AtomicU64::new(number)))
+    Ok(Some(number))
 }
 
 fn load_core(scratch: &Scratch, image: &[u8]) -> Result<Mutex<Core>, GpuError> {
@@ -290,6 +304,7 @@ impl Driver for Emulator {
     }
 
     fn alloc(&self, bytes: usize) -> Result<u64, GpuError> {
+        self.room_for(bytes)?;
         let full = || GpuError::OutOfMemory {
             wanted: bytes as u64,
             free: self.info.memory,
@@ -387,6 +402,7 @@ impl Driver for Emulator {
     }
 
     fn load(&self, image: &[u8]) -> Result<Module, GpuError> {
+        self.room_for(image.len())?;
         let mut modules = lock(&self.modules);
         let path = self
             .scratch

@@ -320,6 +320,14 @@ impl<A: Api> Driver for Native<A> {
     fn load(&self, image: &[u8]) -> Result<Module, GpuError> {
         // SAFETY: the image is what the compiler made for this architecture; the driver checks its form.
         let module = unsafe { self.api()?.load(image) };
+        if let Err(failure) = &module
+            && failure.memory
+        {
+            return Err(GpuError::OutOfMemory {
+                wanted: image.len() as u64,
+                free: self.free_memory()?,
+            });
+        }
         let versions = &self.info.versions;
         let what = format!("load compiled kernels ({versions}; the driver must not be the older)");
         let module = failed(module, &what)?;

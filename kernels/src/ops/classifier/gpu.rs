@@ -3,7 +3,9 @@
 use crate::arena::ALIGN;
 use crate::gpu::blas::{Factor, Product};
 use crate::gpu::gemm;
-use crate::gpu::{Arg, Gpu, GpuBackward, GpuError, GpuForward, Grid, Info, REDUCE, Unit, View};
+use crate::gpu::{
+    Arg, Gpu, GpuBackward, GpuError, GpuForward, Grid, Info, LIVE_BYTES, REDUCE, Unit, View,
+};
 use crate::op::{GradMode, Meta};
 use crate::ops::linear::product;
 use crate::{Dtype, Precision};
@@ -235,4 +237,36 @@ pub(super) fn backward(cx: &GpuBackward<'_>, plan: Plan) -> Result<(), GpuError>
         }
     }
     op.total(cx.late_outputs[0])
+}
+
+/// Seconds of the pass over the logits of `rows` rows, at most a chunk's, by the device's clock: the mean of `calls` behind one
+/// another.
+pub(super) fn time_pass(
+    gpu: &Gpu,
+    plan: Plan,
+    [rows, vocab]: [usize; 2],
+    calls: usize,
+) -> Result<f64, GpuError> {
+    let metas = [
+        Meta::new([rows, 8], Dtype::Bf16),
+        Meta::new([vocab, 8], Dtype::F32),
+        Meta::new([rows], Dtype::I32),
+    ];
+    let scratch = gpu.alloc(workspace(&metas, plan))?;
+    let small = gpu.alloc(4 * rows + LIVE_BYTES + 4)?;
+    // Logits of zero, targets of zero, an upstream gradient of zero: every row is worked on all the same.
+    gpu.driver().fill(scratch.address(), 0, scratch.bytes())?;
+    gpu.driver().fill(small.address(), 0, small.bytes())?;
+    let targets = small.view(LIVE_BYTES, rows, Dtype::I32);
+    let upstream = small.view(LIVE_BYTES + 4 * rows, 1, Dtype::F32);
+    let none = View::new(0, 0, Dtype::Bf16);
+    let workspace = scratch.view(0, scratch.bytes() / 4, Dtype::I32);
+    let inputs = [none, none, targets];
+    let op = Classifier::new(gpu, plan, &metas, inputs, workspace, small.address());
+    let pass = || op.softmax(0, rows, Some(upstream.ptr));
+    pass()?;
+    let seconds = gpu
+        .driver()
+        .time(&mut || (0..calls).try_for_each(|_| pass()))?;
+    Ok(seconds / calls as f64)
 }

@@ -30,7 +30,7 @@ use super::Entry;
 use super::linear::product;
 use crate::check::{Case, Fill, Input, Role};
 use crate::cpu::gemm;
-use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
+use crate::gpu::{Gpu, GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};
 use crate::{Cpu, Dtype, Precision, with_elem};
 
@@ -49,6 +49,27 @@ pub struct Classifier;
 /// vocabulary alone, so that results do not depend on the machine.
 pub(crate) fn chunk_rows(vocab: usize) -> usize {
     ((32 << 20) / (4 * vocab.max(1))).clamp(256, 1024)
+}
+
+/// What the pass over a chunk's logits on a device takes alone, between the products: logits in `f32` become their gradient in
+/// `bf16` in place, 6 bytes a logit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pass {
+    /// Rows of the chunk.
+    pub rows: usize,
+    /// Seconds by the device's clock.
+    pub seconds: f64,
+}
+
+/// Times that pass with `vocab` logits a row and at most `most` rows, as the mean of `calls` behind one another.
+///
+/// # Errors
+/// If the device refuses.
+pub fn time_pass(gpu: &Gpu, vocab: usize, most: usize, calls: usize) -> Result<Pass, GpuError> {
+    let plan = gpu::Plan::new(vocab, gpu.info());
+    let rows = plan.rows.min(most);
+    let seconds = gpu::time_pass(gpu, plan, [rows, vocab], calls)?;
+    Ok(Pass { rows, seconds })
 }
 
 impl Op for Classifier {

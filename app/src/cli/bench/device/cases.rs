@@ -1,6 +1,6 @@
 //! The limits of a device, and the operations that are measured against them.
 
-use super::Peak;
+use super::{Peak, passes};
 use kernels::check::{Case, Fill, Input, Role};
 use kernels::gpu::{Buffer, Gpu, GpuError, check, peak};
 use kernels::op::Meta;
@@ -17,7 +17,7 @@ use kernels::{Dtype, Precision};
 use serde_json::{Value, json};
 
 /// Calls that one time is the mean of.
-const CALLS: usize = 20;
+pub(super) const CALLS: usize = 20;
 
 /// One operation in one direction.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(super) struct Measured {
     pub shape: String,
     pub phase: &'static str,
     pub seconds: f64,
-    flops: u64,
-    bytes: u64,
+    pub flops: u64,
+    pub bytes: u64,
 }
 
 impl Measured {
@@ -73,10 +73,12 @@ pub(in crate::cli::bench) fn peak(gpu: &Gpu, quick: bool) -> Result<Peak, GpuErr
     })
 }
 
-/// All operations in bf16.
+/// All operations in bf16, then what passes over flat memory.
 pub(super) fn measure(gpu: &Gpu, quick: bool) -> Result<Vec<Measured>, GpuError> {
+    let sizes = if quick { &QUICK } else { &FULL };
     let mut all = Vec::new();
-    for case in cases(if quick { &QUICK } else { &FULL }) {
+    let mut attentions = sizes.attentions.iter();
+    for case in cases(sizes) {
         let trial = case.trial(Precision::Bf16, 1);
         let calls = if quick { 1 } else { CALLS };
         let [forward, backward] = check::time(&trial, gpu, calls)?;
@@ -90,8 +92,14 @@ pub(super) fn measure(gpu: &Gpu, quick: bool) -> Result<Vec<Measured>, GpuError>
         let written: usize = outputs.iter().map(Meta::bytes).sum();
         let gradients: usize = floats.map(Meta::bytes).sum();
         let kept: usize = kept_bytes(&case, &metas, &outputs);
-        let half = if case.op.name() == "attention" { 2 } else { 1 };
-        let shape = shape(&metas);
+        // Of attention the causal half counts; its heads do not show in the shapes of its inputs.
+        let (half, shape) = match case.op.name() {
+            "attention" => {
+                let (b, h, t, d) = attentions.next().expect("as many as `cases` makes");
+                (2, format!("{b}x{h}x{t}x{d}"))
+            }
+            _ => (1, shape(&metas)),
+        };
         let both = case.op.keeps().forward_in_backward;
         if !both {
             all.push(Measured {
@@ -112,6 +120,7 @@ pub(super) fn measure(gpu: &Gpu, quick: bool) -> Result<Vec<Measured>, GpuError>
             bytes: (kept + written + gradients) as u64,
         });
     }
+    all.extend(passes::measure(gpu, quick, sizes.vocab)?);
     Ok(all)
 }
 
@@ -150,19 +159,23 @@ fn shape(metas: &[Meta]) -> String {
 pub(in crate::cli) struct Sizes {
     rows: usize,
     dim: usize,
-    /// Columns of long rows.
-    long: usize,
+    /// Channels of other models whose products are made.
+    others: &'static [usize],
+    /// Rows and columns of norms.
+    norms: [(usize, usize); 2],
     hidden: usize,
     vocab: usize,
     /// Batch, heads, tokens, size of a head.
     attentions: [(usize, usize, usize, usize); 3],
 }
 
-/// GPT-2 124M at 16,384 tokens, and what the literature quotes for attention and norms.
+/// GPT-2 124M, 350M and 1558M at 16,384 tokens, and what the literature quotes for attention and norms. Norms have so many rows
+/// that no cache holds them.
 const FULL: Sizes = Sizes {
     rows: 16_384,
     dim: 768,
-    long: 4096,
+    others: &[1024, 1600],
+    norms: [(65_536, 768), (16_384, 4096)],
     hidden: 2048,
     vocab: 50_304,
     attentions: [(16, 12, 1024, 64), (4, 16, 2048, 64), (4, 16, 2048, 128)],
@@ -172,7 +185,8 @@ const FULL: Sizes = Sizes {
 pub(in crate::cli) const AWKWARD: Sizes = Sizes {
     rows: 2049,
     dim: 776,
-    long: 4104,
+    others: &[],
+    norms: [(2049, 776), (2049, 4104)],
     hidden: 1000,
     vocab: 8011,
     attentions: [(2, 6, 1025, 64), (1, 4, 2047, 64), (1, 3, 1025, 128)],
@@ -182,7 +196,8 @@ pub(in crate::cli) const AWKWARD: Sizes = Sizes {
 const QUICK: Sizes = Sizes {
     rows: 48,
     dim: 32,
-    long: 64,
+    others: &[],
+    norms: [(48, 32), (48, 64)],
     hidden: 40,
     vocab: 96,
     attentions: [(1, 2, 70, 64), (1, 2, 70, 64), (1, 2, 70, 128)],
@@ -199,9 +214,11 @@ pub(in crate::cli) fn cases(sizes: &Sizes) -> Vec<Case> {
     let param = |shape: &[usize]| Input::new(shape, Role::Param, Fill::Normal(0.02));
     let gain = |n: usize| Input::new([n], Role::Param, Fill::NearOne);
     let mut all = Vec::new();
-    for (k, n) in [(dim, 3 * dim), (dim, dim), (dim, 4 * dim), (4 * dim, dim)] {
-        let linear = Linear { wide: false };
-        all.push(Case::new(linear, vec![compute(&[rows, k]), param(&[n, k])]));
+    for c in std::iter::once(dim).chain(sizes.others.iter().copied()) {
+        for (k, n) in [(c, 3 * c), (c, c), (c, 4 * c), (4 * c, c)] {
+            let linear = Linear { wide: false };
+            all.push(Case::new(linear, vec![compute(&[rows, k]), param(&[n, k])]));
+        }
     }
     for (batch, heads, time, head_dim) in sizes.attentions {
         let op = Attention::new(heads, heads, head_dim);
@@ -211,7 +228,7 @@ pub(in crate::cli) fn cases(sizes: &Sizes) -> Vec<Case> {
         ];
         all.push(Case::new(op, inputs));
     }
-    for cols in [dim, sizes.long] {
+    for (rows, cols) in sizes.norms {
         let rms = RmsNorm {
             eps: 1e-5,
             zero_centered: false,
@@ -224,9 +241,10 @@ pub(in crate::cli) fn cases(sizes: &Sizes) -> Vec<Case> {
         bias: true,
         wide: false,
     };
+    let (many, cols) = sizes.norms[0];
     all.push(Case::new(
         layer,
-        vec![wide(&[rows, dim]), gain(dim), param(&[dim])],
+        vec![wide(&[many, cols]), gain(cols), param(&[cols])],
     ));
     let add_norm = AddNorm {
         norm: Norm::Rms {
@@ -234,7 +252,7 @@ pub(in crate::cli) fn cases(sizes: &Sizes) -> Vec<Case> {
             zero_centered: false,
         },
     };
-    let inputs = vec![wide(&[rows, dim]), compute(&[rows, dim]), gain(dim)];
+    let inputs = vec![wide(&[many, cols]), compute(&[many, cols]), gain(cols)];
     all.push(Case::new(add_norm, inputs));
     let gated = Gated { act: Act::Silu };
     all.push(Case::new(gated, vec![compute(&[rows, 2 * sizes.hidden])]));

@@ -1,6 +1,7 @@
 //! `zerollm bench gpu`, and the GPU side of `zerollm bench step`: by the device's own clock.
 
 pub(in crate::cli) mod cases;
+mod passes;
 mod step;
 
 pub(super) use step::{Run, run as run_step};
@@ -19,8 +20,9 @@ use serde_json::{Value, json};
 #[command(
     about = "A GPU's limits, and operations on it as shares of them",
     long_about = "Measure a GPU: how fast it copies within its memory and multiplies matrices, and then operations at the sizes of \
-        training, in bf16, forward and backward, each as a share of those two. Times are the device's own, means of several calls \
-        behind one another. of attention the causal half is counted; GB/s count each tensor once.\n\n\
+        training, in bf16, forward and backward, each as a share of those two; and alone the update of the weights (adamw, norm) and \
+        the classifier's pass over its logits (softmax). Times are the device's own, means of several calls behind one another. Of \
+        attention the causal half is counted; GB/s count each tensor once.\n\n\
         Needs --device cuda, rocm, or emulated with --quick (which shows that it works, not how fast).",
     after_help = "Example:\n  zerollm bench gpu --device cuda\n  zerollm bench gpu --device cuda --json\n\n\
         JSON: device, copy_gbps, product_tflops, library (name, or null), operations (op, shape, phase, seconds, tflops, gbps, \
