@@ -163,6 +163,10 @@ impl Panel for Checkpoints {
         true
     }
 
+    fn types(&self) -> bool {
+        self.asking.is_some()
+    }
+
     fn paste(&mut self, text: &str) {
         if let Some(Asking::Fork(_, field)) = &mut self.asking {
             field.paste(text);

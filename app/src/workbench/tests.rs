@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine::link::{Alert, Body, Command};
+use engine::watch::batch::{KeptBatch, KeptRow};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -13,7 +14,6 @@ use crate::chart::glyph::GlyphSet;
 use crate::errand::{Errand, ForkWish, News};
 use crate::keymap::Keymap;
 use crate::lang::Lang;
-use crate::leave::Leave;
 use crate::seat::Seat;
 use crate::state::Status;
 use crate::theme::{Palette, Theme};
@@ -21,7 +21,7 @@ use crate::theme::{Palette, Theme};
 #[test]
 fn screens_look_as_they_should() {
     for (name, bench) in states() {
-        for (width, height) in [(40, 10), (80, 24), (160, 50)] {
+        for (width, height) in [(40, 10), (80, 24), (100, 30), (160, 50)] {
             insta::assert_snapshot!(
                 format!("{name}-{width}x{height}"),
                 text(&bench, width, height)
@@ -212,28 +212,6 @@ fn a_checkpoint_is_gone_back_to_or_forked() {
     assert_eq!(std::mem::take(&mut bench.errands), [Errand::Fork(wish)]);
     bench.deliver(&News::Done(Ok("run x trains in the background".to_owned())));
     assert!(text(&bench, 100, 24).contains("run x trains"));
-}
-
-#[test]
-fn no_size_breaks_any_screen() {
-    for (_, mut bench) in states() {
-        for panel in 0..bench.panels.len() {
-            bench.show(panel);
-            bench.dialog = (panel == 0).then(|| Leave::from(bench.seat));
-            bench.view.glyphs = bench.view.glyphs.next();
-            // Odd strides meet every breakpoint from both sides somewhere.
-            for width in (0..=200)
-                .step_by(11)
-                .chain([1, 2, 3, 39, 40, 59, 60, 69, 136, 200])
-            {
-                for height in (0..=60).step_by(7).chain([1, 2, 3, 4, 6, 14, 16, 22, 36]) {
-                    let area = Rect::new(0, 0, width, height);
-                    let mut buffer = Buffer::empty(area);
-                    bench.render(area, &mut buffer);
-                }
-            }
-        }
-    }
 }
 
 #[test]
@@ -525,6 +503,80 @@ fn a_frame_of_a_long_run_is_drawn_in_a_few_milliseconds() {
         begin.elapsed() / 5
     );
     eprintln!("{:?} a frame", begin.elapsed() / 5);
+}
+
+#[test]
+fn an_alert_leads_to_its_step_its_layer_and_its_rows() {
+    let (_, mut bench) = states().into_iter().find(|s| s.0 == "alert").unwrap();
+    bench.press("7");
+    let shown = text(&bench, 120, 30);
+    assert!(
+        shown.contains("blocks.3.ffn (i)") && !shown.contains("(b)"),
+        "the rows of that step are not kept: {shown}"
+    );
+    bench.press("i");
+    let shown = text(&bench, 120, 30);
+    assert_eq!((bench.current, bench.view.cursor), (1, Some(625)));
+    assert!(shown.contains(">blocks.3.ffn"), "{shown}");
+    for key in ["esc", "7", "k"] {
+        bench.press(key);
+    }
+    assert!(text(&bench, 120, 30).contains("rows 19808-19839 (b)"));
+    bench.press("b");
+    assert_eq!(std::mem::take(&mut bench.errands), [Errand::Rows(620)]);
+    let row = |row: u64, loss: f64, text: &str| KeptRow {
+        row,
+        data_row: row % 100,
+        loss,
+        ids: vec![1, 2, 3],
+        text: Some(text.to_owned()),
+    };
+    let kept = KeptBatch {
+        schema: 1,
+        step: 620,
+        rule: "spike".into(),
+        message: "the loss of step 620 is 7.24".into(),
+        rows: vec![
+            row(19808, 2.1, "The small fox sees a red house.\nShe asks."),
+            row(19809, 11.7, &"\u{1b}[31m####".repeat(40)),
+        ],
+    };
+    bench.deliver(&News::Rows(7, Ok(kept.clone())));
+    assert!(text(&bench, 80, 24).contains("..."), "another step's");
+    bench.deliver(&News::Rows(620, Ok(kept)));
+    insta::assert_snapshot!("alert-rows", text(&bench, 80, 24));
+    assert_eq!(bench.current, 6);
+    bench.press("Y");
+    let copied = bench.clipboard.take().unwrap();
+    assert_eq!(copied, "The small fox sees a red house.\nShe asks.\n");
+    for key in ["j", "pgdn", "G", "esc"] {
+        bench.press(key);
+    }
+    assert!(text(&bench, 120, 30).contains("spike: the loss"));
+    bench.press("b");
+    bench.deliver(&News::Rows(620, Err("the rows are gone".into())));
+    assert!(text(&bench, 80, 24).contains("the rows are gone"));
+}
+
+#[test]
+fn layers_are_put_in_the_order_of_their_strangeness() {
+    let mut bench = bench();
+    hear_all(&mut bench, &events(1600));
+    bench.press("2");
+    let first = |bench: &Workbench| text(bench, 100, 40).lines().nth(3).unwrap().to_owned();
+    assert!(first(&bench).contains(">embed"));
+    bench.press("o");
+    // Its activations are nine times what they were.
+    assert!(first(&bench).contains(">blocks.4.ffn"), "{}", first(&bench));
+    assert!(text(&bench, 100, 40).contains("most unlike first"));
+    bench.press("o");
+    assert!(first(&bench).contains(">embed"));
+    for _ in 0..4 {
+        bench.press("v");
+    }
+    let shown = text(&bench, 100, 40);
+    assert!(shown.contains("layers  dead share"), "{shown}");
+    insta::assert_snapshot!("layers-dead", shown);
 }
 
 #[test]
