@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/course.rs"]
 mod course;
+#[path = "control/exit_codes.rs"]
+mod exit_codes;
 #[path = "control/nonfinite.rs"]
 mod nonfinite;
 #[path = "control/preparation.rs"]

@@ -23,6 +23,8 @@ use crate::seat::Seat;
 use crate::state::{Level, State};
 use crate::view::{Scene, View};
 
+#[cfg(test)]
+mod alerts;
 mod figures;
 #[cfg(test)]
 pub mod fixture;

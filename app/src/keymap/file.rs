@@ -75,9 +75,9 @@ mod tests {
         // A key that changes places.
         let keymap = read("eval = [\"s\"]\nsample = [\"e\"]\n").unwrap();
         assert_eq!(keymap.find("s").unwrap().line, "eval");
-        let keymap = read("\"config w\" = [\"W\"]\n\"* pgdn\" = [\"space\"]\n").unwrap();
+        let keymap = read("\"config w\" = [\"W\"]\n\"* pgdn\" = [\"ctrl-f\"]\n").unwrap();
         assert_eq!(keymap.panels.usual("config", "W"), Some("w"));
-        assert_eq!(keymap.panels.usual("log", "space"), Some("pgdn"));
+        assert_eq!(keymap.panels.usual("log", "ctrl-f"), Some("pgdn"));
         for (text, line, part) in [
             ("eval = [\"f5\"]\n\nevaluate = [\"x\"]", 3, "no command"),
             ("eval = \"f5\"", 1, "a list of keys"),

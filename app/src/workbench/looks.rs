@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use engine::link::Body;
 use kernels::philox::Stream;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Position, Rect};
 
 use super::Workbench;
-use super::fixture::{bench, events, hear_all, states};
+use super::fixture::{bench, event, events, hear_all, states, text};
 use crate::chart::glyph::GlyphSet;
 use crate::keymap::Keymap;
 use crate::lang::Lang;
@@ -179,4 +180,37 @@ fn a_glyph_set_for_every_terminal_draws_only_what_it_can() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_sample_says_anew_is_marked() {
+    let mut bench = bench();
+    hear_all(&mut bench, &events(200));
+    let newer = Body::Sample {
+        step: 201,
+        prompt: "The small fox".into(),
+        text: " sees a blue house near the river. She asks the old baker for bread.".into(),
+        readable: None,
+    };
+    bench.hear(&event(newer, 40));
+    bench.press("3");
+    bench.press("d");
+    let shown = text(&bench, 100, 24);
+    assert!(shown.contains("new since @200"), "{shown}");
+    let key = bench.view.theme.key;
+    let area = Rect::new(0, 0, 100, 24);
+    let mut buffer = Buffer::empty(area);
+    bench.render(area, &mut buffer);
+    let body = buffer.content.iter().skip(300);
+    let marked: String = body
+        .filter(|cell| cell.modifier == key.add_modifier && !key.add_modifier.is_empty())
+        .map(Cell::symbol)
+        .collect();
+    assert!(
+        marked.contains("blue") && marked.contains("baker"),
+        "{marked}"
+    );
+    assert!(!marked.contains("house"), "{marked}");
+    bench.press("d");
+    assert!(!text(&bench, 100, 24).contains("new since"));
 }
