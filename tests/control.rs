@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/course.rs"]
 mod course;
+#[path = "control/exit_codes.rs"]
+mod exit_codes;
 #[path = "control/nonfinite.rs"]
 mod nonfinite;
 #[path = "control/preparation.rs"]
@@ -68,7 +70,22 @@ const PHASES: &[Phase] = &[
         ],
         busy: writing,
     },
+    Phase {
+        name: "pause",
+        keys: &[SLOW],
+        busy: |place, process| paused(place, process, &[]),
+    },
+    Phase {
+        name: "hard pause",
+        keys: &[SLOW],
+        busy: |place, process| paused(place, process, &["--hard"]),
+    },
 ];
+
+fn paused(place: &Place, process: &mut Process, how: &[&str]) {
+    first_step(place, process);
+    place.expect(0, &[&["ctl", "r", "pause"], how].concat());
+}
 
 fn first_step(place: &Place, process: &mut Process) {
     place.wait_for(process, "r", "step", |_| true);
@@ -131,6 +148,45 @@ fn a_signal_stops_every_phase_with_a_checkpoint_that_goes_on() {
             assert!(!said.contains("skipped"), "{what}: {said}");
             assert_eq!(place.losses("r").len() as u64, step + 1, "{what}");
         }
+    }
+}
+
+#[test]
+fn a_signal_that_ends_nothing_leaves_every_phase_as_it_was() {
+    // Short enough to be waited for.
+    let short = [
+        ENDLESS,
+        ("sample.max_tokens", "200"),
+        ("train.eval_batches", "1000"),
+    ];
+    for phase in PHASES {
+        let place = Place::new(&[phase.keys, &short].concat());
+        place.write("long.txt", text(400_000));
+        let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "plain"]);
+        (phase.busy)(&place, &mut process);
+        let stat = format!("/proc/{}/stat", process.child.id());
+        process.signal(Signal::HUP);
+        process.signal(Signal::USR2);
+        if fs::read(&stat).is_ok() {
+            process.signal(Signal::TSTP);
+            process.wait_until("a stopped process", || {
+                let stat = fs::read_to_string(&stat).ok()?;
+                stat.contains(") T ").then_some(())
+            });
+            process.signal(Signal::CONT);
+        }
+        // The checkpoint that was asked for, of whatever step is the last.
+        place.wait_for(&mut process, "r", "checkpoint", |_| true);
+        if phase.name.contains("pause") {
+            let count = place.losses("r").len();
+            place.expect(0, &["ctl", "r", "note", "x"]);
+            assert_eq!(place.losses("r").len(), count, "{}", phase.name);
+            place.expect(0, &["ctl", "r", "resume"]);
+        }
+        let step = place.losses("r").len() as u64;
+        place.wait_for(&mut process, "r", "step", |event| event["step"] == step + 1);
+        process.signal(Signal::INT);
+        process.expect(0);
     }
 }
 

@@ -9,10 +9,12 @@ mod background;
 mod common;
 #[path = "common/terminal.rs"]
 mod terminal;
+#[path = "terminal/ways_out.rs"]
+mod ways_out;
 
 use common::{ENDLESS, PATIENCE, Place};
 use rustix::process::Signal;
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{InputModes, LocalModes, OutputModes, tcgetattr};
 use std::fs::File;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -45,9 +47,13 @@ impl Terminal {
             assert!(begin.elapsed() < PATIENCE, "does not end:\n{contents}");
             sleep(Duration::from_millis(20));
         };
-        let modes = tcgetattr(&self.screen).expect("a terminal").local_modes;
+        let modes = tcgetattr(&self.screen).expect("a terminal");
         assert!(
-            modes.contains(LocalModes::ICANON | LocalModes::ECHO),
+            modes
+                .local_modes
+                .contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+                && modes.input_modes.contains(InputModes::ICRNL)
+                && modes.output_modes.contains(OutputModes::OPOST),
             "raw mode is left"
         );
         // With the last other end closed, the reader has all.
@@ -80,9 +86,33 @@ impl Terminal {
         let bytes = self.written.lock().expect("no panic").bytes.clone();
         let text = String::from_utf8_lossy(&bytes);
         assert!(text.contains("\x1b[?1049h") && text.contains("\x1b[?1049l"));
-        assert!(!text.contains("panicked"), "{contents}");
+        as_it_was_found(&text);
+        let on_purpose = text.contains("a drill");
+        assert!(on_purpose || !text.contains("panicked"), "{contents}");
         contents
     }
+}
+
+/// Every mode that was set is set back, last of all the screen, and nothing is drawn behind that.
+fn as_it_was_found(text: &str) {
+    for mode in [1000, 1002, 1003, 1004, 1006, 1015, 1049, 2004, 2026] {
+        let last = |end: char| text.rfind(&format!("\x1b[?{mode}{end}"));
+        assert!(
+            last('h') < last('l') || last('h').is_none(),
+            "mode {mode} is left"
+        );
+    }
+    let (shown, hidden) = (text.rfind("\x1b[?25h"), text.rfind("\x1b[?25l"));
+    assert!(shown > hidden, "the cursor is left hidden");
+    let left = text.rfind("\x1b[?1049l").expect("it was left");
+    // The cursor is shown again, and lines may follow.
+    let behind = text[left..]
+        .replace("\x1b[?1049l", "")
+        .replace("\x1b[?25h", "");
+    assert!(
+        !behind.contains('\x1b'),
+        "something is drawn behind the end: {behind:?}"
+    );
 }
 
 impl Terminal {

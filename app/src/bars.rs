@@ -8,7 +8,7 @@ use crate::chart::glyph::GlyphSet;
 use crate::keymap::Binding;
 use crate::lang::{self, Lang, Text};
 use crate::paint;
-use crate::panels::Panel;
+use crate::panels::{self, Panel};
 use crate::state::{Level, Status};
 use crate::text;
 use crate::view::Scene;
@@ -332,8 +332,11 @@ pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer
     let (run, look): (Vec<_>, Vec<_>) = bound.partition(|b| b.footer <= RUN_KEYS);
     let of = |b: &'_ Binding| (b.keys[0].clone(), b.action.label.get(lang));
     let mut hints: Vec<(String, &str)> = run.into_iter().map(of).collect();
-    let own = panel.keys().iter();
-    hints.extend(own.map(|k| (k.keys[0].to_owned(), k.label.get(lang))));
+    let screen = panels::name(panel);
+    hints.extend(panel.keys().iter().filter_map(|k| {
+        let keys = scene.view.keys.panels.pressed(&screen, k.keys);
+        Some((keys.into_iter().next()?, k.label.get(lang)))
+    }));
     hints.extend(look.into_iter().map(of));
     let groups: Vec<Group<'_>> = hints
         .iter()

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use engine::launch::{Fork, Request, plan_fork};
 use engine::run_folder::{Meta, shelf};
+use engine::watch::batch::KeptBatch;
 
 use crate::book::course::Course;
 use crate::book::{self, Entry, Known};
@@ -39,6 +40,8 @@ pub enum Errand {
     PlanFork(ForkWish),
     /// Start it in the background.
     Fork(ForkWish),
+    /// Read the rows that an alert of the run on show has kept of a step.
+    Rows(u64),
 }
 
 /// A fork that a person asks for.
@@ -79,6 +82,8 @@ pub enum News {
     Measured(PathBuf, shelf::Contents),
     /// What a fork would be, or why it is refused, line by line.
     Plan(Result<Vec<String>, String>),
+    /// The rows of a step, or why there are none.
+    Rows(u64, Result<KeptBatch, String>),
     /// What was done, or why not, in a line.
     Done(Result<String, String>),
 }
@@ -204,6 +209,11 @@ impl Clerk {
             }
             Errand::PlanFork(wish) => News::Plan(self.plan(&wish)),
             Errand::Fork(wish) => News::Done(self.fork(&wish)),
+            Errand::Rows(step) => {
+                let kept = KeptBatch::read(&self.run, step);
+                let failed = |error| format!("the rows of step {step} cannot be read: {error}");
+                News::Rows(step, kept.map_err(failed))
+            }
         }
     }
 

@@ -2,13 +2,17 @@
 //!
 //! A key is a word, as crossterm's event spells it here: `p`, `P`, `tab`, `ctrl-c`. It is bound to a line of
 //! [`crate::actions`], such as `pause hard`; any line may be bound, in [`PRESETS`] or in a person's own file
-//! ([`mod@file`]). Panels may take a key before this table does; theirs are listed by [`crate::panels::Panel::keys`].
+//! ([`mod@file`]). Panels may take a key before this table does; theirs are listed by [`crate::panels::Panel::keys`] and may
+//! be given other places too ([`panels`]).
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::actions::{self, Action};
 
+use self::panels::PanelKeys;
+
 pub mod file;
+pub mod panels;
 
 /// A line and its usual keys.
 struct Preset {
@@ -86,6 +90,8 @@ pub struct Binding {
 #[derive(Clone, Debug)]
 pub struct Keymap {
     bindings: Vec<Binding>,
+    /// Those of single screens that were given other places.
+    pub panels: PanelKeys,
 }
 
 impl Default for Keymap {
@@ -102,6 +108,7 @@ impl Default for Keymap {
         // Every preset parses; a test sees to it.
         Self {
             bindings: PRESETS.iter().filter_map(binding).collect(),
+            panels: PanelKeys::default(),
         }
     }
 }
@@ -148,9 +155,7 @@ impl Keymap {
             return Err(format!("{} takes {}", action.name, action.takes));
         }
         if let Some(key) = keys.iter().find(|key| !is_key(key)) {
-            return Err(format!(
-                "{key:?} is no key; keys are written as p, P, f1, enter, pgdn, ctrl-p, alt-x"
-            ));
+            return Err(no_key(key));
         }
         match self.bindings.iter_mut().find(|b| b.line == line) {
             Some(binding) => binding.keys = keys,
@@ -184,6 +189,11 @@ fn fixed_words(takes: &str) -> Option<Vec<&str>> {
     let words = takes.trim_matches(['[', ']']);
     let fixed = words.contains('|') && !words.contains(|c: char| c.is_ascii_uppercase());
     fixed.then(|| words.split('|').collect())
+}
+
+/// What is said of a word that is no key.
+fn no_key(word: &str) -> String {
+    format!("{word:?} is no key; keys are written as p, P, f1, enter, pgdn, ctrl-p, alt-x")
 }
 
 /// Names of keys that are no character.

@@ -17,6 +17,7 @@ mod edit;
 mod errand;
 mod export;
 mod input;
+mod kept_rows;
 mod keymap;
 mod lang;
 mod leave;

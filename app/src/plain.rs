@@ -126,6 +126,7 @@ impl Plain {
                 )
             }
             Body::Layers(_)
+            | Body::ConfigSources { .. }
             | Body::System(_)
             | Body::Attention(_)
             | Body::Profile(_)

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use engine::infer::chat::Desk;
 use engine::link::{
-    Attention, Change, Command, ConfigValue, Eval, Planned, Profiled, Started, System,
+    Alert, Attention, Change, Command, ConfigValue, Eval, Planned, Profiled, Started, System,
 };
 
 use crate::chart::columns::Columns;
@@ -194,6 +194,8 @@ pub struct LogLine {
     pub tag: &'static str,
     /// The line.
     pub text: String,
+    /// The alert that it tells of.
+    pub alert: Option<Box<Alert>>,
 }
 
 /// A command that the engine has not answered yet.

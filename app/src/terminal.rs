@@ -3,11 +3,13 @@
 //! [`Screen::claim`] takes raw mode and the alternate screen; dropping it, [`restore`] and the panic hook of
 //! [`install_panic_hook`] give them back. A frame is one synchronized update (DEC 2026), so that no half-drawn frame is
 //! seen. An error of [`Surface::draw`] or a false [`is_alive`] means that the terminal is gone; training goes on without
-//! it. Signals are not handled here: who handles them calls [`restore`] or [`Surface::suspend`].
+//! it. What others print meanwhile goes to a file ([`aside`]). Signals are not handled here: who handles them calls
+//! [`restore`] or [`Surface::suspend`].
 
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +23,9 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::crossterm::{cursor, execute, queue};
 use ratatui::{Frame, Terminal};
+
+#[cfg(unix)]
+mod aside;
 
 /// True while the terminal is in raw mode and shows the alternate screen.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
@@ -91,23 +96,36 @@ pub struct Screen {
     terminal: Terminal<CrosstermBackend<FrameWriter>>,
     mouse: bool,
     bytes: Arc<AtomicUsize>,
+    /// Where what others print goes meanwhile.
+    log: Option<PathBuf>,
 }
 
 impl Screen {
-    /// Claims the terminal of standard output for the calling thread; without the mouse at first.
+    /// Claims the terminal of standard output for the calling thread; without the mouse at first. What others print goes to
+    /// the end of `log` meanwhile, where there is one.
     ///
     /// # Errors
     /// If standard output is no terminal or does not take what is written; then nothing is claimed.
-    pub fn claim() -> io::Result<Self> {
+    pub fn claim(log: Option<&Path>) -> io::Result<Self> {
         let bytes = Arc::default();
         let mut terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout(&bytes)?))?;
         enter(terminal.backend_mut())?;
         OWNS_SCREEN.set(true);
-        Ok(Self {
+        let screen = Self {
             terminal,
             mouse: false,
             bytes,
-        })
+            log: log.map(Path::to_owned),
+        };
+        screen.turn_others_aside();
+        Ok(screen)
+    }
+
+    fn turn_others_aside(&self) {
+        #[cfg(unix)]
+        if let Some(log) = &self.log {
+            aside::turn(log);
+        }
     }
 }
 
@@ -145,6 +163,8 @@ impl Surface for Screen {
         // The old Terminal shows the cursor when it is dropped, and prints (which panics) where the terminal is gone; not
         // claimed, it writes nothing.
         CLAIMED.store(false, Ordering::SeqCst);
+        #[cfg(unix)]
+        aside::give_back();
         // A new Terminal remembers nothing of the old screen. Its own `clear` would ask the terminal for the cursor's
         // position, and the answer would go to whoever reads keys.
         let writer = FrameWriter::to_stdout(&self.bytes)?;
@@ -153,6 +173,7 @@ impl Surface for Screen {
         if self.mouse {
             report_mouse(self.terminal.backend_mut(), true)?;
         }
+        self.turn_others_aside();
         Ok(())
     }
 }
@@ -195,6 +216,8 @@ pub fn restore() {
     if !CLAIMED.swap(false, Ordering::SeqCst) {
         return;
     }
+    #[cfg(unix)]
+    aside::give_back();
     // Nothing can be done about a terminal that refuses to be tidied up, so errors end here.
     if MOUSE.swap(false, Ordering::SeqCst) {
         let _ = execute!(io::stdout(), DisableMouseCapture);
@@ -217,7 +240,7 @@ pub fn is_claimed() -> bool {
 /// False once the terminal is gone: hung up, or its other end closed.
 pub fn is_alive() -> bool {
     #[cfg(unix)]
-    return rustix::termios::tcgetattr(io::stdout()).is_ok();
+    return aside::is_alive();
     #[cfg(not(unix))]
     return true;
 }

@@ -153,7 +153,14 @@ pub fn run(client: Client, options: &Options) -> (Outcome, Client) {
 }
 
 fn run_screen(client: &Client, options: &Options) -> io::Result<Outcome> {
-    let mut screen = Screen::claim()?;
+    // A screen of another process has no libraries of the engine beside it.
+    let own = options
+        .reach
+        .folder
+        .as_ref()
+        .filter(|_| options.seat == Seat::Own);
+    let log = own.map(|folder| folder.join("engine.log"));
+    let mut screen = Screen::claim(log.as_deref())?;
     if options.ask_background {
         screen.send(background::QUESTION)?;
     }
@@ -226,7 +233,11 @@ pub fn drive(
             screen.set_mouse(bench.mouse)?;
             screen.take_bytes();
             let before = Instant::now();
-            screen.draw(|frame| bench.render(frame.area(), frame.buffer_mut()))?;
+            screen.draw(|frame| {
+                bench.render(frame.area(), frame.buffer_mut());
+                #[cfg(debug_assertions)]
+                drill(bench.state.step());
+            })?;
             drawn = Some(Instant::now());
             let took = before.elapsed();
             let cpu = cost::thread_time().map(|own| own + clock.read() + errands.clock.read());
@@ -319,6 +330,14 @@ pub fn drive(
             drawn = None;
         }
     }
+}
+
+/// A drill: fails on purpose in the middle of a frame, as a defect of ours would, so that a test sees what becomes of the run
+/// and of the terminal. Not in programs that are built for people.
+#[cfg(debug_assertions)]
+fn drill(step: u64) {
+    let wanted = std::env::var_os("ZEROLLM_DRILL").is_some_and(|drill| drill == "screen");
+    assert!(!wanted || step < 3, "a drill");
 }
 
 /// Takes what came from the terminal; `palette` is the one that the screen began with.

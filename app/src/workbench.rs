@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::link::{Body, Command, Event, Request};
@@ -22,6 +23,8 @@ use crate::seat::Seat;
 use crate::state::{Level, State};
 use crate::view::{Scene, View};
 
+#[cfg(test)]
+mod alerts;
 mod figures;
 #[cfg(test)]
 pub mod fixture;
@@ -32,6 +35,8 @@ mod frames;
 #[cfg(test)]
 mod hands;
 mod lines;
+#[cfg(test)]
+mod looks;
 #[cfg(test)]
 mod tests;
 
@@ -203,7 +208,7 @@ impl Workbench {
                 said => self.said(said, prompt),
             }
             return;
-        } else if self.offer(key) {
+        } else if self.offer_pressed(key) {
             return;
         }
         if let Some(line) = bound {
@@ -211,7 +216,21 @@ impl Workbench {
         }
     }
 
-    /// Offers a key to the panel on show. Whether it took it.
+    /// Offers a key that was pressed to the panel on show, as the panel's own table spells it. Whether it took it.
+    fn offer_pressed(&mut self, key: &str) -> bool {
+        let panel = &*self.panels[self.current];
+        if panel.types() {
+            return self.offer(key);
+        }
+        let keys = Arc::clone(&self.view.keys);
+        let usual = keys
+            .panels
+            .usual(&panels::name(panel), key)
+            .map(str::to_owned);
+        usual.is_some_and(|usual| self.offer(&usual))
+    }
+
+    /// Offers a key of its table to the panel on show. Whether it took it.
     pub fn offer(&mut self, key: &str) -> bool {
         let state = self.frozen.as_deref().unwrap_or(&self.state);
         let mut asked = Vec::new();

@@ -141,7 +141,7 @@ fn begin(
     )?;
     let path = folder.path().to_owned();
     let origin = Origin {
-        source: request.source(request.file.clone(), None),
+        source: request.source(request.file.clone(), prepared.text.clone(), None),
         attempt: folder.record().attempt,
         warnings: prepared.warnings(),
         config_version: 1,
@@ -180,7 +180,7 @@ fn go_on(
     folder.save_config(version, &prepared.setup.config.to_toml())?;
     warnings.extend(prepared.warnings());
     let origin = Origin {
-        source: request.source(file, stored_text),
+        source: request.source(file, prepared.text.clone(), stored_text),
         attempt,
         warnings,
         config_version: version,
@@ -211,11 +211,8 @@ impl Request {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> Result<(Prepared, String, NameFrom), LaunchError> {
-        let config = Config::parse(
-            self.file.as_deref(),
-            &text(self.file.as_ref())?,
-            &self.flags,
-        )?;
+        let text = text(self.file.as_ref())?;
+        let config = Config::parse(self.file.as_deref(), &text, &self.flags)?;
         let (name, from) = match &self.name {
             Some(name) => (name.clone(), NameFrom::Flag),
             None => (config.run.name.clone(), NameFrom::Config),
@@ -227,11 +224,8 @@ impl Request {
             return Err(RunError::Exists { name, path }.into());
         }
         check_writable(&self.runs)?;
-        Ok((
-            Prepared::new(config, None, interrupt, progress)?,
-            name,
-            from,
-        ))
+        let prepared = Prepared::new(config, None, interrupt, progress)?;
+        Ok((prepared.from_text(text), name, from))
     }
 
     /// Everything of a run that goes on; in its folder nothing has changed yet.
@@ -256,9 +250,10 @@ impl Request {
         };
         let own = checkpoint.as_ref().map(|found| found.path.clone());
         let shape = own.as_deref().and_then(recorded);
+        let text = text(file.as_ref())?;
         let config = Config::resolve(&Sources {
             file: file.as_deref(),
-            text: &text(file.as_ref())?,
+            text: &text,
             flags: &self.flags,
             edits: &[],
             checkpoint: stored_text.as_deref(),
@@ -285,7 +280,7 @@ impl Request {
                 ));
             }
         }
-        let prepared = Prepared::new(config, own.as_deref(), interrupt, progress)?;
+        let prepared = Prepared::new(config, own.as_deref(), interrupt, progress)?.from_text(text);
         if let Some(found) = &checkpoint
             && !same_data(&found.trainer, &prepared.setup.datasets.train)
         {
@@ -349,9 +344,15 @@ impl Request {
 
     /// Where edits of a run come from that began with `file`: the person's, or the run's own, which nobody edits but
     /// which says what an edit changes.
-    fn source(&self, file: Option<PathBuf>, checkpoint: Option<String>) -> ConfigSource {
+    fn source(
+        &self,
+        file: Option<PathBuf>,
+        text: Option<String>,
+        checkpoint: Option<String>,
+    ) -> ConfigSource {
         ConfigSource {
             file,
+            text,
             flags: self.flags.clone(),
             edits: Vec::new(),
             checkpoint,
@@ -364,9 +365,19 @@ struct Prepared {
     setup: Setup,
     trainer: Trainer,
     memory: crate::link::Memory,
+    /// The text of the configuration file, or of the demo.
+    text: Option<String>,
 }
 
 impl Prepared {
+    /// The same, noting what the configuration was read from.
+    fn from_text(self, text: String) -> Self {
+        Self {
+            text: Some(text),
+            ..self
+        }
+    }
+
     /// `own` is the checkpoint that the run goes on from: its weights take the place of those of `model.init_from`.
     fn new(
         config: Config,
@@ -413,6 +424,7 @@ impl Prepared {
             setup,
             trainer,
             memory,
+            text: None,
         })
     }
 

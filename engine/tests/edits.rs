@@ -100,3 +100,90 @@ fn an_edit_that_waits_for_a_boundary_can_be_written_back_too() {
     run.obeys(Command::Stop { checkpoint: false });
     assert_eq!(run.end(), Ending::Done);
 }
+
+/// What edits of the run change, and where the values that they touch are said to come from.
+fn sources(answer: &running::Answer) -> Vec<String> {
+    let told = answer.before.iter().filter_map(|body| match body {
+        Body::ConfigSources { sources, .. } => Some(sources.clone()),
+        _ => None,
+    });
+    told.flatten()
+        .map(|(key, source)| format!("{key}: {source}"))
+        .collect()
+}
+
+#[test]
+fn an_edit_needs_no_file_and_is_not_stopped_by_a_bad_one() {
+    let place = TempDir::new().expect("a temporary folder");
+    let place = place.path();
+    let file = place.join("c.toml");
+    write(place, "0.001", "1.0");
+    let text = std::fs::read_to_string(&file).expect("the file");
+    let mut run = start(place, "r", &[], false);
+    run.wait_for_step(1);
+    // Gone, half written, refused for a key that only a new run takes.
+    for (number, bad) in [
+        None,
+        Some("[train]\nmax_steps = ".to_owned()),
+        Some(text.replace("dim = 16", "dim = 32")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        match &bad {
+            None => std::fs::remove_file(&file).expect("removed"),
+            Some(text) => std::fs::write(&file, text).expect("written"),
+        }
+        let value = format!("0.{}", number + 2);
+        let answer = run.obeys(Command::Set {
+            key: "schedule.lr_scale".to_owned(),
+            value: value.clone(),
+        });
+        let applied = answer.before.iter().find_map(|body| match body {
+            Body::ConfigApplied { changes, .. } => Some(changes.clone()),
+            _ => None,
+        });
+        let changes = applied.expect("an edit that is applied");
+        assert_eq!(changes.len(), 1, "only what was asked for: {changes:?}");
+        assert_eq!(changes[0].to, value);
+        let why = run.refuses(Command::Reload);
+        let part = ["cannot read", "c.toml:2:", "model.dim"][number];
+        assert!(why.contains(part), "{why}");
+    }
+    // Mended, it counts again, but for the key that was edited.
+    write(place, "0.004", "1.0");
+    let answer = run.obeys(Command::Reload);
+    assert_eq!(sources(&answer), ["optimizer.lr: file"]);
+    run.obeys(Command::Stop { checkpoint: false });
+    assert_eq!(run.end(), Ending::Done);
+}
+
+#[test]
+fn where_a_value_comes_from_is_told_when_it_changes() {
+    let place = TempDir::new().expect("a temporary folder");
+    let place = place.path();
+    write(place, "0.001", "1.0");
+    let mut run = start(place, "r", &[], false);
+    run.wait_for_step(1);
+    let set = |value: &str| Command::Set {
+        key: "optimizer.lr".to_owned(),
+        value: value.to_owned(),
+    };
+    let answer = run.obeys(set("0.002"));
+    assert!(sources(&answer).is_empty(), "an edit is one");
+    // Written back: the same value is the file's.
+    write(place, "0.002", "0.5");
+    let answer = run.obeys(Command::Reload);
+    assert_eq!(
+        sources(&answer),
+        ["train.clip_norm: file", "optimizer.lr: file"]
+    );
+    // A key that the file says nothing of any more is the default again.
+    let text = std::fs::read_to_string(place.join("c.toml")).expect("the file");
+    let without = text.replace("clip_norm = 0.5\n", "");
+    std::fs::write(place.join("c.toml"), without).expect("written");
+    let answer = run.obeys(Command::Reload);
+    assert_eq!(sources(&answer), ["train.clip_norm: default"]);
+    run.obeys(Command::Stop { checkpoint: false });
+    assert_eq!(run.end(), Ending::Done);
+}

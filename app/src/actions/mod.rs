@@ -20,6 +20,7 @@ pub mod goto;
 pub mod help;
 pub mod interrupt;
 pub mod lang;
+pub mod layer;
 pub mod leave;
 pub mod log_axis;
 pub mod marker;
@@ -66,6 +67,7 @@ pub static ALL: &[&Action] = &[
     &palette::ACTION,
     &help::ACTION,
     &screen::ACTION,
+    &layer::ACTION,
     &back::ACTION,
     &cursor::ACTION,
     &marker::ACTION,

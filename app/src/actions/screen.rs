@@ -1,7 +1,8 @@
 //! Go to a screen: by its name, by its number, or the next one.
 
 use super::{Action, Ran, Refused};
-use crate::lang::{Lang, Text};
+use crate::lang::Text;
+use crate::panels;
 use crate::workbench::Workbench;
 
 /// See the module's page.
@@ -25,8 +26,11 @@ pub const ACTION: Action = Action::new(
 
 /// The screens' names, as lines write them.
 pub fn names(bench: &Workbench) -> Vec<String> {
-    let titles = bench.panels.iter().map(|panel| panel.title().get(Lang::En));
-    titles.map(|t| t.to_lowercase().replace(' ', "-")).collect()
+    bench
+        .panels
+        .iter()
+        .map(|panel| panels::name(&**panel))
+        .collect()
 }
 
 fn run(argument: &str, bench: &mut Workbench) -> Ran {

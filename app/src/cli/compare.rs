@@ -106,6 +106,13 @@ impl Record {
                     }
                 }
             }
+            Body::ConfigSources { sources, .. } => {
+                for value in &mut self.config {
+                    if let Some(source) = sources.get(&value.key) {
+                        value.source.clone_from(source);
+                    }
+                }
+            }
             body @ Body::Sample { .. } => self.samples.push(body),
             body @ Body::Checkpoint { .. } => self.checkpoints.push(body),
             _ => {}

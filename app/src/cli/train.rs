@@ -5,6 +5,8 @@ use super::detach;
 use super::screen::{ScreenFlags, Ui};
 use super::{ConfigFlags, Failure, RunsFlag};
 use crate::ancestry;
+use crate::book::Known;
+use crate::book::query::{self, Query};
 use crate::config_file;
 use crate::signals;
 use crate::state::History;
@@ -13,6 +15,7 @@ use crate::watch_file;
 use clap::Args;
 use engine::launch::{Fork, Launched, Request, launch};
 use engine::link::{Body, Client, Command, Event, Request as EngineRequest};
+use engine::run_folder::summary;
 use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -47,6 +50,12 @@ pub struct Arguments {
     #[cfg(unix)]
     #[arg(long, hide = true, requires = "detach")]
     pub detached: bool,
+    /// Exit with 1 unless this holds of a run that has ended in good order, such as 'val_loss<2 and seconds<600'
+    #[arg(long = "assert", value_name = "EXPRESSION")]
+    pub assertions: Vec<String>,
+    /// Exit code after a signal has asked for the machine [default: 75]
+    #[arg(long, value_name = "CODE")]
+    pub preempt_exit_code: Option<u8>,
     /// List every configuration key with its default and class, and exit
     #[arg(long)]
     pub help_config: bool,
@@ -70,6 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         return Ok(0);
     }
     let mut options = arguments.screen.options()?;
+    let assertions = assertions(&arguments.assertions)?;
     #[cfg(unix)]
     if arguments.detach && !arguments.detached {
         return detach::start(arguments.runs.runs.as_deref());
@@ -157,7 +167,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         code: 1,
     });
     match ending {
-        Ending::Done if !gave_up => Ok(0),
+        Ending::Done if !gave_up => hold(&folder, &assertions),
         Ending::Done => Err(Failure::new(
             3,
             "the loss or its gradient is not finite, and nobody was there to decide: the run is stopped with a checkpoint",
@@ -170,8 +180,36 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             3,
             "the loss or its gradient is not finite: the run has ended (train.on_nonfinite)",
         )),
-        Ending::Preempted => Ok(75),
+        Ending::Preempted => Ok(arguments.preempt_exit_code.unwrap_or(75)),
         Ending::Failed { message, code } => Err(Failure::new(code, message)),
+    }
+}
+
+/// What a run shall be held to, as it was written and as it is understood.
+fn assertions(texts: &[String]) -> Result<Vec<(String, Query)>, Failure> {
+    let each = texts.iter().map(|text| {
+        let query = query::parse(text);
+        let query = query.map_err(|error| Failure::new(2, format!("--assert: {error}")))?;
+        Ok((text.clone(), query))
+    });
+    each.collect()
+}
+
+/// Whether a run that has ended is what was asserted.
+fn hold(folder: &Path, assertions: &[(String, Query)]) -> Result<u8, Failure> {
+    if assertions.is_empty() {
+        return Ok(0);
+    }
+    let entry = Known::default().entry(summary(folder));
+    match assertions.iter().find(|(_, query)| !query.holds(&entry)) {
+        None => Ok(0),
+        Some((text, _)) => Err(Failure::new(
+            1,
+            format!(
+                "--assert {text:?} does not hold: `zerollm show {}` has the figures",
+                entry.summary.name
+            ),
+        )),
     }
 }
 

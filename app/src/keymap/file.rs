@@ -1,12 +1,13 @@
 //! A person's own keys: `keys.toml` in the folder of the settings, or the file of `--keys`.
 //!
-//! Each line binds an action: `"pause hard" = ["H"]`. Its usual keys are taken away; an empty list leaves it without.
+//! Each line binds an action, `"pause hard" = ["H"]`, or a key of a screen, `"config w" = ["W"]`. The usual keys are taken
+//! away; an empty list leaves it without.
 
 use std::path::Path;
 
 use toml_edit::Document;
 
-use super::Keymap;
+use super::{Keymap, panels};
 use crate::settings::line_of;
 
 /// The usual keys with those of a file in their place.
@@ -39,16 +40,23 @@ fn read(text: &str) -> Result<Keymap, (usize, String)> {
             let message = format!("{line}: expected a list of keys such as [\"p\", \"space\"]");
             return Err((here, message));
         };
-        keymap.bind(line, keys).map_err(|message| (here, message))?;
+        let bound = match panels::parse(line) {
+            Some((screen, usual)) => keymap.panels.bind(screen, usual, keys),
+            None => keymap.bind(line, keys),
+        };
+        bound.map_err(|message| (here, message))?;
     }
-    match keymap.twice() {
+    let owned =
+        |(key, one, other): (&str, &str, &str)| (key.to_owned(), one.to_owned(), other.to_owned());
+    let twice = keymap.twice().map(owned).or_else(|| keymap.panels.twice());
+    match twice {
         None => Ok(keymap),
         Some((key, one, other)) => {
             let written = |line: &str| table.key(line).and_then(toml_edit::Key::span);
             let message = format!(
                 "the key {key} is bound to both {one:?} and {other:?}: give one of them other keys, or []"
             );
-            Err((at(written(other).or_else(|| written(one))), message))
+            Err((at(written(&other).or_else(|| written(&one))), message))
         }
     }
 }
@@ -67,6 +75,9 @@ mod tests {
         // A key that changes places.
         let keymap = read("eval = [\"s\"]\nsample = [\"e\"]\n").unwrap();
         assert_eq!(keymap.find("s").unwrap().line, "eval");
+        let keymap = read("\"config w\" = [\"W\"]\n\"* pgdn\" = [\"ctrl-f\"]\n").unwrap();
+        assert_eq!(keymap.panels.usual("config", "W"), Some("w"));
+        assert_eq!(keymap.panels.usual("log", "ctrl-f"), Some("pgdn"));
         for (text, line, part) in [
             ("eval = [\"f5\"]\n\nevaluate = [\"x\"]", 3, "no command"),
             ("eval = \"f5\"", 1, "a list of keys"),
@@ -74,6 +85,8 @@ mod tests {
             ("eval = [\"ctrl-P\"]", 1, "no key"),
             ("\n\neval = [\"s\"]", 3, "both \"sample\" and \"eval\""),
             ("eval = [\"f5\"\nsample", 2, ""),
+            ("\n\"config Q\" = [\"x\"]", 2, "config has no key"),
+            ("\"config w\" = [\"v\"]", 1, "\"config w\" and \"config v\""),
         ] {
             let (at, message) = read(text).unwrap_err();
             assert_eq!(at, line, "{text}: {message}");

@@ -169,6 +169,10 @@ impl Panel for Attention {
         !asked.is_empty()
     }
 
+    fn types(&self) -> bool {
+        self.typing.is_some()
+    }
+
     fn paste(&mut self, text: &str) {
         if let Some(field) = &mut self.typing {
             field.paste(text);

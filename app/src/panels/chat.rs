@@ -412,6 +412,10 @@ impl Panel for Chat {
         news
     }
 
+    fn types(&self) -> bool {
+        self.typing.is_some()
+    }
+
     fn paste(&mut self, text: &str) {
         if let Some(field) = &mut self.typing {
             field.paste(text);

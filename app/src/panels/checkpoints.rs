@@ -163,6 +163,10 @@ impl Panel for Checkpoints {
         true
     }
 
+    fn types(&self) -> bool {
+        self.asking.is_some()
+    }
+
     fn paste(&mut self, text: &str) {
         if let Some(Asking::Fork(_, field)) = &mut self.asking {
             field.paste(text);
@@ -192,11 +196,16 @@ impl Panel for Checkpoints {
         let rows = &state.checkpoints;
         let written = text::bytes(rows.iter().map(|c| c.bytes).sum());
         let num = text::count(rows.len() as u64);
+        let room = room(state).map_or_else(String::new, |room| {
+            let more = Text::new("room for", "还可容纳").get(view.lang);
+            format!("  {more} {}", text::count(room))
+        });
         let title = [
             ("checkpoints ", theme.title),
             (&*num, theme.strong),
             ("  written ", theme.dim),
             (&*written, theme.text),
+            (&*room, theme.dim),
         ];
         let notes = [("keep_last deletes older ones on the disk", theme.dim)];
         let inner = paint::frame(buf, area, view, &title, &notes);
@@ -237,6 +246,13 @@ impl Panel for Checkpoints {
             field.render("fork: ", view, at, buf);
         }
     }
+}
+
+/// How many more of the largest the disk takes, where its free space is known.
+fn room(state: &State) -> Option<u64> {
+    let largest = state.checkpoints.iter().map(|c| c.bytes).max()?;
+    let free = state.system.back()?.disk_free_bytes?;
+    free.checked_div(largest)
 }
 
 impl Checkpoints {

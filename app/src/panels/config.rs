@@ -148,6 +148,10 @@ impl Panel for Config {
         true
     }
 
+    fn types(&self) -> bool {
+        self.filter.is_open()
+    }
+
     fn paste(&mut self, text: &str) {
         self.filter.paste(text);
     }

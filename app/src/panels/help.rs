@@ -110,10 +110,11 @@ fn lines(view: &View, filter: &Filter, width: u16) -> Vec<Line> {
         everywhere(view),
     );
     for panel in super::all() {
-        let rows = panel
-            .keys()
-            .iter()
-            .map(|k| (k.keys.join(" "), k.help.get(lang).to_owned()));
+        let screen = super::name(&*panel);
+        let rows = panel.keys().iter().map(|k| {
+            let keys = view.keys.panels.pressed(&screen, k.keys);
+            (keys.join(" "), k.help.get(lang).to_owned())
+        });
         section(panel.title().get(lang), rows.collect());
     }
     let signs = SIGNS
@@ -185,6 +186,10 @@ impl Panel for Help {
     fn handle(&mut self, key: &str, _: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
         let len = lines(view, &self.filter, self.shown.width()).len();
         self.filter.handle(key, &mut self.place, len) || self.place.handle(key, len)
+    }
+
+    fn types(&self) -> bool {
+        self.filter.is_open()
     }
 
     fn paste(&mut self, text: &str) {

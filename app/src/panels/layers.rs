@@ -20,12 +20,12 @@ use crate::view::{Scene, View};
 
 /// How far from its own median a layer must be to be marked.
 const UNLIKE: f32 = 4.0;
-/// Snapshots that a median looks at.
-const MEDIAN_OF: usize = 64;
 
 /// The screen; see the module's page.
 pub struct Layers {
     quantity: usize,
+    /// Whether those that are most unlike their own median come first.
+    sorted: bool,
     place: Place,
     shown: Shown,
     filter: Filter,
@@ -35,6 +35,7 @@ impl Default for Layers {
     fn default() -> Self {
         Self {
             quantity: 0,
+            sorted: false,
             place: Place::top(),
             shown: Shown::default(),
             filter: Filter::default(),
@@ -53,8 +54,16 @@ impl Panel for Layers {
                 keys: &["v", "V"],
                 label: Text::new("quantity", "指标"),
                 help: Text::new(
-                    "next or previous quantity: activation, gradient, weight, update",
-                    "下/上一个指标: 激活, 梯度, 权重, 更新",
+                    "next or previous quantity: activation, gradient, weight, update, dead units",
+                    "下/上一个指标: 激活, 梯度, 权重, 更新, 死单元",
+                ),
+            },
+            PanelKey {
+                keys: &["o"],
+                label: Text::new("order", "排序"),
+                help: Text::new(
+                    "those first that are most unlike their own median; again: in the model's order",
+                    "最偏离自身中位数的层在前; 再按恢复模型顺序",
                 ),
             },
             filter::KEYS,
@@ -65,8 +74,12 @@ impl Panel for Layers {
 
     fn handle(&mut self, key: &str, state: &State, _: &mut View, _: &mut Vec<Command>) -> bool {
         let num = Quantity::ALL.len();
-        let len = self.rows(&state.layers).len();
+        let len = self.rows(&state.layers, None).len();
         match key {
+            "o" if !self.filter.is_open() => {
+                self.sorted = !self.sorted;
+                self.place = Place::top();
+            }
             _ if self.filter.handle(key, &mut self.place, len) => {}
             "v" => self.quantity = (self.quantity + 1) % num,
             "V" => self.quantity = (self.quantity + num - 1) % num,
@@ -75,8 +88,25 @@ impl Panel for Layers {
         true
     }
 
+    fn types(&self) -> bool {
+        self.filter.is_open()
+    }
+
     fn paste(&mut self, text: &str) {
         self.filter.paste(text);
+    }
+
+    fn seek(&mut self, name: &str, state: &State) -> bool {
+        let layers = &state.layers;
+        if !layers.names().iter().any(|known| known == name) {
+            return false;
+        }
+        // It may be filtered away, or have another row at every step.
+        (self.filter, self.sorted) = (Filter::default(), false);
+        let rows = self.rows(layers, None);
+        let row = rows.iter().position(|&layer| layers.names()[layer] == name);
+        self.place = row.map_or(self.place, Place::at);
+        true
     }
 
     fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
@@ -84,9 +114,13 @@ impl Panel for Layers {
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
-        let rows = self.rows(&scene.state.layers);
+        let rows = self.rows(&scene.state.layers, snapshot(scene));
         let quantity = Quantity::ALL[self.quantity];
-        let course = if area.height >= 16 { 6 } else { 0 };
+        let course = if area.height >= 16 {
+            Quantity::ALL.len() as u16 + 2
+        } else {
+            0
+        };
         let mut upper = Rect {
             height: area.height - course,
             ..area
@@ -98,7 +132,11 @@ impl Panel for Layers {
         };
         self.filter.render(scene.view, &mut upper, buf);
         let list = (rows.as_slice(), Some((self.place, &self.shown)));
-        draw_map(scene, quantity, list, &self.filter.title(), upper, buf);
+        let mut title = self.filter.title();
+        if self.sorted {
+            title += Text::new("  most unlike first", "  偏离最大者在前").get(scene.view.lang);
+        }
+        draw_map(scene, quantity, list, &title, upper, buf);
         if let Some(&layer) = rows.get(self.place.row(rows.len())) {
             draw_course(scene, layer, lower, buf);
         }
@@ -106,11 +144,21 @@ impl Panel for Layers {
 }
 
 impl Layers {
-    /// The layers that pass the filter.
-    fn rows(&self, layers: &LayerHistory) -> Vec<usize> {
+    /// The layers that pass the filter, in the order of the screen at a snapshot.
+    fn rows(&self, layers: &LayerHistory, snapshot: Option<usize>) -> Vec<usize> {
         let names = layers.names().iter().enumerate();
         let passing = names.filter(|(_, name)| self.filter.passes(&[name]));
-        passing.map(|(layer, _)| layer).collect()
+        let mut rows: Vec<usize> = passing.map(|(layer, _)| layer).collect();
+        if let (true, Some(snapshot)) = (self.sorted, snapshot) {
+            let quantity = Quantity::ALL[self.quantity];
+            let mut keyed: Vec<(f32, usize)> = rows
+                .iter()
+                .map(|&layer| (layers.unlike(quantity, layer, snapshot), layer))
+                .collect();
+            keyed.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            rows = keyed.into_iter().map(|(_, layer)| layer).collect();
+        }
+        rows
     }
 }
 
@@ -199,8 +247,7 @@ fn draw_map(
         let row = row as u16;
         let name = text::fit(&text::escape(&layers.names()[layer]), name_width);
         let value = layers.value(quantity, layer, snapshot);
-        let value = f64::from(value.unwrap_or(f32::NAN));
-        let figure = format!("{} ", text::fit_right(&text::figure(value, 3), 7));
+        let figure = format!("{} ", text::fit_right(&figure(value), 7));
         let flag = flag(layers, quantity, layer, snapshot, view);
         let chosen = selected == Some(&layer);
         let name_style = if chosen { theme.key } else { theme.text };
@@ -212,10 +259,9 @@ fn draw_map(
             &[(edge, theme.key), (&name, name_style), (" ", theme.text)],
         );
         let tail = text::width(&figure) as u16 + 2;
-        let style = if value.is_finite() {
-            theme.text
-        } else {
-            theme.bad
+        let style = match value {
+            Some(value) if !value.is_finite() => theme.bad,
+            _ => theme.text,
         };
         let pieces = [(" ", theme.text), (&*figure, style), (flag, theme.warn)];
         let heat_end = inner.right().saturating_sub(tail).max(end);
@@ -228,6 +274,11 @@ fn draw_map(
         };
         draw_row(scene, (quantity, layer), range, heat, buf);
     }
+}
+
+/// A value as it stands in a list; older records lack some.
+fn figure(value: Option<f32>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| text::figure(f64::from(value), 3))
 }
 
 /// The snapshot that figures are taken from: the newest at the cursor's step, else the last.
@@ -345,14 +396,7 @@ fn flag(
     if !value.is_finite() {
         return broken;
     }
-    let stride = snapshot / MEDIAN_OF + 1;
-    let past = (0..=snapshot).step_by(stride);
-    let mut past: Vec<f32> = past
-        .filter_map(|s| layers.value(quantity, layer, s))
-        .filter(|v| v.is_finite())
-        .collect();
-    past.sort_by(f32::total_cmp);
-    let median = past.get(past.len() / 2).copied().unwrap_or(0.0);
+    let median = layers.median(quantity, layer, snapshot);
     match median {
         m if m > 0.0 && value > UNLIKE * m => up,
         m if m > 0.0 && value < m / UNLIKE => down,
@@ -360,7 +404,7 @@ fn flag(
     }
 }
 
-/// The course of the chosen layer: all four quantities, one strip each.
+/// The course of the chosen layer: all quantities, one strip each.
 fn draw_course(scene: &Scene<'_>, layer: usize, area: Rect, buf: &mut Buffer) {
     let (view, layers) = (scene.view, &scene.state.layers);
     let theme = &view.theme;
@@ -375,8 +419,7 @@ fn draw_course(scene: &Scene<'_>, layer: usize, area: Rect, buf: &mut Buffer) {
     let bars = view.glyphs.bars();
     for (row, quantity) in Quantity::ALL.into_iter().enumerate() {
         let row = row as u16;
-        let value = layers.value(quantity, layer, snapshot).unwrap_or(f32::NAN);
-        let figure = text::fit_right(&text::figure(f64::from(value), 3), 8);
+        let figure = text::fit_right(&figure(layers.value(quantity, layer, snapshot)), 8);
         let label = text::fit(quantity.name(), 15);
         let end = paint::line(
             buf,

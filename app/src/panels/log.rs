@@ -1,12 +1,14 @@
-//! The log: every event but the steps, with its time and weight.
+//! The log: every event but the steps, with its time and weight. An alert leads from here to its step, its layer and the rows
+//! that the step was made from.
 
-use engine::link::Command;
+use engine::link::{Alert, Command};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::filter::{self, Filter};
 use super::list::{self, Dated, Shown};
 use super::{Panel, PanelKey, past_mark, past_note};
+use crate::errand::{Errand, News};
 use crate::lang::{self, Text};
 use crate::paint;
 use crate::state::past::log_row;
@@ -14,12 +16,19 @@ use crate::state::{Level, LogLine, State};
 use crate::text;
 use crate::view::{Scene, View};
 
+mod rows;
+
+use rows::Rows;
+
 /// The screen; see the module's page.
 #[derive(Default)]
 pub struct Log {
     place: Dated,
     shown: Shown,
     filter: Filter,
+    /// The rows of an alert, while they are read.
+    rows_of: Option<Rows>,
+    errands: Vec<Errand>,
 }
 
 impl Log {
@@ -50,21 +59,49 @@ impl Panel for Log {
                     "在图表上把光标移到该行的步",
                 ),
             },
+            PanelKey {
+                keys: &["b"],
+                label: Text::new("rows", "数据行"),
+                help: Text::new(
+                    "of an alert: read the rows that the step was made from, as text",
+                    "警报: 以文字阅读该步所用的数据行",
+                ),
+            },
+            PanelKey {
+                keys: &["i"],
+                label: Text::new("layer", "层"),
+                help: Text::new(
+                    "of an alert about a layer: show the layer's statistics",
+                    "关于某层的警报: 显示该层的统计",
+                ),
+            },
             list::KEYS,
         ];
         KEYS
     }
 
     fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
+        if let Some(rows) = &mut self.rows_of {
+            let open = rows.handle(key);
+            if open == Some(false) {
+                self.rows_of = None;
+            }
+            return open.is_some();
+        }
         let rows = self.rows(state);
         let (len, here) = (rows.len(), Self::row_at(&rows, view));
         let mut place = self.place.at(view.cursor, here);
         let before = place.row(len);
         let step = rows.get(before).map(|line| line.step);
+        let alert = rows.get(before).and_then(|line| line.alert.clone());
         if self.filter.handle(key, &mut place, len) {
             if place.row(len) != before {
                 self.place.put(place, view.cursor);
             }
+            return true;
+        }
+        if matches!(key, "b" | "i") {
+            self.follow(key, alert.as_deref(), view);
             return true;
         }
         if key != "enter" {
@@ -77,11 +114,28 @@ impl Panel for Log {
         true
     }
 
+    fn types(&self) -> bool {
+        self.filter.is_open()
+    }
+
     fn paste(&mut self, text: &str) {
         self.filter.paste(text);
     }
 
+    fn errands(&mut self) -> Vec<Errand> {
+        std::mem::take(&mut self.errands)
+    }
+
+    fn hear(&mut self, news: &News) {
+        if let (News::Rows(step, kept), Some(rows)) = (news, &mut self.rows_of) {
+            rows.hear(*step, kept);
+        }
+    }
+
     fn copied(&self, scene: &Scene<'_>) -> Option<String> {
+        if let Some(rows) = &self.rows_of {
+            return rows.copied();
+        }
         let rows = self.rows(scene.state);
         let place = self
             .place
@@ -102,6 +156,10 @@ impl Panel for Log {
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+        if let Some(rows) = &self.rows_of {
+            rows.render(scene, area, buf);
+            return;
+        }
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
         let rows = self.rows(state);
@@ -124,14 +182,16 @@ impl Panel for Log {
         }
         let selected = place.row(rows.len());
         // The chosen line stands below in full where the list has to cut it.
-        let whole = rows.get(selected).map_or_else(Vec::new, |l| {
+        let mut whole = rows.get(selected).map_or_else(Vec::new, |l| {
             text::wrap(&l.text, usize::from(inner.width.saturating_sub(2)))
         });
+        let alert = rows.get(selected).and_then(|l| l.alert.as_deref());
+        whole.extend(alert.map(|alert| figures(alert, view)));
         let room = usize::from(inner.width.saturating_sub(PREFIX + 1));
         let cut = rows
             .get(selected)
             .is_some_and(|l| text::width(&l.text) > room);
-        let cut = cut && usize::from(inner.height) > whole.len() + 6;
+        let cut = (cut || alert.is_some()) && usize::from(inner.height) > whole.len() + 6;
         let detail = if cut { whole.len() as u16 + 1 } else { 0 };
         let list = Rect {
             height: inner.height.saturating_sub(detail),
@@ -147,6 +207,53 @@ impl Panel for Log {
         for (row, text) in whole.iter().enumerate().filter(|_| cut) {
             let row = list.height + 1 + row as u16;
             paint::line(buf, inner, row, &[(" ", theme.text), (text, theme.strong)]);
+        }
+    }
+}
+
+/// What an alert measured, and where it leads.
+fn figures(alert: &Alert, view: &View) -> String {
+    const BOUND: Text = Text::new("bound", "界限");
+    const ROWS: Text = Text::new("rows", "数据行");
+    let lang = view.lang;
+    let mut line = text::figure(alert.value, 4);
+    if alert.threshold.is_finite() {
+        line += &format!("  {} {}", BOUND.get(lang), text::figure(alert.threshold, 4));
+    }
+    let key = |usual: &str| {
+        let keys = view.keys.panels.pressed("log", &[usual]);
+        keys.first()
+            .map_or_else(String::new, |key| format!(" ({key})"))
+    };
+    if let Some(layer) = &alert.layer {
+        line += &format!("  {}{}", text::escape(layer), key("i"));
+    }
+    if let Some(batch) = &alert.batch {
+        let last = batch.first_row + batch.rows.saturating_sub(1);
+        let kept = batch.path.as_ref().map_or_else(String::new, |_| key("b"));
+        line += &format!("  {} {}-{last}{kept}", ROWS.get(lang), batch.first_row);
+    }
+    line
+}
+
+impl Log {
+    /// Goes where an alert leads: to its rows, or to its layer.
+    fn follow(&mut self, key: &str, alert: Option<&Alert>, view: &mut View) {
+        let Some(alert) = alert else { return };
+        let kept = alert
+            .batch
+            .as_ref()
+            .is_some_and(|batch| batch.path.is_some());
+        match (key, &alert.layer) {
+            ("b", _) if kept => {
+                self.rows_of = Some(Rows::of(alert.step));
+                self.errands.push(Errand::Rows(alert.step));
+            }
+            ("i", Some(layer)) => {
+                view.look_at(Some(alert.step));
+                view.wish = Some(format!("layer {layer}"));
+            }
+            _ => {}
         }
     }
 }

@@ -99,11 +99,18 @@ fn timeline(scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
     let fullest = plan.timeline.iter().max_by_key(|at| total(&at.bytes));
     let most = fullest.map_or(0, |at| total(&at.bytes));
     let arena = text::bytes(plan.arena_bytes);
+    // Of a run on a GPU it is the device's memory.
+    let device = scene.state.started.as_ref().map(|head| &*head.device);
+    let device = device.filter(|device| *device != "cpu");
+    let device = device.map_or_else(String::new, |device| {
+        format!(" on {}", text::escape(device))
+    });
     let peak = text::bytes(most);
     let place = fullest.map_or("", |at| at.name.as_str());
     let title = [
         ("arena ", theme.title),
         (&*arena, theme.strong),
+        (&*device, theme.text),
         ("  fullest ", theme.dim),
         (&*peak, theme.text),
         (" at ", theme.dim),

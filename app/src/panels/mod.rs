@@ -65,6 +65,11 @@ pub trait Panel {
         false
     }
 
+    /// Whether keys are text or an answer now, so that they are what they say.
+    fn types(&self) -> bool {
+        false
+    }
+
     /// Takes text that was pasted, where it has a field open.
     fn paste(&mut self, _text: &str) {}
 
@@ -77,6 +82,11 @@ pub trait Panel {
     /// is no row.
     fn click(&mut self, _at: Position, _state: &State, _view: &View) -> Option<bool> {
         None
+    }
+
+    /// Goes to what has that name in the run, if it shows such things: whether there is one.
+    fn seek(&mut self, _name: &str, _state: &State) -> bool {
+        false
     }
 
     /// Takes the mouse, or leaves it to others (false).
@@ -97,6 +107,12 @@ pub trait Panel {
 
     /// Draws it. Any size must do.
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer);
+}
+
+/// The name of a screen in files and on the command line: its English title in small letters.
+pub fn name(panel: &dyn Panel) -> String {
+    let title = panel.title().get(lang::Lang::En);
+    title.to_lowercase().replace(' ', "-")
 }
 
 /// The mark of a screen that shows the run as it was at the data cursor; empty where it shows the present.

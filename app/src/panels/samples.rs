@@ -15,11 +15,15 @@ use crate::state::{Sample, State};
 use crate::text;
 use crate::view::{Scene, View};
 
+mod diff;
+
 /// The screen; see the module's page.
 #[derive(Default)]
 pub struct Samples {
     place: Dated,
     shown: Shown,
+    /// Whether what the sample before it did not say is marked.
+    marked: bool,
 }
 
 impl Panel for Samples {
@@ -28,11 +32,25 @@ impl Panel for Samples {
     }
 
     fn keys(&self) -> &'static [PanelKey] {
-        const KEYS: &[PanelKey] = &[list::KEYS];
+        const KEYS: &[PanelKey] = &[
+            PanelKey {
+                keys: &["d"],
+                label: Text::new("diff", "差异"),
+                help: Text::new(
+                    "mark the words that the sample of the same prompt before it does not have there",
+                    "标出同一提示的上一个样本在该处没有的词",
+                ),
+            },
+            list::KEYS,
+        ];
         KEYS
     }
 
     fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
+        if key == "d" {
+            self.marked = !self.marked;
+            return true;
+        }
         let len = state.samples_until(view.cursor);
         let last = len.saturating_sub(1);
         self.place.handle(key, len, view.cursor, last)
@@ -95,7 +113,7 @@ impl Panel for Samples {
             .rev()
             .filter(|s| s.prompt == sample.prompt)
             .collect();
-        draw(sample, &earlier, view, page, buf);
+        draw(sample, &earlier, self.marked, view, page, buf);
     }
 }
 
@@ -144,7 +162,7 @@ fn share(sample: &Sample) -> String {
 pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let view = scene.view;
     if let Some(sample) = scene.state.sample_at(view.cursor) {
-        draw(sample, &[], view, area, buf);
+        draw(sample, &[], false, view, area, buf);
         return;
     }
     let inner = paint::frame(buf, area, view, &[("sample", view.theme.title)], &[]);
@@ -157,16 +175,29 @@ pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
 }
 
 /// One sample with its prompt, then earlier ones of the same prompt as far as there is room.
-fn draw(sample: &Sample, earlier: &[&Sample], view: &View, area: Rect, buf: &mut Buffer) {
+fn draw(
+    sample: &Sample,
+    earlier: &[&Sample],
+    marked: bool,
+    view: &View,
+    area: Rect,
+    buf: &mut Buffer,
+) {
     let theme = &view.theme;
     let step = format!("@{}", text::count(sample.step));
     let mark = past_mark(view);
     let readable = sample
         .readable
         .map_or_else(String::new, |r| format!("  readable {:.0}%", r * 100.0));
+    let before = earlier.first().filter(|_| marked);
+    let new = before.map_or_else(String::new, |older| {
+        let words = Text::new("new since", "相对新增").get(view.lang);
+        format!("  {words} @{}", text::count(older.step))
+    });
     let title = [
         ("sample ", theme.title),
         (&*step, theme.strong),
+        (&*new, theme.key),
         (&*readable, theme.good),
         (&*mark, theme.warn),
     ];
@@ -176,14 +207,17 @@ fn draw(sample: &Sample, earlier: &[&Sample], view: &View, area: Rect, buf: &mut
         width: inner.width.saturating_sub(2),
         ..inner
     };
-    let mut row = write(
-        &sample.prompt,
-        &sample.text,
-        (theme.dim, theme.text),
-        inner,
-        0,
-        buf,
-    );
+    let mut row = match before {
+        Some(older) => diff::draw(older, sample, view, inner, buf),
+        None => write(
+            &sample.prompt,
+            &sample.text,
+            (theme.dim, theme.text),
+            inner,
+            0,
+            buf,
+        ),
+    };
     for older in earlier {
         if row + 2 >= inner.height {
             break;

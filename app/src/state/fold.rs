@@ -144,6 +144,16 @@ impl State {
                 let line = format!("v{version} in force: {}", changes.join(", "));
                 self.log(time, *step, Level::Good, "config", &line);
             }
+            Body::ConfigSources { sources, .. } => {
+                for value in &mut self.config {
+                    if let Some(source) = sources.get(&value.key) {
+                        value.source.clone_from(source);
+                    }
+                }
+                self.configs.put(self.config_version, &self.config);
+                // It leaves no line: the one before it counts.
+                self.last_tag = before;
+            }
             Body::ConfigRejected {
                 step,
                 line,
@@ -202,7 +212,11 @@ impl State {
                 self.log(time, *step, Level::Bad, "nonfin", &line);
             }
             // The event of its own has said it.
-            Body::Alert(alert) if alert.rule == NONFINITE => {}
+            Body::Alert(alert) if alert.rule == NONFINITE => {
+                if let Some(line) = self.log.back_mut().filter(|line| line.tag == "nonfin") {
+                    line.alert = Some(alert.clone());
+                }
+            }
             Body::Alert(alert) => {
                 self.mark(alert.step, Mark::Alert);
                 let done = match alert.action.as_str() {
@@ -215,6 +229,9 @@ impl State {
                 };
                 let line = format!("{}: {}{done}", alert.rule, alert.message);
                 self.log(time, alert.step, level, "alert", &line);
+                if let Some(line) = self.log.back_mut() {
+                    line.alert = Some(alert.clone());
+                }
             }
             Body::Warning { step, message } => self.log(time, *step, Level::Warn, "warn", message),
             Body::Failed { step, message } => {
@@ -409,6 +426,7 @@ impl State {
             level,
             tag,
             text: text::escape(message),
+            alert: None,
         });
     }
 }

@@ -17,11 +17,19 @@ pub enum Quantity {
     Weight,
     /// RMS of the last update over RMS of the parameters.
     Update,
+    /// Share of its units that give the same at every token.
+    Dead,
 }
 
 impl Quantity {
     /// All quantities, in the order in which the key walks through them.
-    pub const ALL: [Self; 4] = [Self::Activation, Self::Gradient, Self::Weight, Self::Update];
+    pub const ALL: [Self; 5] = [
+        Self::Activation,
+        Self::Gradient,
+        Self::Weight,
+        Self::Update,
+        Self::Dead,
+    ];
 
     /// Its name on the screen.
     pub fn name(self) -> &'static str {
@@ -30,6 +38,7 @@ impl Quantity {
             Self::Gradient => "gradient rms",
             Self::Weight => "weight rms",
             Self::Update => "update/weight",
+            Self::Dead => "dead share",
         }
     }
 }
@@ -40,8 +49,11 @@ pub struct LayerHistory {
     names: Vec<String>,
     steps: Vec<u64>,
     /// One list of values a snapshot, for each quantity in the order of [`Quantity::ALL`].
-    values: [Vec<Vec<f32>>; 4],
+    values: [Vec<Vec<f32>>; 5],
 }
+
+/// Snapshots that a median looks at.
+const MEDIAN_OF: usize = 64;
 
 impl LayerHistory {
     /// Names of the layers.
@@ -72,6 +84,33 @@ impl LayerHistory {
         })
     }
 
+    /// The layer's own median of a quantity up to a snapshot; 0 where nothing was finite.
+    pub fn median(&self, quantity: Quantity, layer: usize, snapshot: usize) -> f32 {
+        let stride = snapshot / MEDIAN_OF + 1;
+        let past = (0..=snapshot).step_by(stride);
+        let mut past: Vec<f32> = past
+            .filter_map(|s| self.value(quantity, layer, s))
+            .filter(|v| v.is_finite())
+            .collect();
+        past.sort_by(f32::total_cmp);
+        past.get(past.len() / 2).copied().unwrap_or(0.0)
+    }
+
+    /// How far a layer is from its own median, as the logarithm of their ratio whatever its sign; what is not finite is the
+    /// farthest. 0 where there is nothing to compare.
+    pub fn unlike(&self, quantity: Quantity, layer: usize, snapshot: usize) -> f32 {
+        let Some(value) = self.value(quantity, layer, snapshot) else {
+            return 0.0;
+        };
+        if !value.is_finite() {
+            return f32::INFINITY;
+        }
+        match self.median(quantity, layer, snapshot) {
+            median if median > 0.0 && value > 0.0 => (value / median).ln().abs(),
+            _ => 0.0,
+        }
+    }
+
     pub(super) fn name(&mut self, names: &[String]) {
         if !names.is_empty() && names != self.names {
             *self = Self {
@@ -90,6 +129,7 @@ impl LayerHistory {
             &layers.gradient_rms,
             &layers.weight_rms,
             &layers.update_ratio,
+            &layers.dead_share,
         ];
         for (history, list) in self.values.iter_mut().zip(lists) {
             history.push(list.iter().map(|&v| v as f32).collect());

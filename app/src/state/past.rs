@@ -18,6 +18,18 @@ impl Configs {
         self.versions.push((step, version, config.to_vec()));
     }
 
+    /// Says anew what a version is, which changes no value.
+    pub(super) fn put(&mut self, version: u32, config: &[ConfigValue]) {
+        let known = self
+            .versions
+            .iter_mut()
+            .rev()
+            .find(|known| known.1 == version);
+        if let Some(known) = known {
+            known.2 = config.to_vec();
+        }
+    }
+
     /// Forgets what came after `step`; what is in force now, `version`, is in force from there on.
     pub(super) fn rewind(&mut self, step: u64, version: u32, config: &[ConfigValue]) {
         self.versions.retain(|known| known.0 <= step);

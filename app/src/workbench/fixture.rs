@@ -7,6 +7,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 mod machine;
+mod states;
+
+pub use states::states;
 
 use super::Workbench;
 use crate::chart::glyph::GlyphSet;
@@ -154,8 +157,10 @@ fn layers(step: u64) -> Event {
             gradient_rms: value(2e-4, -0.5),
             weight_rms: value(0.02, 0.9),
             update_ratio: value(1.1e-3, -0.4),
+            dead_share: (0..names.len())
+                .map(|i| if i % 4 == 2 { 0.01 * i as f64 } else { 0.0 })
+                .collect(),
             names,
-            ..Layers::default()
         }),
         step * 174 / 1000,
     )
@@ -220,7 +225,7 @@ pub fn attention(step: u64, tokens: &[&str], layers: usize, heads: usize) -> Eve
     event(Body::Attention(Box::new(map)), step * 174 / 1000)
 }
 
-fn checkpoint(step: u64, reason: &str) -> Event {
+pub fn checkpoint(step: u64, reason: &str) -> Event {
     event(
         Body::Checkpoint {
             step,
@@ -355,85 +360,6 @@ pub fn set(key: &str, value: &str) -> Command {
         key: key.into(),
         value: value.into(),
     }
-}
-
-/// The states whose screens are tested, by name.
-pub fn states() -> Vec<(&'static str, Workbench)> {
-    let empty = bench();
-    let mut normal = bench();
-    hear_all(&mut normal, &events(1240));
-
-    let mut paused = bench();
-    hear_all(&mut paused, &events(640));
-    hear_all(
-        &mut paused,
-        &[event(
-            Body::Paused {
-                step: 640,
-                reason: None,
-                hard: false,
-            },
-            120,
-        )],
-    );
-    paused.ask(Command::Checkpoint { tag: None });
-
-    let mut nonfinite = bench();
-    let mut rows = events(300);
-    for at in [150, 151, 152, 280] {
-        let Some(Event {
-            body: Body::Step(row),
-            ..
-        }) = rows
-            .iter_mut()
-            .find(|e| matches!(&e.body, Body::Step(s) if s.step == at))
-        else {
-            unreachable!("the run has that step")
-        };
-        row.loss = f64::NAN;
-        row.grad_norm = f64::INFINITY;
-    }
-    hear_all(&mut nonfinite, &rows);
-    let stop = [
-        event(
-            Body::Nonfinite {
-                step: 301,
-                r#where: "loss".into(),
-                action: "stop".into(),
-            },
-            60,
-        ),
-        event(
-            Body::Finished {
-                step: 300,
-                loss: f64::NAN,
-                seconds: 52.2,
-                reason: "diverged".into(),
-            },
-            61,
-        ),
-    ];
-    hear_all(&mut nonfinite, &stop);
-
-    let mut finished = bench();
-    hear_all(&mut finished, &events(MAX_STEPS));
-    let end = Body::Finished {
-        step: MAX_STEPS,
-        loss: 1.5312,
-        seconds: 348.0,
-        reason: "max_steps".into(),
-    };
-    hear_all(
-        &mut finished,
-        &[checkpoint(MAX_STEPS, "finished"), event(end, 349)],
-    );
-    vec![
-        ("empty", empty),
-        ("normal", normal),
-        ("paused", paused),
-        ("nonfinite", nonfinite),
-        ("finished", finished),
-    ]
 }
 
 /// The screen as lines of text.

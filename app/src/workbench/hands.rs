@@ -388,6 +388,48 @@ fn keys_of_ones_own_are_used_and_shown() {
 }
 
 #[test]
+fn keys_of_a_screen_can_move() {
+    let mut bench = normal();
+    let mut keymap = Keymap::default();
+    for (screen, usual, key) in [("config", "v", "V"), ("*", "j", "ctrl-n")] {
+        keymap.panels.bind(screen, usual, vec![key.into()]).unwrap();
+    }
+    keymap.panels.bind("log", "enter", Vec::new()).unwrap();
+    bench.view.keys = Arc::new(keymap);
+    bench.press("6");
+    assert!(text(&bench, 100, 24).contains("V history"));
+    bench.press("v");
+    assert!(!text(&bench, 100, 24).contains("config history"));
+    bench.press("V");
+    assert!(text(&bench, 100, 24).contains("config history"));
+    press(&mut bench, &["V", "g", "j"]);
+    let chosen = |bench: &Workbench| text(bench, 100, 24).lines().nth(3).unwrap().contains('>');
+    assert!(chosen(&bench), "j is nothing here any more");
+    bench.press("ctrl-n");
+    assert!(!chosen(&bench));
+    // The wheel is no key.
+    press(&mut bench, &["g"]);
+    text(&bench, 100, 24);
+    bench.point(Mouse {
+        at: Position::new(20, 8),
+        what: What::Down,
+    });
+    assert!(!chosen(&bench));
+    // What is typed is text.
+    press(&mut bench, &["/"]);
+    type_text(&mut bench, "Vjv");
+    assert!(text(&bench, 100, 24).contains("/Vjv"));
+    press(&mut bench, &["esc", "7", "k", "enter"]);
+    assert_eq!(bench.current, 6, "it was taken from the log");
+    bench.press("?");
+    let help = text(&bench, 120, 150);
+    assert!(
+        help.contains("ctrl-n k") && help.contains("   V  "),
+        "{help}"
+    );
+}
+
+#[test]
 fn no_size_breaks_what_lies_over_the_screen() {
     let mut bench = normal();
     bench.file =

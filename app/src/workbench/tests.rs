@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::link::{Alert, Body, Command};
+use engine::link::{Body, Command};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -13,7 +13,6 @@ use crate::chart::glyph::GlyphSet;
 use crate::errand::{Errand, ForkWish, News};
 use crate::keymap::Keymap;
 use crate::lang::Lang;
-use crate::leave::Leave;
 use crate::seat::Seat;
 use crate::state::Status;
 use crate::theme::{Palette, Theme};
@@ -21,7 +20,7 @@ use crate::theme::{Palette, Theme};
 #[test]
 fn screens_look_as_they_should() {
     for (name, bench) in states() {
-        for (width, height) in [(40, 10), (80, 24), (160, 50)] {
+        for (width, height) in [(40, 10), (80, 24), (100, 30), (160, 50)] {
             insta::assert_snapshot!(
                 format!("{name}-{width}x{height}"),
                 text(&bench, width, height)
@@ -212,28 +211,6 @@ fn a_checkpoint_is_gone_back_to_or_forked() {
     assert_eq!(std::mem::take(&mut bench.errands), [Errand::Fork(wish)]);
     bench.deliver(&News::Done(Ok("run x trains in the background".to_owned())));
     assert!(text(&bench, 100, 24).contains("run x trains"));
-}
-
-#[test]
-fn no_size_breaks_any_screen() {
-    for (_, mut bench) in states() {
-        for panel in 0..bench.panels.len() {
-            bench.show(panel);
-            bench.dialog = (panel == 0).then(|| Leave::from(bench.seat));
-            bench.view.glyphs = bench.view.glyphs.next();
-            // Odd strides meet every breakpoint from both sides somewhere.
-            for width in (0..=200)
-                .step_by(11)
-                .chain([1, 2, 3, 39, 40, 59, 60, 69, 136, 200])
-            {
-                for height in (0..=60).step_by(7).chain([1, 2, 3, 4, 6, 14, 16, 22, 36]) {
-                    let area = Rect::new(0, 0, width, height);
-                    let mut buffer = Buffer::empty(area);
-                    bench.render(area, &mut buffer);
-                }
-            }
-        }
-    }
 }
 
 #[test]
@@ -525,32 +502,4 @@ fn a_frame_of_a_long_run_is_drawn_in_a_few_milliseconds() {
         begin.elapsed() / 5
     );
     eprintln!("{:?} a frame", begin.elapsed() / 5);
-}
-
-#[test]
-fn enter_on_a_line_of_the_log_shows_its_step_on_the_charts() {
-    let mut bench = normal();
-    let alert = Alert {
-        step: 333,
-        rule: "spike".into(),
-        level: "warning".into(),
-        message: "the loss is high".into(),
-        action: "warn".into(),
-        ..Alert::default()
-    };
-    hear_all(&mut bench, &[event(Body::Alert(Box::new(alert)), 100)]);
-    bench.press("7");
-    let log = text(&bench, 120, 30);
-    assert!(
-        log.contains("alert") && log.contains("spike: the loss is high"),
-        "{log}"
-    );
-    assert!(log.contains("!1"), "{log}");
-    bench.press("enter");
-    assert_eq!((bench.current, bench.view.cursor), (0, Some(333)));
-    // On another screen the key does what it did.
-    bench.press("enter");
-    assert_eq!(bench.current, 0);
-    let signs = text(&bench, 160, 50);
-    assert!(signs.contains("! alert"), "{signs}");
 }

@@ -2,6 +2,7 @@
 
 use super::{Attention, Planned, Profiled, System, number, numbers};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of the event schema, in every `started` event.
 pub const SCHEMA: u32 = 1;
@@ -94,6 +95,14 @@ pub enum Body {
         version: u32,
         /// What changed.
         changes: Vec<Change>,
+    },
+    /// Where values in force come from now, where that is no edit of somebody: after a change of the file, and after an edit
+    /// was written back into it.
+    ConfigSources {
+        /// Last step done.
+        step: u64,
+        /// The source of each key: `default`, `file`, `flag`, `checkpoint`.
+        sources: BTreeMap<String, String>,
     },
     /// An edit of the configuration was refused whole; the old one is in force.
     ConfigRejected {

@@ -10,7 +10,8 @@ impl Engine {
     pub(super) fn boundary(&mut self) -> Result<Option<Ending>, Ending> {
         loop {
             if self.interrupt.take_checkpoint() {
-                self.checkpoint("command", None)?;
+                // What went wrong is told.
+                drop(self.checkpoint("command", None)?);
             }
             match self.interrupt.urgency() {
                 Urgency::None => {}
@@ -18,7 +19,8 @@ impl Engine {
                     return self.stop_with_checkpoint().map(Some);
                 }
                 Urgency::Preempt => {
-                    self.checkpoint("preempted", None)?;
+                    // Only before the first step is there none.
+                    drop(self.checkpoint("preempted", None)?);
                     return Ok(Some(Ending::Preempted));
                 }
             }
@@ -51,7 +53,7 @@ impl Engine {
     }
 
     fn stop_with_checkpoint(&mut self) -> Result<Ending, Ending> {
-        self.checkpoint("stop", None)?;
+        drop(self.checkpoint("stop", None)?);
         Ok(if self.step == 0 {
             Ending::Untrained
         } else {
@@ -67,10 +69,10 @@ impl Engine {
             Command::Pause { hard } => self.pause(hard)?,
             Command::Resume => self.go_on(),
             Command::Rollback { step, lr_scale } => self.roll_back_to(step, lr_scale)?,
-            Command::Checkpoint { tag } => {
-                let path = self.checkpoint("command", tag.as_deref())?;
-                (false, format!("{path} is written"))
-            }
+            Command::Checkpoint { tag } => match self.checkpoint("command", tag.as_deref())? {
+                Ok(path) => (false, format!("{path} is written")),
+                Err(why) => (true, why),
+            },
             Command::Eval => {
                 if self.evaluate()? {
                     (false, "evaluated".to_owned())

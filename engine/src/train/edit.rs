@@ -8,23 +8,51 @@ use crate::config::{Config, ConfigError, Source, Sources, diff, model_record, re
 use crate::device;
 use crate::link::{Body, Change};
 use crate::registry::Class;
+use std::collections::BTreeMap;
 
 impl Engine {
-    /// Reads the configuration file again. Returns whether it was refused, and a line.
+    /// Reads the configuration file again. Returns whether it was refused, and a line. A file that is refused is forgotten.
     pub(super) fn reload(&mut self) -> (bool, String) {
-        match self.resolve(&[]) {
-            Ok(config) => {
-                let left = self.leave_to_file(&config);
-                let (refused, message) = self.adopt(config);
-                let message = match (refused, left.join(", ")) {
-                    (false, keys) if !keys.is_empty() => {
-                        format!("{message}; the file decides {keys} again")
-                    }
-                    _ => message,
-                };
-                (refused, message)
+        let before = self.source.clone();
+        let text = self.source.file.as_deref().map(read).transpose();
+        let config = text.and_then(|text| {
+            self.source.text = text;
+            self.resolve(&[])
+        });
+        let config = match config {
+            Ok(config) => config,
+            Err(error) => {
+                self.source = before;
+                return self.reject(&error);
             }
-            Err(error) => self.reject(&error),
+        };
+        let left = self.leave_to_file(&config);
+        // Its keys have other sources now.
+        let config = self.resolve(&[]).unwrap_or(config);
+        let changes = diff(self.config(), &config);
+        let sources = sources_of(&config, |key| {
+            left.iter().any(|left| left == key) && !changes.iter().any(|(c, _)| c.key == key)
+        });
+        let (refused, message) = self.adopt(config);
+        if refused {
+            self.source = before;
+            return (refused, message);
+        }
+        self.tell_sources(sources);
+        let message = match left.join(", ") {
+            keys if keys.is_empty() => message,
+            keys => format!("{message}; the file decides {keys} again"),
+        };
+        (refused, message)
+    }
+
+    /// Says where values come from, where there is something to say.
+    fn tell_sources(&mut self, sources: BTreeMap<String, String>) {
+        if !sources.is_empty() {
+            self.emit(Body::ConfigSources {
+                step: self.step,
+                sources,
+            });
         }
     }
 
@@ -74,9 +102,10 @@ impl Engine {
     }
 
     fn resolve_from(&self, source: &ConfigSource, edits: &[String]) -> Result<Config, ConfigError> {
-        let text = match &source.file {
-            Some(file) => read(file)?,
-            None => crate::config::DEMO.to_owned(),
+        let text = match (&source.text, &source.file) {
+            (Some(text), _) => text.clone(),
+            (None, Some(file)) => read(file)?,
+            (None, None) => crate::config::DEMO.to_owned(),
         };
         let shape = model_record(self.config(), self.setup.model.vocab_size());
         let edits: Vec<String> = source.edits.iter().chain(edits).cloned().collect();
@@ -117,6 +146,8 @@ impl Engine {
         if changes.is_empty() {
             // An edit that waited may have been taken back.
             self.waiting_config = None;
+            // The same values, perhaps from other sources.
+            self.setup.config = config;
             return (false, "nothing has changed".to_owned());
         }
         let restart: Vec<&str> = changes
@@ -196,16 +227,29 @@ impl Engine {
         if let Err(error) = self.folder.save_config(self.config_version, &text) {
             self.warn(error.to_string());
         }
-        let changes = changes.into_iter().map(|(change, _)| change).collect();
+        let changes: Vec<Change> = changes.into_iter().map(|(change, _)| change).collect();
+        let sources = sources_of(self.config(), |key| {
+            changes.iter().any(|change| change.key == key)
+        });
         self.emit(Body::ConfigApplied {
             step: self.step,
             version: self.config_version,
             changes,
         });
+        self.tell_sources(sources);
         if planned_anew {
             self.tell_plan();
         }
     }
+}
+
+/// The source of every key that `is` one of those asked for, unless it is an edit.
+fn sources_of(config: &Config, is: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let values = config.effective().into_iter();
+    values
+        .filter(|value| value.source != Source::Edit.word() && is(&value.key))
+        .map(|value| (value.key, value.source))
+        .collect()
 }
 
 /// The key of a `key=value`.

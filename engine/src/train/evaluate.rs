@@ -49,9 +49,11 @@ impl Engine {
             if self.config().train.checkpoint_interval > 0 {
                 // A resume from it need not evaluate again.
                 let owing = std::mem::take(&mut self.owing);
-                self.checkpoint("best", None)?;
+                let written = self.checkpoint("best", None)?;
                 self.owing = owing;
-                self.note_best()?;
+                if written.is_ok() {
+                    self.note_best()?;
+                }
             }
         }
         Ok(true)

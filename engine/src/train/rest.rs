@@ -83,12 +83,15 @@ impl Engine {
     fn give_back(&mut self) -> Result<Option<String>, Ending> {
         // Before the first step there is nothing to save: what is drawn from the seed can be drawn again.
         if self.step > 0 {
-            self.checkpoint("pause", None)?;
+            let kept = |why: &dyn std::fmt::Display| {
+                format!("the memory is kept, as there is no checkpoint to go on from: {why}")
+            };
+            if let Err(why) = self.checkpoint("pause", None)? {
+                return Ok(Some(kept(&why)));
+            }
             let path = self.folder.checkpoints().join(folder_name(self.step));
             if let Err(error) = checkpoint::verify(&path) {
-                return Ok(Some(format!(
-                    "the memory is kept, as there is no checkpoint to go on from: {error}"
-                )));
+                return Ok(Some(kept(&error)));
             }
         }
         self.loader = None;

@@ -4,6 +4,7 @@
 //! those of the steps that are trained again.
 
 use super::run::{Ending, Engine};
+use super::saving::failed;
 use crate::checkpoint::{self, Found, folder_name};
 use crate::link::Body;
 
@@ -11,7 +12,8 @@ impl Engine {
     /// Goes back to the newest checkpoint with half the learning rate; the data behind it are trained on again.
     pub(super) fn roll_back(&mut self) -> Result<(), Ending> {
         self.rollbacks += 1;
-        let Some(found) = self.newest_checkpoint()? else {
+        let newest = self.newest_checkpoint().map_err(|error| failed(&error))?;
+        let Some(found) = newest else {
             return Err(Ending::Failed {
                 message: "there is no checkpoint to go back to".to_owned(),
                 code: 3,
@@ -37,9 +39,10 @@ impl Engine {
             return Ok((true, error.to_string()));
         }
         let found = match step {
-            None => match self.newest_checkpoint()? {
-                Some(found) => found,
-                None => return Ok((true, "there is no checkpoint yet".to_owned())),
+            None => match self.newest_checkpoint() {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok((true, "there is no checkpoint yet".to_owned())),
+                Err(error) => return Ok((true, error.to_string())),
             },
             Some(step) => {
                 let path = self.folder.checkpoints().join(folder_name(step));

@@ -55,6 +55,8 @@ pub enum Ending {
 pub struct ConfigSource {
     /// The file that the person edits, if there is one.
     pub file: Option<PathBuf>,
+    /// What that file said when it was last taken. An edit needs no more: the file may be gone, half written, or wrong.
+    pub text: Option<String>,
     /// Flags that are stronger than the file.
     pub flags: Vec<String>,
     /// Edits made while the run was on.
@@ -278,6 +280,8 @@ impl Engine {
     /// One step in the order of ARCHITECTURE.md: data, gradients, check, learning rate, update, event.
     fn one_step(&mut self) -> Result<StepEnd, Ending> {
         let step = self.step + 1;
+        #[cfg(debug_assertions)]
+        drill(step);
         let start = Instant::now();
         let data = self.next_data();
         let waited = start.elapsed().as_secs_f64();
@@ -387,7 +391,8 @@ impl Engine {
             return Ok(());
         }
         if checkpoint {
-            self.checkpoint(if last { "finished" } else { "interval" }, None)?;
+            // What went wrong is told.
+            drop(self.checkpoint(if last { "finished" } else { "interval" }, None)?);
         }
         if last {
             self.finished = Some(self.step);
@@ -450,4 +455,12 @@ pub(super) enum StepEnd {
 /// Whether something that happens every `interval` steps (0: never) happens after `step`.
 fn due(interval: u64, step: u64) -> bool {
     interval > 0 && step.is_multiple_of(interval)
+}
+
+/// A drill: fails on purpose at the third step, as a defect of ours would, so that a test sees what becomes of the run and of
+/// the terminal. Not in programs that are built for people.
+#[cfg(debug_assertions)]
+fn drill(step: u64) {
+    let wanted = std::env::var_os("ZEROLLM_DRILL").is_some_and(|drill| drill == "engine");
+    assert!(!wanted || step < 3, "a drill");
 }

@@ -118,7 +118,7 @@ fn position(step: u64, config: &Config, data: &Dataset) -> DataPosition {
     }
 }
 
-fn failed(error: &CheckpointError) -> Ending {
+pub(super) fn failed(error: &CheckpointError) -> Ending {
     Ending::Failed {
         message: error.to_string(),
         code: 5,
@@ -138,9 +138,14 @@ pub(super) fn device_failed(error: &GpuError) -> Ending {
 }
 
 impl Engine {
-    /// Writes a checkpoint of the last step done, unless it has one already. Returns its folder, relative to the run's.
-    /// A disk that is full or refuses is told and does not end the run, except where the run ends with this checkpoint.
-    pub(super) fn checkpoint(&mut self, reason: &str, tag: Option<&str>) -> Result<String, Ending> {
+    /// Writes a checkpoint of the last step done, unless it has one already. Returns its folder, relative to the run's, or
+    /// why there is none. A disk that is full or refuses is told and does not end the run, except where the run ends with
+    /// this checkpoint.
+    pub(super) fn checkpoint(
+        &mut self,
+        reason: &str,
+        tag: Option<&str>,
+    ) -> Result<Result<String, String>, Ending> {
         self.apply_waiting_config();
         let path = self
             .saver
@@ -148,7 +153,9 @@ impl Engine {
             .join(checkpoint::folder_name(self.step));
         let relative = self.folder.relative(&path);
         if self.step == 0 {
-            return Ok("nothing (no step is done yet)".to_owned());
+            return Ok(Err(
+                "there is nothing to save: no step is done yet".to_owned()
+            ));
         }
         if let Err(damage) = checkpoint::verify(&path) {
             let written = if self.released {
@@ -172,21 +179,24 @@ impl Engine {
                     return Err(failed(&error));
                 }
                 Err(error) => {
-                    self.warn(format!("no checkpoint of step {}: {error}", self.step));
-                    return Ok(relative);
+                    let message = format!("no checkpoint of step {}: {error}", self.step);
+                    self.warn(message.clone());
+                    return Ok(Err(message));
                 }
             }
         }
         if let Some(tag) = tag
             && let Err(error) = checkpoint::tag(&path, tag)
         {
-            self.warn(format!("the checkpoint could not be tagged: {error}"));
+            let message = format!("{relative} is written, and could not be tagged: {error}");
+            self.warn(message.clone());
+            return Ok(Err(message));
         }
         let keep = self.config().train.keep_last;
         if let Err(error) = checkpoint::prune(self.folder.path(), &self.saver.checkpoints, keep) {
             self.warn(format!("old checkpoints could not be deleted: {error}"));
         }
-        Ok(relative)
+        Ok(Ok(relative))
     }
 
     fn write_checkpoint(&self, reason: &str) -> Result<checkpoint::Written, CheckpointError> {
@@ -286,12 +296,14 @@ impl Engine {
     }
 
     /// The valid checkpoint of the highest step.
-    pub(super) fn newest_checkpoint(&mut self) -> Result<Option<Found>, Ending> {
+    ///
+    /// # Errors
+    /// If the folder of checkpoints cannot be read.
+    pub(super) fn newest_checkpoint(&mut self) -> Result<Option<Found>, CheckpointError> {
         let mut warnings = Vec::new();
         let found = newest_valid(&self.saver.checkpoints, &mut |warning| {
             warnings.push(warning)
-        })
-        .map_err(|error| failed(&error))?;
+        })?;
         for warning in warnings {
             self.warn(warning);
         }

@@ -135,6 +135,21 @@ impl Running {
         });
     }
 
+    /// Waits for the end, and asks then. Returns how many commands an engine still took.
+    pub fn after_the_end(self, commands: impl Iterator<Item = Command>) -> (usize, Ending) {
+        let Self { client, thread, .. } = self;
+        let Client { requests, events } = client;
+        for event in events {
+            drop(event);
+        }
+        let ending = thread.join().expect("an engine that does not panic");
+        let taken = commands.filter(|command| {
+            let command = command.clone();
+            requests.send(Request { id: 1, command }).is_ok()
+        });
+        (taken.count(), ending)
+    }
+
     /// Waits for the end.
     pub fn end(self) -> Ending {
         let begin = Instant::now();

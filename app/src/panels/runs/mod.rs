@@ -292,6 +292,10 @@ impl Panel for Runs {
         true
     }
 
+    fn types(&self) -> bool {
+        self.typing.is_some() || self.doomed.is_some()
+    }
+
     fn paste(&mut self, text: &str) {
         if let Some((purpose, field)) = &mut self.typing {
             field.paste(text);
@@ -347,7 +351,7 @@ impl Panel for Runs {
                 }
             }
             News::Done(said) => self.said = Some(said.clone()),
-            News::Plan(_) => {}
+            News::Plan(_) | News::Rows(..) => {}
         }
     }
 

@@ -1,0 +1,37 @@
+//! Go to a layer on the screen of layers, as an alert about it asks.
+
+use super::{Action, Ran, Refused};
+use crate::lang::Text;
+use crate::workbench::Workbench;
+
+/// See the module's page.
+pub const ACTION: Action = Action::new(
+    "layer",
+    Text::new("layer", "层"),
+    Text::new("show that layer's statistics", "显示该层的统计"),
+    run,
+)
+.takes("NAME", |before, bench| match before {
+    [] => bench.state.layers.names().to_vec(),
+    _ => Vec::new(),
+});
+
+fn run(argument: &str, bench: &mut Workbench) -> Ran {
+    if argument.is_empty() {
+        return Err(Refused::Unfinished);
+    }
+    let state = bench.frozen.as_deref().unwrap_or(&bench.state);
+    let found = bench
+        .panels
+        .iter_mut()
+        .position(|panel| panel.seek(argument, state));
+    match found {
+        Some(panel) => {
+            bench.show(panel);
+            Ok(())
+        }
+        None => Err(Refused::because(format!(
+            "there are no statistics of a layer {argument:?} (telemetry.layer_interval)"
+        ))),
+    }
+}
