@@ -60,15 +60,6 @@ fn split<'a, A: Elem>(
     }
 }
 
-/// `mat` with its panels, where there is room for them.
-fn packed<'a>(cpu: &Cpu, precision: Precision, mat: Mat<'a>, scratch: &'a mut [u8]) -> Mat<'a> {
-    if scratch.is_empty() {
-        mat
-    } else {
-        mat.packed(cpu, precision, scratch)
-    }
-}
-
 pub(super) fn forward<H: Elem>(cx: &mut Forward<'_>) {
     let (h, w, targets) = (
         cx.input::<H>(0),
@@ -81,7 +72,7 @@ pub(super) fn forward<H: Elem>(cx: &mut Forward<'_>) {
     let scratch = split::<H::Acc>(cpu, precision, cx.take_workspace(), (n, c, v));
     let w = Mat::new(Slot::new(w), v, c).t();
     let [panels, _] = scratch.panels;
-    let w = packed(cpu, precision, w, panels);
+    let w = w.packed(cpu, precision, panels);
     for start in (0..n).step_by(rows) {
         let count = rows.min(n - start);
         let logits = &mut scratch.logits[..count * v];
@@ -112,9 +103,9 @@ pub(super) fn backward<H: Elem>(cx: &mut Backward<'_>) {
     let w = Mat::new(Slot::new(w), v, c);
     let [forward, backward] = scratch.panels;
     // (C, V) for the logits, (V, C) for the gradient of h
-    let w_logits = packed(cpu, precision, w.t(), forward);
+    let w_logits = w.t().packed(cpu, precision, forward);
     let w = if dh.is_some() {
-        packed(cpu, precision, w, backward)
+        w.packed(cpu, precision, backward)
     } else {
         w
     };
