@@ -6,8 +6,9 @@ use super::{ActivationLinear, ROWS};
 use crate::arena::{Shared, scratch_of};
 use crate::cpu::gemm::{Epilogue, Mat, MatMut, chunk_bytes, gemm, panel_bytes};
 use crate::cpu::rows::parallel;
-use crate::cpu::simd::{Kernel, Simd, blocks, run};
+use crate::cpu::simd::{Kernel, Simd, blocks, run, zip};
 use crate::op::{Backward, Forward, GradMode};
+use crate::ops::act::Gate;
 use crate::ops::linear::cpu::column_sums;
 use crate::ops::linear::product;
 use crate::{Cpu, Elem, Slot, SlotMut};
@@ -175,12 +176,13 @@ impl<X: Elem> Kernel<X::Acc> for ForwardRows<'_, X> {
         let rows = self.u.chunks_exact(self.op.width(self.cols));
         for (u, h) in rows.zip(self.h.chunks_exact_mut(self.cols)) {
             let (gate, up) = u.split_at(self.cols);
-            for i in blocks::<S>(self.cols) {
-                let mut value = self.op.act.value::<S>(i.load::<S, X>(gate));
-                if self.op.gated {
-                    value = S::mul(value, i.load::<S, X>(up));
+            let act = self.op.act;
+            if self.op.gated {
+                zip::<S, X>(gate, up, h, &Gate(act));
+            } else {
+                for i in blocks::<S>(self.cols) {
+                    i.store::<S, X>(h, act.value::<S>(i.load::<S, X>(gate)));
                 }
-                i.store::<S, X>(h, value);
             }
         }
     }
