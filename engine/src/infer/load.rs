@@ -172,7 +172,8 @@ impl Loaded {
         let mut tape = Tape::new(self.precision);
         self.model.record_inference(&mut tape, 1, capacity, false);
         let values: usize = tape.states().iter().flatten().sum();
-        NoRoom::check("the cache of keys and values", 4 * values as u64)
+        let bytes = values * self.precision.compute().size();
+        NoRoom::check("the cache of keys and values", bytes as u64)
     }
 
     /// Makes sure that the arena has `bytes` bytes.

@@ -3,7 +3,7 @@
 use super::case::{Built, Kind, Runner, Stage};
 use super::tensor::Tensor;
 use kernels::arena::Arena;
-use kernels::op::InferOp as _;
+use kernels::op::{InferOp as _, State};
 use kernels::ops::act::Act;
 use kernels::ops::attention::Attention;
 use kernels::ops::attention_cached::AttentionCached;
@@ -311,7 +311,7 @@ struct Cached {
     metas: Vec<Meta>,
     qkv: Tensor,
     out: Tensor,
-    state: Vec<Vec<f32>>,
+    state: Vec<State>,
     workspace: Arena,
     capacity: usize,
 }
@@ -325,7 +325,11 @@ impl Cached {
         Ok(Box::new(Self {
             qkv: Tensor::new(meta),
             out: Tensor::new(out[0].clone()),
-            state: op.state().iter().map(|len| vec![0.25; *len]).collect(),
+            state: op
+                .state()
+                .iter()
+                .map(|len| State::new(precision.compute(), *len))
+                .collect(),
             workspace: Arena::new(op.workspace(&metas, cpu)),
             op,
             metas,
@@ -354,7 +358,7 @@ impl Runner for Cached {
     }
 
     fn work(&self, _: Stage) -> (u64, u64) {
-        let cache: usize = self.state.iter().map(|part| 4 * part.len()).sum();
+        let cache: usize = self.state.iter().map(State::bytes).sum();
         let others = self.metas[0].bytes() + self.out.meta().bytes();
         (self.op.flops(&self.metas), (cache + others) as u64)
     }
