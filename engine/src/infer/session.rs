@@ -342,3 +342,6 @@ fn behind(start: usize) -> Scalars {
         ..Scalars::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -246,7 +246,7 @@ impl Program {
     /// Scratch is not counted: it can be avoided.
     fn bytes(&self, step: &Step, params: &Params, accumulate: bool) -> u64 {
         let buffer = |id: usize| self.plan.buffers[id].bytes();
-        let param = |id| params.range(id).len() * params.dtype().size();
+        let param = |id| params.range(id).len() * params.slot(id).dtype().size();
         let inputs = step.inputs.iter().map(|place| match *place {
             Place::Buffer(id) => buffer(id),
             Place::Param(id) => param(id),
@@ -302,17 +302,7 @@ impl<'a> Memory<'a> {
         match place {
             // SAFETY: passed on.
             Place::Buffer(id) => Some(unsafe { self.read(id) }),
-            Place::Param(id) => {
-                let (offset, len) = (self.params.offset(id), self.params.range(id).len());
-                // SAFETY: inside the values' arena; nothing writes parameters during a replay.
-                Some(unsafe {
-                    Slot::from_raw(
-                        self.params.value_arena().at(offset),
-                        len,
-                        self.params.dtype(),
-                    )
-                })
-            }
+            Place::Param(id) => Some(self.params.slot(id)),
             Place::Absent => None,
         }
     }

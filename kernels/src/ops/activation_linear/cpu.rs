@@ -32,7 +32,8 @@ fn part_mut<'a, T>(x: &'a mut [T], rows: &Range<usize>, cols: usize) -> &'a mut 
 
 pub(super) fn forward<X: Elem>(op: &ActivationLinear, cx: &mut Forward<'_>) {
     let (m, n, f) = (cx.metas[0].rows(), cx.metas[1].shape[0], cx.metas[1].cols());
-    let (u, w) = (cx.input::<X>(0), cx.input::<X::Acc>(1));
+    // (N, F), f32 or bf16
+    let (u, w) = (cx.input::<X>(0), cx.inputs[1]);
     let (y, width) = (cx.output::<X>(0), cx.metas[0].cols());
     let epilogue = Epilogue {
         accumulate: false,
@@ -45,7 +46,7 @@ pub(super) fn forward<X: Elem>(op: &ActivationLinear, cx: &mut Forward<'_>) {
     let panels = panel_bytes(cx.cpu, precision, (m, ROWS), (n, f));
     let (panels, scratch) = scratch.split_at_mut(panels);
     // (F, N): read by every chunk
-    let w = Mat::new(Slot::new(w), n, f).t();
+    let w = Mat::new(w, n, f).t();
     let w = w.packed(cx.cpu, precision, panels);
     for rows in chunks(m) {
         let h = &mut scratch_of::<X>(h)[..rows.len() * f];

@@ -13,7 +13,8 @@ use crate::{Elem, Slot, SlotMut};
 
 pub(super) fn forward<X: Elem>(op: &LinearRope, cx: &mut Forward<'_>) {
     let (m, n, k) = (cx.metas[0].rows(), cx.metas[1].shape[0], cx.metas[1].cols());
-    let (x, w) = (cx.input::<X>(0), cx.input::<X::Acc>(1));
+    // (N, K), f32 or bf16
+    let (x, w) = (cx.input::<X>(0), cx.inputs[1]);
     let (y, scratch) = (cx.output::<X>(0), cx.take_workspace());
     let (positions, bias) = match cx.inputs {
         [_, _, bias, positions] => (positions.as_i32(), Some(*bias)),
@@ -24,7 +25,7 @@ pub(super) fn forward<X: Elem>(op: &LinearRope, cx: &mut Forward<'_>) {
         cx.cpu,
         product(X::DTYPE),
         Mat::new(Slot::new(x), m, k),
-        Mat::new(Slot::new(w), n, k).t(),
+        Mat::new(w, n, k).t(),
         MatMut::new(SlotMut::new(&mut *y), m, n),
         Epilogue {
             accumulate: false,
