@@ -2,10 +2,13 @@
 //!
 //! Clipping, the optimizer, statistics and checkpoints are then single passes. Parameters of one [`Group`] lie together, so
 //! that an optimizer treats a group as one range.
+//!
+//! Who only reads with a model ([`Params::for_reading`]) has no use for more bits than the products take: in precision `bf16`
+//! all but gains and biases then lie in memory as `bf16`, half as many bytes to hold and, a token, to read.
 
-use kernels::arena::Arena;
+use kernels::arena::{Arena, Slot, scratch_of};
 use kernels::philox::Stream;
-use kernels::{Dtype, Precision};
+use kernels::{Bf16, Dtype, Elem as _, Precision, with_elem};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -101,12 +104,25 @@ impl ParamSpecs {
 /// Elements that each parameter's place is rounded up to: a cache line of `f32`. What is between stays zero for ever.
 const PAD: usize = 16;
 
+/// As many elements in `bf16`.
+const HALF_PAD: usize = 32;
+
+/// Numbers that are drawn or rounded at once.
+const PIECE: usize = 4096;
+
+/// Whether a parameter of this group is rounded for who only reads: a factor of products, or a row of a table.
+fn is_rounded(group: Group) -> bool {
+    group != Group::Vector
+}
+
 /// Parameters with memory.
 #[derive(Debug)]
 pub struct Params {
     specs: ParamSpecs,
     starts: Vec<usize>,
     len: usize,
+    /// So many elements in front lie in memory as `bf16`, all of whole groups.
+    halves: usize,
     groups: Vec<(Group, Range<usize>)>,
     dtype: Dtype,
     values: Arena,
@@ -123,6 +139,29 @@ fn next_version() -> u64 {
 impl Params {
     /// Memory for all of `specs`; everything is zero. Without `gradients` (evaluation, generation) their buffer is empty.
     pub fn new(specs: ParamSpecs, precision: Precision, gradients: bool) -> Self {
+        let params = Self::laid_out(specs, precision);
+        let gradients = Arena::new(if gradients { params.bytes() } else { 0 });
+        Self {
+            values: Arena::new(params.bytes()),
+            gradients,
+            ..params
+        }
+    }
+
+    /// Memory for who reads all of `specs` and never changes them: as of [`Params::new`] without gradients, but in precision
+    /// `bf16` only gains and biases in `f32`, and all else in `bf16`. Everything is zero.
+    pub fn for_reading(specs: ParamSpecs, precision: Precision) -> Self {
+        let mut params = Self::laid_out(specs, precision);
+        if precision == Precision::Bf16 {
+            let rounded = params.groups.iter().filter(|(group, _)| is_rounded(*group));
+            params.halves = rounded.map(|(_, range)| range.end).max().unwrap_or(0);
+        }
+        params.values = Arena::new(params.bytes());
+        params
+    }
+
+    /// Parameters without memory.
+    fn laid_out(specs: ParamSpecs, precision: Precision) -> Self {
         let mut order: Vec<usize> = (0..specs.specs.len()).collect();
         order.sort_by_key(|&i| (specs.specs[i].group, i));
         let mut starts = vec![0; order.len()];
@@ -137,17 +176,15 @@ impl Params {
                 _ => groups.push((spec.group, starts[i]..len)),
             }
         }
-        let dtype = precision.wide();
-        let bytes = len * dtype.size();
-        let gradients = Arena::new(if gradients { bytes } else { 0 });
         Self {
             specs,
             starts,
             len,
+            halves: 0,
             groups,
-            dtype,
-            values: Arena::new(bytes),
-            gradients,
+            dtype: precision.wide(),
+            values: Arena::new(0),
+            gradients: Arena::new(0),
             version: next_version(),
         }
     }
@@ -156,6 +193,19 @@ impl Params {
     pub fn flat_bytes(specs: &ParamSpecs, precision: Precision) -> usize {
         let padded = |spec: &ParamSpec| spec.shape.iter().product::<usize>().next_multiple_of(PAD);
         specs.specs.iter().map(padded).sum::<usize>() * precision.wide().size()
+    }
+
+    /// Bytes of the values of [`Params::for_reading`], without making them.
+    pub fn reading_bytes(specs: &ParamSpecs, precision: Precision) -> usize {
+        if precision != Precision::Bf16 {
+            return Self::flat_bytes(specs, precision);
+        }
+        let mut elements = [0, 0];
+        for spec in &specs.specs {
+            let padded = spec.shape.iter().product::<usize>().next_multiple_of(PAD);
+            elements[usize::from(is_rounded(spec.group))] += padded;
+        }
+        4 * elements[0] + 2 * elements[1].next_multiple_of(HALF_PAD)
     }
 
     /// The parameters' descriptions.
@@ -175,12 +225,54 @@ impl Params {
 
     /// Bytes of one flat buffer.
     pub fn bytes(&self) -> usize {
-        self.len * self.dtype.size()
+        2 * self.halves.next_multiple_of(HALF_PAD) + (self.len - self.halves) * self.dtype.size()
     }
 
-    /// Type of the numbers: `f32`, or `f64` in gradient checks.
+    /// Type of the numbers: `f32`, or `f64` in gradient checks. Those that are only read may lie in memory as `bf16`.
     pub fn dtype(&self) -> Dtype {
         self.dtype
+    }
+
+    /// A parameter's values as they lie in memory.
+    pub fn slot(&self, id: ParamId) -> Slot<'_> {
+        let range = self.range(id);
+        if range.start < self.halves {
+            return Slot::new(&self.values.as_slice::<Bf16>()[range]);
+        }
+        let range = self.wide_index(range.start)..self.wide_index(range.end);
+        with_elem!(self.dtype, T => Slot::new(&self.values.as_slice::<T>()[range]))
+    }
+
+    /// Place of element `index`, which is not in `bf16`, among as wide ones in the memory of the values.
+    fn wide_index(&self, index: usize) -> usize {
+        index - self.halves + self.halves.next_multiple_of(HALF_PAD) / 2
+    }
+
+    /// Sets the values from flat element `start` on, all of one parameter; rounded where they lie in memory as `bf16`.
+    pub fn set(&mut self, start: usize, values: &[f32]) {
+        assert_eq!(
+            self.dtype,
+            Dtype::F32,
+            "only f32 parameters are written as f32"
+        );
+        self.version = next_version();
+        if start < self.halves {
+            let to = &mut scratch_of::<Bf16>(self.values.as_bytes_mut())[start..][..values.len()];
+            for (to, x) in to.iter_mut().zip(values) {
+                *to = Bf16::put(*x);
+            }
+        } else {
+            let start = self.wide_index(start);
+            self.values.as_f32_mut()[start..][..values.len()].copy_from_slice(values);
+        }
+    }
+
+    fn check_wide(&self) {
+        assert_eq!(
+            (self.dtype, self.halves),
+            (Dtype::F32, 0),
+            "only f32 parameters are read as f32"
+        );
     }
 
     /// The groups and their ranges in the flat buffers.
@@ -210,44 +302,28 @@ impl Params {
             .map(|(id, _)| id)
     }
 
-    /// All values. Panics in `f64`.
+    /// All values. Panics in `f64`, and of parameters that are only read and rounded for it.
     pub fn values(&self) -> &[f32] {
-        assert_eq!(
-            self.dtype,
-            Dtype::F32,
-            "only f32 parameters are read as f32"
-        );
+        self.check_wide();
         &self.values.as_f32()[..self.len]
     }
 
     /// All values, to be changed.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        assert_eq!(
-            self.dtype,
-            Dtype::F32,
-            "only f32 parameters are read as f32"
-        );
+        self.check_wide();
         self.version = next_version();
         &mut self.values.as_f32_mut()[..self.len]
     }
 
     /// All gradients.
     pub fn gradients(&self) -> &[f32] {
-        assert_eq!(
-            self.dtype,
-            Dtype::F32,
-            "only f32 parameters are read as f32"
-        );
+        self.check_wide();
         &self.gradients.as_f32()[..self.len]
     }
 
     /// All gradients, to be changed.
     pub fn gradients_mut(&mut self) -> &mut [f32] {
-        assert_eq!(
-            self.dtype,
-            Dtype::F32,
-            "only f32 parameters are read as f32"
-        );
+        self.check_wide();
         &mut self.gradients.as_f32_mut()[..self.len]
     }
 
@@ -285,7 +361,7 @@ impl Params {
         &self.gradients
     }
 
-    /// Byte offset of a parameter in either arena.
+    /// Byte offset of a parameter in the gradients.
     pub(crate) fn offset(&self, id: ParamId) -> usize {
         self.starts[id.0 as usize] * self.dtype.size()
     }
@@ -297,22 +373,29 @@ impl Params {
             let spec = self.specs.specs[i].clone();
             let mut stream = Stream::new(seed, fnv(&spec.name));
             let range = self.range(ParamId(i as u32));
-            self.values_mut()[range].iter_mut().for_each(|x| {
-                *x = match spec.init {
-                    Init::Normal(std) => (stream.normal() * std) as f32,
-                    Init::Zeros => 0.0,
-                    Init::Ones => 1.0,
-                };
-            });
+            let mut piece = [0f32; PIECE];
+            for start in range.clone().step_by(PIECE) {
+                let piece = &mut piece[..PIECE.min(range.end - start)];
+                piece.iter_mut().for_each(|x| {
+                    *x = match spec.init {
+                        Init::Normal(std) => (stream.normal() * std) as f32,
+                        Init::Zeros => 0.0,
+                        Init::Ones => 1.0,
+                    };
+                });
+                self.set(start, piece);
+            }
         }
     }
 
-    /// Values of parameters of another precision, rounded (gradient checks copy `f32` values into `f64`).
+    /// Values of parameters of another precision, rounded (gradient checks copy `f32` values into `f64`, chats those of a run
+    /// into what they read).
     pub fn copy_from(&mut self, other: &Self) {
         assert_eq!(self.starts, other.starts, "parameters of another model");
         if self.dtype == Dtype::F32 {
-            let values = other.values().to_vec();
-            self.values_mut().copy_from_slice(&values);
+            for (id, _) in other.ids() {
+                self.set(self.starts[id.0 as usize], other.value(id));
+            }
         } else {
             for (i, x) in other.values().iter().enumerate() {
                 self.set_f64(i, f64::from(*x));
@@ -402,5 +485,37 @@ mod tests {
         assert_eq!(wide.get_f64(at), f64::from(params.values()[at]));
         wide.set_f64(at, 0.1);
         assert_eq!(wide.get_f64(at), 0.1);
+    }
+
+    #[test]
+    fn for_reading_factors_are_rounded_and_half_as_large() {
+        let mut specs = ParamSpecs::default();
+        let gain = specs.add("norm.weight", &[5], Group::Vector, Init::Normal(1.0));
+        // A padded place that ends in the middle of a cache line of bf16.
+        let w = specs.add("w", &[3, 35], Group::Matrix, Init::Normal(0.5));
+        let e = specs.add("e", &[7, 3000], Group::Embedding, Init::Normal(1.0));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let mut params = Params::new(specs.clone(), precision, false);
+            params.init(4);
+            let mut reading = Params::for_reading(specs.clone(), precision);
+            reading.init(4);
+            assert_eq!(reading.bytes(), Params::reading_bytes(&specs, precision));
+            assert!(reading.values.size() >= reading.bytes());
+            let mut copied = Params::for_reading(specs.clone(), precision);
+            copied.copy_from(&params);
+            for id in [gain, w, e] {
+                let rounded = precision == Precision::Bf16 && id != gain;
+                let want: Vec<f64> = params
+                    .value(id)
+                    .iter()
+                    .map(|x| f64::from(if rounded { Bf16::put(*x).get() } else { *x }))
+                    .collect();
+                assert_eq!(reading.slot(id).to_f64(), want);
+                assert_eq!(copied.slot(id).to_f64(), want);
+            }
+            if precision == Precision::Bf16 {
+                assert!(2 * reading.bytes() < params.bytes() + 200);
+            }
+        }
     }
 }

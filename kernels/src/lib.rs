@@ -10,6 +10,8 @@
 //! | tensor | `f32` | `bf16` | `f64` (gradient checks only) |
 //! |---|---|---|---|
 //! | parameters, their gradients, optimizer state | f32 | f32 | f64 |
+//! | parameters of who only reads (`generate`, chat, `score`) | f32 | bf16; gains and biases f32 | |
+//! | keys and values of a cache | f32 | bf16 | |
 //! | residual stream and its gradient ("wide") | f32 | f32 | f64 |
 //! | outputs of norms, linear maps, attention, activations, and their gradients ("compute") | f32 | bf16 | f64 |
 //! | products inside a matrix product | f32 | bf16 in, f32 sums | f64 |

@@ -4,6 +4,7 @@
 //! to run forward and backward. Nothing has a default: an operation without a gradient, or one that forgets to say what
 //! it keeps, does not compile. The tape owns all memory; an operation receives views ([`Forward`], [`Backward`]).
 
+use crate::arena::{Arena, scratch_of};
 use crate::gpu::{self, GpuBackward, GpuError, GpuForward, Info};
 use crate::{Cpu, Dtype, Elem, Precision, Slot, SlotMut};
 use std::any::Any;
@@ -346,6 +347,37 @@ pub trait Op: Any + Debug + Send + Sync {
     fn backward_flops(&self, inputs: &[Meta]) -> u64;
 }
 
+/// One tensor of state of an [`InferOp`] on the CPU, such as the keys of a layer: memory that outlives a replay, in huge
+/// pages where it is large.
+#[derive(Debug)]
+pub struct State {
+    memory: Arena,
+    len: usize,
+    dtype: Dtype,
+}
+
+impl State {
+    /// `len` zeros.
+    pub fn new(dtype: Dtype, len: usize) -> Self {
+        Self {
+            memory: Arena::new(len * dtype.size()),
+            len,
+            dtype,
+        }
+    }
+
+    /// Bytes of its values.
+    pub fn bytes(&self) -> usize {
+        self.len * self.dtype.size()
+    }
+
+    /// Its values. Panics if they are not of type `T`: that is a bug in the operation.
+    pub fn values_mut<T: Elem>(&mut self) -> &mut [T] {
+        assert_eq!(self.dtype, T::DTYPE, "state used as the wrong type");
+        &mut scratch_of::<T>(self.memory.as_bytes_mut())[..self.len]
+    }
+}
+
 /// An operation without a gradient (attention over a key-value cache, for decoding). The tape refuses it on a path from a
 /// parameter to the loss.
 pub trait InferOp: Any + Debug + Send + Sync {
@@ -363,7 +395,7 @@ pub trait InferOp: Any + Debug + Send + Sync {
 
     /// Computes the outputs. `state` is memory that outlives the replay (a layer's key-value cache), described by
     /// [`InferOp::state`].
-    fn forward_cpu(&self, cx: &mut Forward<'_>, state: &mut [Vec<f32>]);
+    fn forward_cpu(&self, cx: &mut Forward<'_>, state: &mut [State]);
 
     /// Scratch for one call on a GPU, in bytes.
     fn workspace_gpu(&self, inputs: &[Meta], device: &Info) -> usize;
@@ -375,7 +407,7 @@ pub trait InferOp: Any + Debug + Send + Sync {
     /// If the device refuses.
     fn forward_gpu(&self, cx: &GpuForward<'_>, state: &[gpu::View]) -> Result<(), GpuError>;
 
-    /// Number of values of each tensor of state; `f32` on the CPU.
+    /// Number of values of each tensor of state, which are of the compute type on the CPU.
     fn state(&self) -> Vec<usize>;
 
     /// Floating-point operations of one forward.

@@ -32,11 +32,14 @@ only="${precision:+ --precision $precision}"
 programs() {
     local name
     for name in $names; do
-        # Ours is part of the classifier, and updates are in f32.
-        local updates=0
-        case "$name" in adamw | norm) updates=1 ;; esac
-        if test "$updates$precision" = 1bf16; then continue; fi
-        test "$name" = cross_entropy || printf 'ZeroLLM\t%s\n' "$ZEROLLM bench op $name$only --json"
+        # Updates are in f32, and so are logits in both precisions.
+        local updates=0 wide=0 only="$only"
+        case "$name" in
+        adamw | norm) updates=1 wide=1 ;;
+        cross_entropy) wide=1 only=' --precision f32' ;;
+        esac
+        if test "$wide$precision" = 1bf16; then continue; fi
+        printf 'ZeroLLM\t%s\n' "$ZEROLLM bench op $name$only --json"
         printf 'PyTorch eager\t%s\n' "$theirs $name$only"
         test "$updates" = 1 || printf 'PyTorch compile\t%s\n' "$theirs $name$only --compile"
     done

@@ -3,7 +3,8 @@
     python tests/peers/torch_ops.py all|matmul|attention|attention_cached|classifier|cross_entropy|rmsnorm|gated|adamw|norm
         [--shape 8192x512x2048] [--precision f32|bf16] [--compile] [--threads N]
 
-In bf16 every tensor here is bf16; ours keep weights and the residual stream in f32 as in training, which moves more bytes.
+In bf16 every tensor here is bf16; ours keep weights and the residual stream in f32 as in training, which moves more bytes. One
+row of matmul and attention_cached are decoding, where ours are bf16 too.
 backward is not timed alone: forward+backward is. adamw is clipping to a norm of 1 and the fused AdamW; norm the norm alone;
 both are the same with and without --compile, and left out with it. cross_entropy is the loss without the product before it.
 Prints one JSON line: ops (op, shape, precision, phase, seconds, seconds_quartiles, gflops; null where none are counted).

@@ -3,6 +3,7 @@
 use crate::safetensors::{self, SafeTensors, TensorInfo};
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 /// Tensors to be written.
@@ -22,8 +23,9 @@ pub trait TensorSink {
     /// What there is; the types do not matter, everything is read as `f32`.
     fn tensors(&self) -> Vec<TensorInfo>;
 
-    /// The memory of tensor `index`.
-    fn slot(&mut self, index: usize) -> &mut [f32];
+    /// Where elements `range` of tensor `index` go. What was given out before is filled when this is called, or never will
+    /// be.
+    fn part(&mut self, index: usize, range: Range<usize>) -> &mut [f32];
 }
 
 /// Fills every tensor of `sink` from a file that holds just these, by name.
@@ -57,7 +59,8 @@ pub fn load_tensors(path: &Path, sink: &mut dyn TensorSink) -> Result<(), safete
         return Err(fault(name, "is not expected here".to_owned()));
     }
     for (index, info) in wanted.iter().enumerate() {
-        file.read_into(&info.name, sink.slot(index))?;
+        let len = info.shape.iter().product();
+        file.read_into(&info.name, sink.part(index, 0..len))?;
     }
     Ok(())
 }

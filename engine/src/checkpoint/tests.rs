@@ -32,8 +32,8 @@ impl TensorSink for Memory {
     fn tensors(&self) -> Vec<TensorInfo> {
         TensorSource::tensors(self)
     }
-    fn slot(&mut self, index: usize) -> &mut [f32] {
-        &mut self.0[index].1
+    fn part(&mut self, index: usize, range: std::ops::Range<usize>) -> &mut [f32] {
+        &mut self.0[index].1[range]
     }
 }
 

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::Path;
 
+/// Numbers that are read at once.
+const PIECE: usize = 1 << 20;
+
 /// Fills every tensor of `sink` from the weights of a folder or file.
 ///
 /// # Errors
@@ -20,11 +23,11 @@ pub fn load(
     let path = weights.path().to_owned();
     let spelling = Spelling::of(weights, names);
     check_names(weights, names, &spelling)?;
-    let ours: HashMap<String, usize> = sink
+    let ours: HashMap<String, (usize, usize)> = sink
         .tensors()
         .into_iter()
         .enumerate()
-        .map(|(index, info)| (info.name, index))
+        .map(|(index, info)| (info.name, (index, info.shape.iter().product())))
         .collect();
     let fault = |tensor: &str, message: String| HfError::Tensor {
         path: path.clone(),
@@ -34,21 +37,18 @@ pub fn load(
     let mut scratch = Vec::new();
     let mut filled = 0;
     for map in &names.maps {
-        let Some(&index) = ours.get(&map.ours) else {
+        let Some(&(index, elements)) = ours.get(&map.ours) else {
             return Err(fault(
                 &spelling.name(&map.theirs[0].name),
                 format!("the model has no place for it (no {})", map.ours),
             ));
         };
-        let slot = sink.slot(index);
-        if slot.len() != map.shape.iter().product::<usize>() {
+        if elements != map.shape.iter().product::<usize>() {
             return Err(fault(
                 &spelling.name(&map.theirs[0].name),
                 format!(
-                    "{} has {} elements in the model, but {:?} in config.json's shape",
-                    map.ours,
-                    slot.len(),
-                    map.shape
+                    "{} has {elements} elements in the model, but {:?} in config.json's shape",
+                    map.ours, map.shape
                 ),
             ));
         }
@@ -56,13 +56,18 @@ pub fn load(
             let name = spelling.name(&part.name);
             check_shape(weights, &path, &name, &map.their_shape(part))?;
             let width = map.width();
-            let rows = &mut slot[part.rows.start * width..part.rows.end * width];
+            let place = part.rows.start * width..part.rows.end * width;
             if map.transpose {
-                scratch.resize(rows.len(), 0.0);
+                scratch.resize(place.len(), 0.0);
                 weights.read_into(&name, &mut scratch)?;
+                let rows = sink.part(index, place);
                 transpose(&scratch, width, part.rows.len(), rows);
-            } else {
-                weights.read_into(&name, rows)?;
+                continue;
+            }
+            // Where the place keeps fewer bits, no more than a piece is there with all of them.
+            for from in place.clone().step_by(PIECE) {
+                let to = place.end.min(from + PIECE);
+                weights.read_at(&name, from - place.start, sink.part(index, from..to))?;
             }
         }
         filled += 1;

@@ -22,7 +22,7 @@ use tokenizer::{Tokenizer, TokenizerError};
 pub struct Loaded {
     /// The model.
     pub model: Model,
-    /// Its weights, without gradients.
+    /// Its weights, to be read: in precision `bf16` rounded already.
     pub params: Params,
     /// Its tokenizer, where the folder has one that can be read.
     pub tokenizer: Option<Tokenizer>,
@@ -134,7 +134,7 @@ impl Loaded {
         let precision = precision(&config);
         let vocab_size = config.model.vocab_size.unwrap_or_default();
         let model = Model::new(&config.model, vocab_size);
-        let need = Params::flat_bytes(model.specs(), precision) as u64;
+        let need = Params::reading_bytes(model.specs(), precision) as u64;
         NoRoom::check("the model", need)?;
         let has_tokenizer = ["tokenizer.json", "vocab.json"]
             .iter()
@@ -144,7 +144,7 @@ impl Loaded {
             Some(Err(error)) => (None, Some(error)),
             None => (None, None),
         };
-        let mut params = Params::new(model.specs().clone(), precision, false);
+        let mut params = Params::for_reading(model.specs().clone(), precision);
         load_weights(folder, &model, &mut params)?;
         let mut stops = stops(folder);
         if stops.is_empty() {
@@ -172,7 +172,8 @@ impl Loaded {
         let mut tape = Tape::new(self.precision);
         self.model.record_inference(&mut tape, 1, capacity, false);
         let values: usize = tape.states().iter().flatten().sum();
-        NoRoom::check("the cache of keys and values", 4 * values as u64)
+        let bytes = values * self.precision.compute().size();
+        NoRoom::check("the cache of keys and values", bytes as u64)
     }
 
     /// Makes sure that the arena has `bytes` bytes.

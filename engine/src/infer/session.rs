@@ -148,7 +148,7 @@ impl Session {
             let mut tape = Tape::new(precision);
             model.record_inference(&mut tape, width, capacity + PREFILL, logits);
             let values: usize = tape.states().iter().flatten().sum();
-            caches = size_of::<f32>() * values;
+            caches = precision.compute().size() * values;
             let plan = Plan::new(&fuse::fuse(tape), None, cpu, Options::default());
             arena = arena.max(plan.bytes());
         }
@@ -342,3 +342,6 @@ fn behind(start: usize) -> Scalars {
         ..Scalars::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::param::{ParamId, Params};
 use crate::safetensors::{self, Dtype, TensorInfo, Weights};
 use serde_json::Value;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 /// How a model is written for others: names of tensors, config.json, generation_config.json.
@@ -136,14 +137,37 @@ pub fn source<'a>(export: &Export, values: &'a dyn Fn(&str) -> Option<&'a [f32]>
 pub fn load_weights(path: &Path, model: &Model, params: &mut Params) -> Result<(), HfError> {
     let export = Export::new(model, &[], &Value::Null);
     let mut weights = Weights::open(path)?;
-    load(&mut weights, &export.names, &mut ParamSink(params))
+    let mut sink = ParamSink {
+        params,
+        piece: Vec::new(),
+        start: 0,
+    };
+    load(&mut weights, &export.names, &mut sink)?;
+    sink.deliver();
+    Ok(())
 }
 
-struct ParamSink<'a>(&'a mut Params);
+/// Values reach parameters by pieces, since they may be rounded on the way.
+struct ParamSink<'a> {
+    params: &'a mut Params,
+    /// Given out, to be filled; empty: nothing is.
+    piece: Vec<f32>,
+    /// The flat element that it begins with.
+    start: usize,
+}
+
+impl ParamSink<'_> {
+    fn deliver(&mut self) {
+        if !self.piece.is_empty() {
+            self.params.set(self.start, &self.piece);
+            self.piece.clear();
+        }
+    }
+}
 
 impl TensorSink for ParamSink<'_> {
     fn tensors(&self) -> Vec<TensorInfo> {
-        self.0
+        self.params
             .specs()
             .all()
             .iter()
@@ -151,9 +175,11 @@ impl TensorSink for ParamSink<'_> {
             .collect()
     }
 
-    fn slot(&mut self, index: usize) -> &mut [f32] {
-        let range = self.0.range(ParamId(index as u32));
-        &mut self.0.values_mut()[range]
+    fn part(&mut self, index: usize, range: Range<usize>) -> &mut [f32] {
+        self.deliver();
+        self.start = self.params.range(ParamId(index as u32)).start + range.start;
+        self.piece.resize(range.len(), 0.0);
+        &mut self.piece
     }
 }
 
@@ -188,7 +214,7 @@ impl TensorSink for OptimizerSink<'_> {
             .collect()
     }
 
-    fn slot(&mut self, index: usize) -> &mut [f32] {
-        self.0.state_mut().swap_remove(index).1
+    fn part(&mut self, index: usize, range: Range<usize>) -> &mut [f32] {
+        &mut self.0.state_mut().swap_remove(index).1[range]
     }
 }

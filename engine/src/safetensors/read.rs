@@ -123,6 +123,27 @@ impl<R: Read + Seek> SafeTensors<R> {
     /// # Errors
     /// If there is no such tensor, it has another number of elements, it is not of floats, or reading fails.
     pub fn read_into(&mut self, name: &str, out: &mut [f32]) -> Result<(), Error> {
+        if let Some(entry) = self.entry(name)
+            && entry.info.elements() != Some(out.len() as u64)
+        {
+            return Err(Error::Tensor {
+                path: self.path.clone(),
+                tensor: name.to_owned(),
+                message: format!(
+                    "has shape {:?}, but {} elements are expected",
+                    entry.info.shape,
+                    out.len()
+                ),
+            });
+        }
+        self.read_at(name, 0, out)
+    }
+
+    /// Reads as many elements of a tensor as `out` has, from element `from` on; else as [`SafeTensors::read_into`].
+    ///
+    /// # Errors
+    /// If there is no such tensor, it has fewer elements, it is not of floats, or reading fails.
+    pub fn read_at(&mut self, name: &str, from: usize, out: &mut [f32]) -> Result<(), Error> {
         let fault = |path: &Path, message: String| Error::Tensor {
             path: path.to_owned(),
             tensor: name.to_owned(),
@@ -133,12 +154,9 @@ impl<R: Read + Seek> SafeTensors<R> {
         };
         let info = &entry.info;
         let (dtype, begin) = (info.dtype, entry.begin);
-        if info.elements() != Some(out.len() as u64) {
-            let message = format!(
-                "has shape {:?}, but {} elements are expected",
-                info.shape,
-                out.len()
-            );
+        let end = (from + out.len()) as u64;
+        if info.elements().is_none_or(|elements| elements < end) {
+            let message = format!("has shape {:?}, but {end} elements are read", info.shape);
             return Err(fault(&self.path, message));
         }
         let Some(decode) = decoder(dtype) else {
@@ -150,7 +168,7 @@ impl<R: Read + Seek> SafeTensors<R> {
         };
         let width = dtype.size() as usize;
         self.chunk.resize(CHUNK, 0);
-        let start = SeekFrom::Start(self.data_start + begin);
+        let start = SeekFrom::Start(self.data_start + begin + (from * width) as u64);
         let outcome = self.source.seek(start).and_then(|_| {
             for part in out.chunks_mut(CHUNK / width) {
                 let bytes = &mut self.chunk[..part.len() * width];

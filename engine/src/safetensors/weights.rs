@@ -132,6 +132,19 @@ impl Weights {
     /// # Errors
     /// As [`SafeTensors::read_into`].
     pub fn read_into(&mut self, name: &str, out: &mut [f32]) -> Result<(), Error> {
+        self.file(name)?.read_into(name, out)
+    }
+
+    /// Reads a part of a tensor, as [`SafeTensors::read_at`].
+    ///
+    /// # Errors
+    /// As [`SafeTensors::read_at`].
+    pub fn read_at(&mut self, name: &str, from: usize, out: &mut [f32]) -> Result<(), Error> {
+        self.file(name)?.read_at(name, from, out)
+    }
+
+    /// The file that holds a tensor.
+    fn file(&mut self, name: &str) -> Result<&mut SafeTensors, Error> {
         let Some(&at) = self.names.get(name) else {
             return Err(Error::Tensor {
                 path: self.path.clone(),
@@ -139,6 +152,6 @@ impl Weights {
                 message: "is missing".to_owned(),
             });
         };
-        self.files[at].read_into(name, out)
+        Ok(&mut self.files[at])
     }
 }

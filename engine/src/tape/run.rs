@@ -15,6 +15,7 @@ use super::{NodeOp, Tape, Var};
 use crate::param::Params;
 use crate::profile::{Part, Profile, Work};
 use kernels::arena::Arena;
+use kernels::op::State;
 use kernels::{Backward, Cpu, Dtype, Forward, Grad, GradMode, Scalars, Slot, SlotMut};
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ pub struct Program {
     tape: Tape,
     plan: Plan,
     loss: Option<Var>,
-    states: Vec<Vec<Vec<f32>>>,
+    states: Vec<Vec<State>>,
 }
 
 /// What varies from one replay to the next.
@@ -49,11 +50,12 @@ impl Program {
     pub fn new<'a>(tape: Tape, loss: Option<Var>, on: impl Into<On<'a>>, options: Options) -> Self {
         let on = on.into();
         let plan = Plan::new(&tape, loss, on, options);
+        let compute = tape.precision().compute();
         let states = match on {
             On::Cpu(_) => tape
                 .states()
                 .iter()
-                .map(|sizes| sizes.iter().map(|n| vec![0.0; *n]).collect())
+                .map(|sizes| sizes.iter().map(|n| State::new(compute, *n)).collect())
                 .collect(),
             // They lie in device memory, with whoever replays.
             On::Gpu(_) => Vec::new(),
@@ -78,16 +80,16 @@ impl Program {
 
     /// Bytes of state kept between replays (key-value caches).
     pub fn state_bytes(&self) -> usize {
-        self.states.iter().flatten().map(|s| s.len() * 4).sum()
+        self.states.iter().flatten().map(State::bytes).sum()
     }
 
     /// Takes the state out (key-value caches), to be handed to another program of the same model.
-    pub fn take_states(&mut self) -> Vec<Vec<Vec<f32>>> {
+    pub fn take_states(&mut self) -> Vec<Vec<State>> {
         std::mem::take(&mut self.states)
     }
 
     /// Puts in a state that [`Program::take_states`] gave.
-    pub fn set_states(&mut self, states: Vec<Vec<Vec<f32>>>) {
+    pub fn set_states(&mut self, states: Vec<Vec<State>>) {
         self.states = states;
     }
 
@@ -244,7 +246,7 @@ impl Program {
     /// Scratch is not counted: it can be avoided.
     fn bytes(&self, step: &Step, params: &Params, accumulate: bool) -> u64 {
         let buffer = |id: usize| self.plan.buffers[id].bytes();
-        let param = |id| params.range(id).len() * params.dtype().size();
+        let param = |id| params.range(id).len() * params.slot(id).dtype().size();
         let inputs = step.inputs.iter().map(|place| match *place {
             Place::Buffer(id) => buffer(id),
             Place::Param(id) => param(id),
@@ -300,17 +302,7 @@ impl<'a> Memory<'a> {
         match place {
             // SAFETY: passed on.
             Place::Buffer(id) => Some(unsafe { self.read(id) }),
-            Place::Param(id) => {
-                let (offset, len) = (self.params.offset(id), self.params.range(id).len());
-                // SAFETY: inside the values' arena; nothing writes parameters during a replay.
-                Some(unsafe {
-                    Slot::from_raw(
-                        self.params.value_arena().at(offset),
-                        len,
-                        self.params.dtype(),
-                    )
-                })
-            }
+            Place::Param(id) => Some(self.params.slot(id)),
             Place::Absent => None,
         }
     }
@@ -350,7 +342,7 @@ fn forward(
     memory: &Memory<'_>,
     cpu: &Cpu,
     replay: &Replay<'_>,
-    states: &mut [Vec<Vec<f32>>],
+    states: &mut [Vec<State>],
     training: bool,
 ) {
     // SAFETY: the plan gives every buffer that a step touches bytes of its own (`Plan::overlap` is empty), so inputs,

@@ -115,8 +115,8 @@ impl Engine {
         let cpu = Cpu::new(1);
         let need = Need::of(&model, precision, order.context, &cpu);
         need.check().map_err(|error: NoRoom| error.to_string())?;
-        let mut params = Params::new(model.specs().clone(), precision, false);
-        params.values_mut().copy_from_slice(trainer.params.values());
+        let mut params = Params::for_reading(model.specs().clone(), precision);
+        params.copy_from(&trainer.params);
         let loaded = Loaded {
             model,
             params,

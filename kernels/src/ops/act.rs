@@ -3,7 +3,7 @@
 //! A new one is a variant of [`Act`] with its name and its two formulas. Where to go next: [`super::gated`].
 
 use crate::Float as _;
-use crate::cpu::simd::{Scalar32, Simd};
+use crate::cpu::simd::{Binary, Scalar32, Simd};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 /// An activation function.
@@ -19,6 +19,16 @@ pub enum Act {
     Relu,
     /// `max(x, 0)^2` (So et al. 2021, arXiv:2109.08668).
     Relu2,
+}
+
+/// `f(gate) up`, element by element.
+pub(super) struct Gate(pub Act);
+
+impl Binary for Gate {
+    #[inline(always)]
+    fn of<S: Simd>(&self, gate: S::V, up: S::V) -> S::V {
+        S::mul(self.0.value::<S>(gate), up)
+    }
 }
 
 /// `sqrt(2 / pi)`.

@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
     let vocab = vocab_size(&config)?;
     let model = Model::new(&config.model, vocab);
     let precision = precision(&config);
-    let need = Params::flat_bytes(model.specs(), precision) as u64;
+    let need = Params::reading_bytes(model.specs(), precision) as u64;
     if let Some(free) = available_bytes().filter(|free| need > *free) {
         return Err(Failure::new(
             4,
@@ -79,8 +79,10 @@ pub(super) fn run(arguments: &Arguments, limit: Duration) -> Result<u8, Failure>
             ),
         ));
     }
+    let mut params = Params::for_reading(model.specs().clone(), precision);
+    params.init(config.run.seed);
     let mut loaded = Loaded {
-        params: model.init(config.run.seed, precision, false),
+        params,
         model,
         tokenizer: None,
         tokenizer_error: None,

@@ -47,8 +47,8 @@ impl TensorSink for Ours {
             .map(|(name, values)| TensorInfo::f32(name.clone(), [values.len()]))
             .collect()
     }
-    fn slot(&mut self, index: usize) -> &mut [f32] {
-        &mut self.0[index].1
+    fn part(&mut self, index: usize, range: std::ops::Range<usize>) -> &mut [f32] {
+        &mut self.0[index].1[range]
     }
 }
 

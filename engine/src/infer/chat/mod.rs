@@ -47,7 +47,7 @@ impl Need {
         let capacity = context.min(model.config.max_positions);
         let [caches, arena] = Session::need(model, precision, capacity, cpu);
         Self {
-            weights: Params::flat_bytes(model.specs(), precision) as u64,
+            weights: Params::reading_bytes(model.specs(), precision) as u64,
             caches,
             arena,
         }

@@ -1,13 +1,14 @@
 //! A few rows times weights stored `[N, K]`, as in decoding: each weight is read once, in the order of memory, and nothing
-//! is packed, so that the memory's bandwidth is the limit.
+//! is packed, so that the memory's bandwidth is the limit. Weights may be `f32` or `bf16` in memory; in precision `bf16` the
+//! results are the same bits, as those in `f32` are rounded on the way.
 
 use super::{Operand, Output, take};
 use crate::cpu::simd::{self, Kernel, Simd};
 use crate::{Bf16, Cpu, Dtype, Elem, Precision};
 use std::ops::Range;
 
-/// Most rows of A that go this way.
-pub(super) const MOST: usize = 4;
+/// Most rows of A that go this way. With more the packed product is as fast, as it computes where this one still reads.
+pub(super) const MOST: usize = 8;
 
 /// Weights of one task: some hundreds of kilobytes, enough to outweigh the start of a task.
 const TASK: usize = 1 << 16;
@@ -36,17 +37,18 @@ pub(super) fn gemm(
     let rounds = precision == Precision::Bf16;
     let (rows, _) = take(workspace, m * k * size_of::<f32>());
     let rows = &mut rows[..m * k];
-    for (index, value) in rows.iter_mut().enumerate() {
-        let (i, k) = (index / k, index % k);
-        // SAFETY: element (i, k) lies in A.
-        let x = unsafe {
-            if a.bf16 {
-                (*a.at::<Bf16>(i, k)).get()
-            } else {
-                *a.at::<f32>(i, k)
-            }
-        };
-        *value = if rounds { Bf16::put(x).get() } else { x };
+    for (i, row) in rows.chunks_exact_mut(k).enumerate() {
+        for (at, value) in row.iter_mut().enumerate() {
+            // SAFETY: element (i, at) lies in A.
+            let x = unsafe {
+                if a.bf16 {
+                    (*a.at::<Bf16>(i, at)).get()
+                } else {
+                    *a.at::<f32>(i, at)
+                }
+            };
+            *value = if rounds { Bf16::put(x).get() } else { x };
+        }
     }
     let rows = &*rows;
     let step = if n * k <= SERIAL {
@@ -94,73 +96,130 @@ impl<T: Elem<Acc = f32>, const ROUND: bool> Kernel<f32> for Typed<'_, T, ROUND> 
     #[inline(always)]
     fn run<S: Simd<A = f32>>(self) {
         let work = self.0;
-        let mut j = work.columns.start;
+        // Two sums for each element of a tile, of 32 or of 16 registers.
         // SAFETY: the columns lie in B and C, and no other task has them.
         unsafe {
-            while j + 4 <= work.columns.end {
-                work.dots::<S, T, ROUND, 4>(j);
-                j += 4;
-            }
-            while j < work.columns.end {
-                work.dots::<S, T, ROUND, 1>(j);
-                j += 1;
+            match (work.rows.len() / work.k, S::LANES) {
+                (1, _) => work.tiles::<S, T, ROUND, 1, 4>(),
+                (2, 16) => work.tiles::<S, T, ROUND, 2, 4>(),
+                (_, 16) => work.tiles::<S, T, ROUND, 4, 2>(),
+                _ => work.tiles::<S, T, ROUND, 2, 2>(),
             }
         }
     }
 }
 
 impl Dots<'_> {
-    /// All rows by columns j to j + J. The sum of an element does not depend on J.
+    /// All rows by all columns, in tiles of at most R by J. The sum of an element does not depend on R and J.
     #[inline(always)]
-    unsafe fn dots<S: Simd<A = f32>, T: Elem<Acc = f32>, const ROUND: bool, const J: usize>(
+    unsafe fn tiles<
+        S: Simd<A = f32>,
+        T: Elem<Acc = f32>,
+        const ROUND: bool,
+        const R: usize,
+        const J: usize,
+    >(
         &self,
+    ) {
+        let m = self.rows.len() / self.k;
+        let mut j = self.columns.start;
+        // SAFETY: promised by the caller.
+        unsafe {
+            while j + J <= self.columns.end {
+                let mut i = 0;
+                while i + R <= m {
+                    self.dots::<S, T, ROUND, R, J>(i, j);
+                    i += R;
+                }
+                while i < m {
+                    self.dots::<S, T, ROUND, 1, J>(i, j);
+                    i += 1;
+                }
+                j += J;
+            }
+            while j < self.columns.end {
+                for i in 0..m {
+                    self.dots::<S, T, ROUND, 1, 1>(i, j);
+                }
+                j += 1;
+            }
+        }
+    }
+
+    /// Rows i to i + R by columns j to j + J.
+    #[inline(always)]
+    unsafe fn dots<
+        S: Simd<A = f32>,
+        T: Elem<Acc = f32>,
+        const ROUND: bool,
+        const R: usize,
+        const J: usize,
+    >(
+        &self,
+        i: usize,
         j: usize,
     ) {
         let ahead = J * self.b.stride * size_of::<T>();
         let ahead = if ahead > FAR { NEAR } else { ahead };
-        for (i, row) in self.rows.chunks_exact(self.k).enumerate() {
-            let mut sums = [[S::zero(); 2]; J];
-            let mut k = 0;
-            // SAFETY: promised by the caller.
-            unsafe {
-                while k + 2 * S::LANES <= self.k {
-                    for half in 0..2 {
-                        let at = k + half * S::LANES;
-                        let x = S::load(row.as_ptr().add(at));
-                        for q in 0..J {
-                            let p = self.b.at::<T>(j + q, at);
+        let rows: [*const f32; R] = std::array::from_fn(|r| self.rows[(i + r) * self.k..].as_ptr());
+        let mut sums = [[[S::zero(); 2]; J]; R];
+        let mut k = 0;
+        // SAFETY: promised by the caller.
+        unsafe {
+            while k + 2 * S::LANES <= self.k {
+                for half in 0..2 {
+                    let at = k + half * S::LANES;
+                    let mut w = [S::zero(); J];
+                    for q in 0..J {
+                        let p = self.b.at::<T>(j + q, at);
+                        if half * S::LANES * size_of::<T>() % LINE == 0 {
                             prefetch(p.cast::<u8>().wrapping_add(ahead));
-                            sums[q][half] = S::fma(x, weights::<S, T, ROUND>(p), sums[q][half]);
+                        }
+                        w[q] = weights::<S, T, ROUND>(p);
+                    }
+                    for r in 0..R {
+                        let x = S::load(rows[r].add(at));
+                        for q in 0..J {
+                            sums[r][q][half] = S::fma(x, w[q], sums[r][q][half]);
                         }
                     }
-                    k += 2 * S::LANES;
                 }
-                while k < self.k {
-                    let n = S::LANES.min(self.k - k);
-                    for q in 0..J {
-                        let p = self.b.at::<T>(j + q, k);
-                        let (x, w) = if n == S::LANES {
-                            (S::load(row.as_ptr().add(k)), weights::<S, T, ROUND>(p))
-                        } else {
-                            let mut part = [T::default(); 16];
-                            std::ptr::copy_nonoverlapping(p, part.as_mut_ptr(), n);
-                            (
-                                S::load_part(row.as_ptr().add(k), n),
-                                weights::<S, T, ROUND>(part.as_ptr()),
-                            )
-                        };
-                        sums[q][0] = S::fma(x, w, sums[q][0]);
-                    }
-                    k += n;
-                }
+                k += 2 * S::LANES;
+            }
+            while k < self.k {
+                let n = S::LANES.min(self.k - k);
                 for q in 0..J {
-                    let sum = S::sum(S::add(sums[q][0], sums[q][1]));
-                    self.c.put(i, j + q, sum);
+                    let p = self.b.at::<T>(j + q, k);
+                    let w = if n == S::LANES {
+                        weights::<S, T, ROUND>(p)
+                    } else {
+                        let mut part = [T::default(); 16];
+                        std::ptr::copy_nonoverlapping(p, part.as_mut_ptr(), n);
+                        weights::<S, T, ROUND>(part.as_ptr())
+                    };
+                    for r in 0..R {
+                        let x = if n == S::LANES {
+                            S::load(rows[r].add(k))
+                        } else {
+                            S::load_part(rows[r].add(k), n)
+                        };
+                        sums[r][q][0] = S::fma(x, w, sums[r][q][0]);
+                    }
+                }
+                k += n;
+            }
+            for r in 0..R {
+                for q in 0..J {
+                    let [a, b] = sums[r][q];
+                    self.c.put(i + r, j + q, S::sum(S::add(a, b)));
                 }
             }
         }
     }
 }
+
+/// Bytes of a cache line, which is asked for once.
+const LINE: usize = 64;
 
 /// How far ahead of their use weights are asked for, in bytes: by as many rows as are read at once, or, where that would
 /// fill the first-level cache, within the row.

@@ -27,7 +27,7 @@ mod tile;
 #[cfg(test)]
 mod tests;
 
-pub use packed::{Packs, Panels, packed_bytes};
+pub use packed::{Packs, Panels, chunk_bytes, packed_bytes, panel_bytes};
 
 use crate::arena::scratch_of;
 use crate::{Bf16, Cpu, Dtype, Elem, Float as _, Precision, Slot, SlotMut};

@@ -28,12 +28,33 @@ pub fn packed_bytes(cpu: &Cpu, precision: Precision, n: usize, k: usize) -> usiz
     (words * size_of::<f32>()).next_multiple_of(ALIGN)
 }
 
+/// Bytes of scratch for the packed weights of an operation that goes over `rows` rows in chunks of `chunk`: those of
+/// [`packed_bytes`], or none where there is one chunk, whose product packs for itself.
+pub fn panel_bytes(
+    cpu: &Cpu,
+    precision: Precision,
+    (rows, chunk): (usize, usize),
+    (n, k): (usize, usize),
+) -> usize {
+    if rows > chunk {
+        packed_bytes(cpu, precision, n, k)
+    } else {
+        0
+    }
+}
+
+/// Bytes of scratch for a tensor of one chunk, so that what follows is aligned.
+pub fn chunk_bytes(bytes: usize) -> usize {
+    bytes.next_multiple_of(ALIGN)
+}
+
 impl<'a> Mat<'a> {
     /// The same matrix with its panels, as the right factor of several products in `precision`. `scratch` holds
-    /// [`packed_bytes`] bytes, aligned to [`ALIGN`]; in `F64` nothing is packed, and weights that are kept are packed already.
+    /// [`packed_bytes`] bytes, aligned to [`ALIGN`], or nothing: then nothing is packed beforehand, nor in `F64`. Weights that
+    /// are kept are packed already.
     #[must_use]
     pub fn packed(self, cpu: &Cpu, precision: Precision, scratch: &'a mut [u8]) -> Self {
-        if precision == Precision::F64 || self.rows * self.cols == 0 {
+        if precision == Precision::F64 || scratch.is_empty() || self.rows * self.cols == 0 {
             return self;
         }
         let word = Word::of(cpu, precision);

@@ -356,6 +356,33 @@ fn threads_change_no_bit() {
 }
 
 /// Chunks of a bf16 C whose K has several blocks and sections: the private lanes exceed one chunk.
+/// A few rows by weights that lie in memory rounded, or that are rounded on the way.
+#[test]
+fn weights_in_bf16_change_no_bit() {
+    for isa in Isa::available() {
+        for m in [1, 2, 3, 4, 5, 7, 8, 9] {
+            for (n, k) in [(5, 3), (37, 70), (130, 96), (67, 1031)] {
+                let case = |b| Case {
+                    size: (m, n, k),
+                    transposed: (false, true),
+                    types: (Dtype::Bf16, b, Dtype::F32),
+                    gap: 0,
+                    accumulate: false,
+                    bias: true,
+                };
+                let inputs = inputs(&case(Dtype::F32), false);
+                let of = |threads: usize, b: Dtype| {
+                    let cpu = Cpu::with_isa(threads, isa);
+                    run(&cpu, Precision::Bf16, &case(b), &inputs).bits()
+                };
+                let want = of(1, Dtype::F32);
+                assert_eq!(of(1, Dtype::Bf16), want, "{isa:?} {m} x {k} x {n}");
+                assert_eq!(of(3, Dtype::Bf16), want, "{isa:?} {m} x {k} x {n}");
+            }
+        }
+    }
+}
+
 #[test]
 fn chunks_of_a_bf16_result() {
     for size in [(2100, 1100, 1100), (40, 60_000, 600)] {

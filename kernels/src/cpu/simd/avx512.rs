@@ -17,6 +17,21 @@ pub(super) unsafe fn run<K: Kernel<f32>>(kernel: K) -> K::Out {
     kernel.run::<Avx512>()
 }
 
+/// Each lane rounded to `bf16`, to nearest, ties to even, in its upper half; the lower half is what the sum left there. A
+/// NaN stays a (quiet) NaN.
+#[inline(always)]
+fn rounded(v: __m512) -> __m512i {
+    // SAFETY: inlined into `run`.
+    unsafe {
+        let bits = _mm512_castps_si512(v);
+        let odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x1_0000));
+        let half = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+        let sum = _mm512_mask_add_epi32(half, odd, half, _mm512_set1_epi32(1));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        _mm512_mask_or_epi32(sum, nan, bits, _mm512_set1_epi32(0x0040_0000))
+    }
+}
+
 // SAFETY of the blocks below: the functions are inlined into `run`, which is only called where the instructions exist.
 impl Simd for Avx512 {
     type A = f32;
@@ -45,18 +60,50 @@ impl Simd for Avx512 {
         // SAFETY: see above; the caller vouches for `p`.
         unsafe {
             if T::DTYPE == Dtype::Bf16 {
-                let bits = _mm512_castps_si512(v);
-                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-                let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(
-                    bits,
-                    _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)),
-                ));
-                let quiet = _mm512_or_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(0x40));
-                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-                let half = _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet));
-                _mm256_storeu_si256(p.cast(), half);
+                const UPPER: [u16; 32] = {
+                    let mut upper = [0; 32];
+                    let mut i = 0;
+                    while i < 16 {
+                        upper[i] = 2 * i as u16 + 1;
+                        i += 1;
+                    }
+                    upper
+                };
+                let upper = _mm512_loadu_epi16(UPPER.as_ptr().cast());
+                let halves = _mm512_permutexvar_epi16(upper, rounded(v));
+                _mm256_storeu_si256(p.cast(), _mm512_castsi512_si256(halves));
             } else {
                 _mm512_storeu_ps(p.cast(), v);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pair<T: Elem<Acc = f32>>(p: *const T) -> [__m512; 2] {
+        // SAFETY: see above; the caller vouches for `p`.
+        unsafe {
+            if T::DTYPE == Dtype::Bf16 {
+                let both = _mm512_loadu_epi32(p.cast());
+                let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+                [
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)),
+                    _mm512_castsi512_ps(_mm512_and_si512(both, upper)),
+                ]
+            } else {
+                [Self::load(p), Self::load(p.add(16))]
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_pair<T: Elem<Acc = f32>>(p: *mut T, [a, b]: [__m512; 2]) {
+        // SAFETY: see above; the caller vouches for `p`.
+        unsafe {
+            if T::DTYPE == Dtype::Bf16 {
+                let low = _mm512_srli_epi32::<16>(rounded(a));
+                let both = _mm512_mask_mov_epi16(low, 0xaaaa_aaaa, rounded(b));
+                _mm512_storeu_epi32(p.cast(), both);
+            } else {
+                Self::store(p, a);
+                Self::store(p.add(16), b);
             }
         }
     }
@@ -130,15 +177,8 @@ impl Simd for Avx512 {
     fn round_bf16(a: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe {
-            let bits = _mm512_castps_si512(a);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-            let rounded = _mm512_add_epi32(bits, half);
-            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
             let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            let word = _mm512_and_si512(_mm512_mask_mov_epi32(rounded, nan, quiet), upper);
-            _mm512_castsi512_ps(word)
+            _mm512_castsi512_ps(_mm512_and_si512(rounded(a), upper))
         }
     }
     #[inline(always)]

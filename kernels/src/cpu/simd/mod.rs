@@ -52,6 +52,27 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` points to `LANES` writable elements (no alignment needed).
     unsafe fn store<T: Elem<Acc = Self::A>>(p: *mut T, v: Self::V);
+    /// Reads `2 * LANES` elements, in an order that [`Simd::store_pair`] undoes: for what is done to each element alone.
+    ///
+    /// # Safety
+    /// `p` points to `2 * LANES` readable elements (no alignment needed).
+    #[inline(always)]
+    unsafe fn load_pair<T: Elem<Acc = Self::A>>(p: *const T) -> [Self::V; 2] {
+        // SAFETY: promised by the caller.
+        unsafe { [Self::load(p), Self::load(p.add(Self::LANES))] }
+    }
+    /// Writes `2 * LANES` elements in the order of [`Simd::load_pair`], rounded as by [`Simd::store`].
+    ///
+    /// # Safety
+    /// `p` points to `2 * LANES` writable elements (no alignment needed).
+    #[inline(always)]
+    unsafe fn store_pair<T: Elem<Acc = Self::A>>(p: *mut T, [a, b]: [Self::V; 2]) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            Self::store(p, a);
+            Self::store(p.add(Self::LANES), b);
+        }
+    }
     /// `a + b`.
     fn add(a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`.
@@ -198,10 +219,42 @@ pub struct Block {
 /// The vectors that cover a row of `cols` elements.
 #[inline(always)]
 pub fn blocks<S: Simd>(cols: usize) -> impl Iterator<Item = Block> {
-    (0..cols).step_by(S::LANES).map(move |at| Block {
+    blocks_from::<S>(0, cols)
+}
+
+/// The vectors that cover a row of `cols` elements from element `start` on.
+#[inline(always)]
+pub fn blocks_from<S: Simd>(start: usize, cols: usize) -> impl Iterator<Item = Block> {
+    (start..cols).step_by(S::LANES).map(move |at| Block {
         at,
         len: S::LANES.min(cols - at),
     })
+}
+
+/// A function of two numbers, for [`zip`]. Not a closure, which would not always be inlined.
+pub trait Binary {
+    /// The function. Mark it `#[inline(always)]`.
+    fn of<S: Simd>(&self, a: S::V, b: S::V) -> S::V;
+}
+
+/// Sets each element of `y` to `f` of those at its place in `a` and `b`, which are as long.
+#[inline(always)]
+pub fn zip<S: Simd, T: Elem<Acc = S::A>>(a: &[T], b: &[T], y: &mut [T], f: &impl Binary) {
+    let len = y.len();
+    assert!(a.len() == len && b.len() == len, "rows of other lengths");
+    let pairs = len - len % (2 * S::LANES);
+    for at in (0..pairs).step_by(2 * S::LANES) {
+        // SAFETY: two vectors fit into each of the rows from `at` on.
+        unsafe {
+            let [a0, a1] = S::load_pair(a.as_ptr().add(at));
+            let [b0, b1] = S::load_pair(b.as_ptr().add(at));
+            let both = [f.of::<S>(a0, b0), f.of::<S>(a1, b1)];
+            S::store_pair(y.as_mut_ptr().add(at), both);
+        }
+    }
+    for i in blocks_from::<S>(pairs, len) {
+        i.store::<S, T>(y, f.of::<S>(i.load::<S, T>(a), i.load::<S, T>(b)));
+    }
 }
 
 impl Block {

@@ -84,6 +84,47 @@ fn functions_are_accurate_on_every_instruction_set() {
     }
 }
 
+struct Pairs<'a>(&'a [f32]);
+struct Product;
+impl Binary for Product {
+    #[inline(always)]
+    fn of<S: Simd>(&self, a: S::V, b: S::V) -> S::V {
+        S::mul(a, b)
+    }
+}
+impl Kernel<f32> for Pairs<'_> {
+    type Out = (Vec<f32>, Vec<Bf16>);
+    #[inline(always)]
+    fn run<S: Simd<A = f32>>(self) -> Self::Out {
+        let (a, b) = self.0.split_at(self.0.len() / 2);
+        let mut wide = vec![0f32; a.len()];
+        zip::<S, f32>(a, b, &mut wide, &Product);
+        let [a, b] = [a, b].map(|x| x.iter().map(|x| Bf16::put(*x)).collect::<Vec<_>>());
+        let mut half = vec![Bf16::default(); a.len()];
+        zip::<S, Bf16>(&a, &b, &mut half, &Product);
+        (wide, half)
+    }
+}
+
+#[test]
+fn pairs_of_vectors_keep_their_places() {
+    let mut stream = crate::philox::Stream::new(5, 5);
+    for len in [1, 16, 31, 32, 33, 100] {
+        let mut xs: Vec<f32> = (0..2 * len).map(|_| stream.normal() as f32).collect();
+        (xs[0], xs[len]) = (f32::from_bits(0x7f80_0001), 1.0);
+        for isa in Isa::available() {
+            let (wide, half) = run(isa, Pairs(&xs));
+            for i in 0..len {
+                let (a, b) = (xs[i], xs[len + i]);
+                let rounded = Bf16::put(Bf16::put(a).get() * Bf16::put(b).get());
+                assert!(wide[i] == a * b || i == 0, "{isa:?} {len} at {i}");
+                assert!(half[i] == rounded || i == 0, "{isa:?} {len} at {i}");
+            }
+            assert!(wide[0].is_nan() && half[0].get().is_nan(), "{isa:?}");
+        }
+    }
+}
+
 struct Reductions<'a>(&'a [f32]);
 impl Kernel<f32> for Reductions<'_> {
     type Out = (f32, f32);

@@ -3,35 +3,16 @@
 #![expect(unsafe_code, reason = "rows written by different threads")]
 
 use super::{ActivationLinear, ROWS};
-use crate::arena::{ALIGN, Shared, scratch_of};
-use crate::cpu::gemm::{Epilogue, Mat, MatMut, gemm, packed_bytes};
+use crate::arena::{Shared, scratch_of};
+use crate::cpu::gemm::{Epilogue, Mat, MatMut, chunk_bytes, gemm, panel_bytes};
 use crate::cpu::rows::parallel;
-use crate::cpu::simd::{Kernel, Simd, blocks, run};
+use crate::cpu::simd::{Kernel, Simd, blocks, run, zip};
 use crate::op::{Backward, Forward, GradMode};
+use crate::ops::act::Gate;
 use crate::ops::linear::cpu::column_sums;
 use crate::ops::linear::product;
-use crate::{Cpu, Elem, Precision, Slot, SlotMut};
+use crate::{Cpu, Elem, Slot, SlotMut};
 use std::ops::Range;
-
-/// Bytes of scratch for a chunk's tensor, so that what follows is aligned.
-pub(super) fn chunk_bytes(bytes: usize) -> usize {
-    bytes.next_multiple_of(ALIGN)
-}
-
-/// Bytes of scratch for the packed weights of `rows` rows: none where there is one chunk.
-pub(super) fn panel_bytes(
-    cpu: &Cpu,
-    precision: Precision,
-    rows: usize,
-    n: usize,
-    k: usize,
-) -> usize {
-    if rows > ROWS {
-        packed_bytes(cpu, precision, n, k)
-    } else {
-        0
-    }
-}
 
 /// The chunks that cover `rows`.
 fn chunks(rows: usize) -> impl Iterator<Item = Range<usize>> {
@@ -51,7 +32,8 @@ fn part_mut<'a, T>(x: &'a mut [T], rows: &Range<usize>, cols: usize) -> &'a mut 
 
 pub(super) fn forward<X: Elem>(op: &ActivationLinear, cx: &mut Forward<'_>) {
     let (m, n, f) = (cx.metas[0].rows(), cx.metas[1].shape[0], cx.metas[1].cols());
-    let (u, w) = (cx.input::<X>(0), cx.input::<X::Acc>(1));
+    // (N, F), f32 or bf16
+    let (u, w) = (cx.input::<X>(0), cx.inputs[1]);
     let (y, width) = (cx.output::<X>(0), cx.metas[0].cols());
     let epilogue = Epilogue {
         accumulate: false,
@@ -61,12 +43,11 @@ pub(super) fn forward<X: Elem>(op: &ActivationLinear, cx: &mut Forward<'_>) {
     let (h, scratch) = cx
         .take_workspace()
         .split_at_mut(chunk_bytes(m.min(ROWS) * f * size_of::<X>()));
-    let (panels, scratch) = scratch.split_at_mut(panel_bytes(cx.cpu, precision, m, n, f));
+    let panels = panel_bytes(cx.cpu, precision, (m, ROWS), (n, f));
+    let (panels, scratch) = scratch.split_at_mut(panels);
     // (F, N): read by every chunk
-    let mut w = Mat::new(Slot::new(w), n, f).t();
-    if !panels.is_empty() {
-        w = w.packed(cx.cpu, precision, panels);
-    }
+    let w = Mat::new(w, n, f).t();
+    let w = w.packed(cx.cpu, precision, panels);
     for rows in chunks(m) {
         let h = &mut scratch_of::<X>(h)[..rows.len() * f];
         activate(op, cx.cpu, part(u, &rows, width), h, f);
@@ -91,10 +72,11 @@ pub(super) fn backward<X: Elem>(op: &ActivationLinear, cx: &mut Backward<'_>) {
     let (h, scratch) = cx
         .take_workspace()
         .split_at_mut(chunk_bytes(m.min(ROWS) * f * size_of::<X>()));
-    let (panels, scratch) = scratch.split_at_mut(panel_bytes(cpu, precision, m, f, n));
+    let panels = panel_bytes(cpu, precision, (m, ROWS), (f, n));
+    let (panels, scratch) = scratch.split_at_mut(panels);
     // (N, F): read by every chunk
     let mut w = Mat::new(Slot::new(w), n, f);
-    if du.is_some() && !panels.is_empty() {
+    if du.is_some() {
         w = w.packed(cpu, precision, panels);
     }
     for rows in chunks(m) {
@@ -195,12 +177,13 @@ impl<X: Elem> Kernel<X::Acc> for ForwardRows<'_, X> {
         let rows = self.u.chunks_exact(self.op.width(self.cols));
         for (u, h) in rows.zip(self.h.chunks_exact_mut(self.cols)) {
             let (gate, up) = u.split_at(self.cols);
-            for i in blocks::<S>(self.cols) {
-                let mut value = self.op.act.value::<S>(i.load::<S, X>(gate));
-                if self.op.gated {
-                    value = S::mul(value, i.load::<S, X>(up));
+            let act = self.op.act;
+            if self.op.gated {
+                zip::<S, X>(gate, up, h, &Gate(act));
+            } else {
+                for i in blocks::<S>(self.cols) {
+                    i.store::<S, X>(h, act.value::<S>(i.load::<S, X>(gate)));
                 }
-                i.store::<S, X>(h, value);
             }
         }
     }

@@ -114,13 +114,10 @@ impl Op for ActivationLinear {
         } else {
             bytes(last, n, f)
         };
-        let (rows, precision) = (u.rows(), product(u.dtype));
-        let panels = if backward {
-            cpu::panel_bytes(cpu, precision, rows, f, n)
-        } else {
-            cpu::panel_bytes(cpu, precision, rows, n, f)
-        };
-        cpu::chunk_bytes(m * f * u.dtype.size()) + panels + products.max(rest)
+        let (chunks, right) = ((u.rows(), ROWS), if backward { (f, n) } else { (n, f) });
+        gemm::chunk_bytes(m * f * u.dtype.size())
+            + gemm::panel_bytes(cpu, product(u.dtype), chunks, right)
+            + products.max(rest)
     }
 
     fn grad_sharing(&self) -> GradSharing {

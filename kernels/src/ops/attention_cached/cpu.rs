@@ -8,7 +8,7 @@
 use super::AttentionCached;
 use crate::arena::{Shared, scratch_of};
 use crate::cpu::simd::{Kernel, Simd, blocks, run};
-use crate::op::Forward;
+use crate::op::{Forward, State};
 use crate::ops::attention::cpu::{
     ForwardPass, Shape, Strides, Tiled, View, ViewMut, forward_workspace, prefetch,
 };
@@ -41,7 +41,7 @@ fn shape(op: &AttentionCached, new: usize, cache_len: usize) -> Shape {
 pub(super) fn forward<T: Tiled<Acc = f32>>(
     op: &AttentionCached,
     cx: &mut Forward<'_>,
-    state: &mut [Vec<f32>],
+    state: &mut [State],
 ) {
     let new = cx.metas[0].shape[1];
     let len = cx.scalars.cache_len;
@@ -57,6 +57,7 @@ pub(super) fn forward<T: Tiled<Acc = f32>>(
             state.len()
         );
     };
+    let (keys, values) = (keys.values_mut::<T>(), values.values_mut::<T>());
     append(op, qkv, len, keys, values);
     if new == 1 {
         return decode(op, cx, qkv, len + 1, keys, values);
@@ -86,13 +87,7 @@ pub(super) fn forward<T: Tiled<Acc = f32>>(
 }
 
 /// Copies the new tokens' keys and values behind the `len` that the cache holds.
-fn append<T: Elem<Acc = f32>>(
-    op: &AttentionCached,
-    qkv: &[T],
-    len: usize,
-    keys: &mut [f32],
-    values: &mut [f32],
-) {
+fn append<T: Elem>(op: &AttentionCached, qkv: &[T], len: usize, keys: &mut [T], values: &mut [T]) {
     let d = op.head_dim;
     let cols = (op.heads + 2 * op.kv_heads) * d;
     for (i, row) in qkv.chunks_exact(cols).enumerate() {
@@ -100,9 +95,7 @@ fn append<T: Elem<Acc = f32>>(
         for (from, to) in [(k, &mut *keys), (v, &mut *values)] {
             for (head, from) in from.chunks_exact(d).enumerate() {
                 let at = (head * op.capacity + len + i) * d;
-                for (to, from) in to[at..at + d].iter_mut().zip(from) {
-                    *to = from.get();
-                }
+                to[at..at + d].copy_from_slice(from);
             }
         }
     }
@@ -114,8 +107,8 @@ fn decode<T: Elem<Acc = f32>>(
     cx: &mut Forward<'_>,
     qkv: &[T],
     len: usize,
-    keys: &[f32],
-    values: &[f32],
+    keys: &[T],
+    values: &[T],
 ) {
     let (d, group) = (op.head_dim, op.heads / op.kv_heads);
     let chunks = len.div_ceil(CHUNK);
@@ -154,8 +147,8 @@ fn decode<T: Elem<Acc = f32>>(
 struct Partial<'a, T> {
     q: &'a [T],
     scale: f32,
-    keys: &'a [f32],
-    values: &'a [f32],
+    keys: &'a [T],
+    values: &'a [T],
     to: &'a mut [f32],
 }
 
@@ -210,7 +203,7 @@ impl<T: Elem<Acc = f32>> Kernel<f32> for Partial<'_, T> {
         for i in blocks::<S>(d - whole) {
             let mut out = S::zero();
             for (value, p) in self.values.chunks_exact(d).zip(&scores) {
-                out = S::fma(S::splat(*p), i.load::<S, f32>(&value[whole..]), out);
+                out = S::fma(S::splat(*p), i.load::<S, T>(&value[whole..]), out);
             }
             i.store::<S, f32>(&mut self.to[whole..d], out);
         }
@@ -231,7 +224,7 @@ impl<T: Elem<Acc = f32>> Partial<'_, T> {
         let mut sums = [S::zero(); 4];
         // SAFETY: the rows exist, and `i + LANES <= d` but in the last, partial load.
         unsafe {
-            let rows: [*const f32; 4] =
+            let rows: [*const T; 4] =
                 std::array::from_fn(|j| self.keys.as_ptr().add((first + j).min(keys - 1) * d));
             for j in 0..4 {
                 let value = self.values.as_ptr().wrapping_add((first + j) * d);

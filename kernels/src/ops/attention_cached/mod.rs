@@ -5,7 +5,8 @@
 //!
 //! # Shapes
 //! `qkv (1, n, (H + 2 Hk) d)` compute type, the new tokens -> `out (1, n, H d)` compute type. State: keys and values
-//! `(Hk, capacity, d)` in `f32`, of which `cache_len` tokens are there already; the new ones are appended.
+//! `(Hk, capacity, d)` of the compute type, so exactly those of `qkv`, of which `cache_len` tokens are there already; the new
+//! ones are appended.
 //!
 //! # Forward
 //! With c = `cache_len`: `out_i = sum_j p_ij v_j` over `j <= c + i`, `p_ij` the softmax of `scale q_i . k_j`. Each chunk gives its
@@ -22,7 +23,7 @@ mod gpu;
 
 use super::attention::Attention;
 use crate::gpu::{GpuError, GpuForward, Info, View};
-use crate::op::{Forward, InferOp, Meta, ShapeError};
+use crate::op::{Forward, InferOp, Meta, ShapeError, State};
 use crate::{Bf16, Cpu, Dtype, Precision};
 
 /// Attention over a key-value cache. Input: `qkv`. Output: `out`. State: keys, values.
@@ -105,7 +106,7 @@ impl InferOp for AttentionCached {
         }
     }
 
-    fn forward_cpu(&self, cx: &mut Forward<'_>, state: &mut [Vec<f32>]) {
+    fn forward_cpu(&self, cx: &mut Forward<'_>, state: &mut [State]) {
         match cx.metas[0].dtype {
             Dtype::Bf16 => cpu::forward::<Bf16>(self, cx, state),
             _ => cpu::forward::<f32>(self, cx, state),

@@ -1,7 +1,8 @@
 use super::*;
 use crate::arena::bytes_of;
 use crate::check::{Buffer, Case, Fill, Input, Role, normalised_error};
-use crate::{Isa, Scalars};
+use crate::op::State;
+use crate::{Isa, Scalars, with_elem};
 
 /// Outputs of new tokens `from..to` of `qkv` (row after row), which are appended to the state.
 fn step(
@@ -10,7 +11,7 @@ fn step(
     precision: Precision,
     qkv: &[f64],
     (from, to): (usize, usize),
-    state: &mut [Vec<f32>],
+    state: &mut [State],
 ) -> Vec<f64> {
     let cols = (op.heads + 2 * op.kv_heads) * op.head_dim;
     let metas = [Meta::new([1, to - from, cols], precision.compute())];
@@ -39,8 +40,14 @@ fn step(
 }
 
 /// A cache full of NaN: nothing may be read before it is written.
-fn empty(op: &AttentionCached) -> Vec<Vec<f32>> {
-    op.state().iter().map(|len| vec![f32::NAN; *len]).collect()
+fn empty(op: &AttentionCached, precision: Precision) -> Vec<State> {
+    let dtype = precision.compute();
+    let nan = |len: &usize| {
+        let mut state = State::new(dtype, *len);
+        with_elem!(dtype, T => state.values_mut::<T>().fill(crate::Elem::put(crate::Float::from_f64(f64::NAN))));
+        state
+    };
+    op.state().iter().map(nan).collect()
 }
 
 #[test]
@@ -62,7 +69,7 @@ fn decoding_equals_the_whole_forward() {
                 let want = trial.infer(&cpu).remove(0);
                 // Prefill in parts (of which one ends within a block), then token by token.
                 for parts in [vec![0, 1], vec![0, 77, 133]] {
-                    let mut state = empty(&op);
+                    let mut state = empty(&op, precision);
                     let mut ends = parts.clone();
                     ends.extend(parts[parts.len() - 1] + 1..=t);
                     let mut got = Vec::new();
@@ -87,7 +94,7 @@ fn threads_change_no_bit() {
     let qkv: Vec<f64> = (0..700 * cols).map(|_| stream.normal()).collect();
     let run = |threads: usize| {
         let cpu = Cpu::new(threads);
-        let mut state = empty(&op);
+        let mut state = empty(&op, Precision::F32);
         let mut got = step(&op, &cpu, Precision::F32, &qkv, (0, 690), &mut state);
         for i in 690..700 {
             got.extend(step(
@@ -224,7 +231,7 @@ mod gpu {
             let cols = (op.heads + 2 * op.kv_heads) * op.head_dim;
             let mut stream = crate::philox::Stream::new(2, 3);
             let qkv: Vec<f64> = (0..op.capacity * cols).map(|_| stream.normal()).collect();
-            let mut state = empty(op);
+            let mut state = empty(op, precision);
             let (len, bytes) = (op.state()[0], op.state()[0] * held.size());
             let tensor = gpu.alloc(2 * bytes).expect("memory");
             gpu.driver()

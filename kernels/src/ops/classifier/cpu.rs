@@ -1,6 +1,9 @@
 //! The classifier on the CPU: three products and one pass over the logits of each chunk.
 
-#![expect(unsafe_code, reason = "rows of a chunk are shared among threads")]
+#![expect(
+    unsafe_code,
+    reason = "rows of a chunk are shared among threads, and read by vectors"
+)]
 
 use super::chunk_rows;
 use crate::arena::{Shared, scratch_of};
@@ -60,15 +63,6 @@ fn split<'a, A: Elem>(
     }
 }
 
-/// `mat` with its panels, where there is room for them.
-fn packed<'a>(cpu: &Cpu, precision: Precision, mat: Mat<'a>, scratch: &'a mut [u8]) -> Mat<'a> {
-    if scratch.is_empty() {
-        mat
-    } else {
-        mat.packed(cpu, precision, scratch)
-    }
-}
-
 pub(super) fn forward<H: Elem>(cx: &mut Forward<'_>) {
     let (h, w, targets) = (
         cx.input::<H>(0),
@@ -81,7 +75,7 @@ pub(super) fn forward<H: Elem>(cx: &mut Forward<'_>) {
     let scratch = split::<H::Acc>(cpu, precision, cx.take_workspace(), (n, c, v));
     let w = Mat::new(Slot::new(w), v, c).t();
     let [panels, _] = scratch.panels;
-    let w = packed(cpu, precision, w, panels);
+    let w = w.packed(cpu, precision, panels);
     for start in (0..n).step_by(rows) {
         let count = rows.min(n - start);
         let logits = &mut scratch.logits[..count * v];
@@ -94,7 +88,7 @@ pub(super) fn forward<H: Elem>(cx: &mut Forward<'_>) {
             scratch.products,
         );
         let losses = &mut scratch.losses[start..start + count];
-        softmax(cpu, logits, &targets[start..start + count], losses, v, None);
+        softmax_cross_entropy(cpu, logits, &targets[start..start + count], losses, v, None);
     }
     cx.output::<H::Acc>(0)[0] = total(scratch.losses, cx.scalars.loss_scale);
 }
@@ -112,9 +106,9 @@ pub(super) fn backward<H: Elem>(cx: &mut Backward<'_>) {
     let w = Mat::new(Slot::new(w), v, c);
     let [forward, backward] = scratch.panels;
     // (C, V) for the logits, (V, C) for the gradient of h
-    let w_logits = packed(cpu, precision, w.t(), forward);
+    let w_logits = w.t().packed(cpu, precision, forward);
     let w = if dh.is_some() {
-        packed(cpu, precision, w, backward)
+        w.packed(cpu, precision, backward)
     } else {
         w
     };
@@ -130,7 +124,7 @@ pub(super) fn backward<H: Elem>(cx: &mut Backward<'_>) {
             scratch.products,
         );
         let losses = &mut scratch.losses[start..start + count];
-        softmax(
+        softmax_cross_entropy(
             cpu,
             logits,
             &targets[start..start + count],
@@ -204,7 +198,10 @@ fn total<A: Elem<Acc = A> + crate::Float>(losses: &[A], scale: f64) -> A {
     A::from_f64(losses.iter().map(|x| x.to_f64()).sum::<f64>() * scale)
 }
 
-fn softmax<A: crate::Float>(
+/// The pass over the logits of some rows, (rows, V), that the chunks of the classifier make: the loss of each row, and with a
+/// `factor` (the upstream gradient times the scale) its gradient in place of the logits. Rows whose target is negative have
+/// neither.
+pub fn softmax_cross_entropy<A: crate::Float>(
     cpu: &Cpu,
     logits: &mut [A],
     targets: &[i32],
@@ -212,6 +209,10 @@ fn softmax<A: crate::Float>(
     vocab: usize,
     factor: Option<A>,
 ) {
+    assert!(
+        logits.len() == targets.len() * vocab && losses.len() == targets.len(),
+        "a row of logits and a loss for each target"
+    );
     let (logits, losses) = (Shared::new(logits), Shared::new(losses));
     parallel(&cpu.pool, targets.len(), vocab, |start, end| {
         // SAFETY: each task has rows of its own.
@@ -234,7 +235,8 @@ fn softmax<A: crate::Float>(
     });
 }
 
-/// Loss of each row, and with a `factor` its gradient in place of the logits.
+/// Loss of each row, and with a `factor` its gradient in place of the logits. A row is read from memory once and, with a
+/// `factor`, written once: it stays in the nearest caches for its three loops.
 struct SoftmaxRows<'a, A> {
     logits: &'a mut [A],
     targets: &'a [i32],
@@ -260,26 +262,13 @@ impl<A: crate::Float> Kernel<A> for SoftmaxRows<'_, A> {
                 }
                 continue;
             };
-            let mut highest = S::splat(row[0]);
-            let full = row.len() / S::LANES * S::LANES;
-            for i in blocks::<S>(full) {
-                highest = S::max(highest, i.load::<S, A>(row));
-            }
-            let highest = row[full..]
-                .iter()
-                .fold(S::max_lane(highest), |m, x| m.max(*x));
             let at_target = row[target];
-            let mut sums = [S::zero(); 2];
-            for (i, sum) in blocks::<S>(full).zip([0, 1].into_iter().cycle()) {
-                let e = S::exp(S::sub(i.load::<S, A>(row), S::splat(highest)));
-                sums[sum] = S::add(sums[sum], e);
-                i.store::<S, A>(row, e);
-            }
-            let mut sum = S::sum(S::add(sums[0], sums[1]));
-            for x in &mut row[full..] {
-                *x = (*x - highest).exp();
-                sum += *x;
-            }
+            let highest = highest::<S>(row);
+            let sum = if self.factor.is_some() {
+                exponentials::<S, true>(row, highest)
+            } else {
+                exponentials::<S, false>(row, highest)
+            };
             *loss = sum.ln() + highest - at_target;
             if let Some(factor) = self.factor {
                 let scale = S::splat(factor / sum);
@@ -291,4 +280,69 @@ impl<A: crate::Float> Kernel<A> for SoftmaxRows<'_, A> {
             }
         }
     }
+}
+
+/// The largest number of a row.
+#[inline(always)]
+fn highest<S: Simd>(row: &[S::A]) -> S::A {
+    let quads = row.chunks_exact(4 * S::LANES);
+    let rest = quads.remainder();
+    // Four at once: each waits for itself.
+    let mut largest = [S::splat(row[0]); 4];
+    for quad in quads {
+        for (i, largest) in largest.iter_mut().enumerate() {
+            // SAFETY: a quad has four vectors.
+            *largest = S::max(*largest, unsafe {
+                S::load(quad.as_ptr().add(i * S::LANES))
+            });
+        }
+    }
+    let [a, b, c, d] = largest;
+    let largest = S::max_lane(S::max(S::max(a, b), S::max(c, d)));
+    rest.iter().fold(largest, |m, x| m.max(*x))
+}
+
+/// The sum of `e^(x - highest)` over a row, which `STORE` puts in place of each `x`. The order of additions depends on nothing
+/// but the vectors: whole ones by turns into two sums, then what is left.
+#[inline(always)]
+fn exponentials<S: Simd, const STORE: bool>(row: &mut [S::A], highest: S::A) -> S::A {
+    let lanes = S::LANES;
+    let minus = S::splat(highest);
+    let mut sums = [S::zero(); 2];
+    let mut pairs = row.chunks_exact_mut(2 * lanes);
+    for pair in &mut pairs {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: a pair has two vectors.
+            unsafe {
+                let at = pair.as_mut_ptr().add(i * lanes);
+                let e = S::exp(S::sub(S::load(at.cast_const()), minus));
+                *sum = S::add(*sum, e);
+                if STORE {
+                    S::store(at, e);
+                }
+            }
+        }
+    }
+    let mut rest = pairs.into_remainder();
+    if rest.len() >= lanes {
+        let (whole, last) = rest.split_at_mut(lanes);
+        // SAFETY: one vector.
+        unsafe {
+            let e = S::exp(S::sub(S::load(whole.as_ptr()), minus));
+            sums[0] = S::add(sums[0], e);
+            if STORE {
+                S::store(whole.as_mut_ptr(), e);
+            }
+        }
+        rest = last;
+    }
+    let mut sum = S::sum(S::add(sums[0], sums[1]));
+    for x in rest {
+        let e = (*x - highest).exp();
+        sum += e;
+        if STORE {
+            *x = e;
+        }
+    }
+    sum
 }

@@ -26,6 +26,8 @@ mod gpu;
 #[cfg(unix)]
 mod gpu_tests;
 
+pub use cpu::softmax_cross_entropy;
+
 use super::Entry;
 use super::linear::product;
 use crate::check::{Case, Fill, Input, Role};
@@ -47,7 +49,7 @@ pub struct Classifier;
 
 /// Rows whose logits exist at once: about 32 MiB of them, but never so few that the products become slow. A function of the
 /// vocabulary alone, so that results do not depend on the machine.
-pub(crate) fn chunk_rows(vocab: usize) -> usize {
+pub fn chunk_rows(vocab: usize) -> usize {
     ((32 << 20) / (4 * vocab.max(1))).clamp(256, 1024)
 }
 
@@ -184,6 +186,45 @@ fn cases() -> Vec<Case> {
 mod tests {
     use super::*;
     use crate::op::GradMode;
+
+    /// The pass alone, over rows of every mix of vectors, by the definition in `f64`.
+    #[test]
+    fn the_pass_over_logits_is_the_definition() {
+        let (factor, mut stream) = (0.25, crate::philox::Stream::new(2, 9));
+        for vocab in [1, 15, 16, 17, 48, 64, 151] {
+            let targets = [0, vocab as i32 - 1, -1, vocab as i32 / 2];
+            let logits: Vec<f32> = (0..4 * vocab)
+                .map(|_| 5.0 * stream.normal() as f32)
+                .collect();
+            for isa in crate::Isa::available() {
+                let cpu = Cpu::with_isa(2, isa);
+                let mut losses = [[f32::NAN; 4]; 2];
+                let (mut kept, mut got) = (logits.clone(), logits.clone());
+                softmax_cross_entropy(&cpu, &mut kept, &targets, &mut losses[0], vocab, None);
+                let factor32 = Some(factor as f32);
+                softmax_cross_entropy(&cpu, &mut got, &targets, &mut losses[1], vocab, factor32);
+                assert!(kept == logits && losses[0] == losses[1], "{isa:?} {vocab}");
+                for (row, target) in targets.iter().enumerate() {
+                    let z = logits[row * vocab..][..vocab].iter();
+                    let z: Vec<f64> = z.map(|z| f64::from(*z)).collect();
+                    let sum: f64 = z.iter().map(|z| z.exp()).sum();
+                    let Ok(target) = usize::try_from(*target) else {
+                        assert_eq!(losses[0][row], 0.0);
+                        assert!(got[row * vocab..][..vocab].iter().all(|d| *d == 0.0));
+                        continue;
+                    };
+                    let loss = sum.ln() - z[target];
+                    assert!((f64::from(losses[0][row]) - loss).abs() < 1e-5, "{isa:?}");
+                    for (i, z) in z.iter().enumerate() {
+                        let hot = if i == target { 1.0 } else { 0.0 };
+                        let want = factor * (z.exp() / sum - hot);
+                        let error = (f64::from(got[row * vocab + i]) - want).abs();
+                        assert!(error < 1e-6, "{isa:?} {vocab} at ({row}, {i})");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn generic_checks() {

@@ -13,12 +13,15 @@ const OWNERS: usize = 32;
 
 pub(super) fn forward<P: Elem>(cx: &mut Forward<'_>) {
     let (ids, table, cols) = (cx.inputs[0].as_i32(), cx.input::<P>(1), cx.metas[1].cols());
-    let x = Shared::new(cx.output::<P>(0));
+    let x = Shared::new(cx.output::<P::Acc>(0));
     parallel(&cx.cpu.pool, ids.len(), cols, |start, end| {
         // SAFETY: each task has rows of its own.
         let x = unsafe { x.slice(start * cols, (end - start) * cols) };
         for (&id, x) in ids[start..end].iter().zip(x.chunks_exact_mut(cols)) {
-            x.copy_from_slice(&table[id as usize * cols..][..cols]);
+            let row = &table[id as usize * cols..][..cols];
+            for (x, w) in x.iter_mut().zip(row) {
+                *x = w.get();
+            }
         }
     });
 }

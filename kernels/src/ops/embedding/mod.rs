@@ -79,7 +79,8 @@ impl Op for Embedding {
     }
 
     fn forward_cpu(&self, cx: &mut Forward<'_>) {
-        with_elem!(cx.metas[1].dtype, P => cpu::forward::<P>(cx));
+        // As it lies in memory: a session that only reads may keep the table in bf16.
+        with_elem!(cx.inputs[1].dtype(), P => cpu::forward::<P>(cx));
     }
 
     fn backward_cpu(&self, cx: &mut Backward<'_>) {

@@ -2,11 +2,11 @@
 
 #![expect(unsafe_code, reason = "rows written by different threads")]
 
-use super::Act;
+use super::{Act, Gate};
 use crate::Elem;
 use crate::arena::Shared;
 use crate::cpu::rows::parallel;
-use crate::cpu::simd::{Kernel, Simd, blocks, run};
+use crate::cpu::simd::{Kernel, Simd, blocks, run, zip};
 use crate::op::{Backward, Forward, GradMode};
 
 pub(super) fn forward<X: Elem>(act: Act, cx: &mut Forward<'_>) {
@@ -38,10 +38,7 @@ impl<X: Elem> Kernel<X::Acc> for ForwardRows<'_, X> {
         let rows = self.x.chunks_exact(2 * self.cols);
         for (x, y) in rows.zip(self.y.chunks_exact_mut(self.cols)) {
             let (gate, up) = x.split_at(self.cols);
-            for i in blocks::<S>(self.cols) {
-                let value = self.act.value::<S>(i.load::<S, X>(gate));
-                i.store::<S, X>(y, S::mul(value, i.load::<S, X>(up)));
-            }
+            zip::<S, X>(gate, up, y, &Gate(self.act));
         }
     }
 }

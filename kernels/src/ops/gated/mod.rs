@@ -18,7 +18,7 @@ mod cpu;
 mod gpu;
 
 use super::Entry;
-use super::act::Act;
+use super::act::{Act, Gate};
 use crate::check::{Case, Fill, Input, Role};
 use crate::gpu::{GpuBackward, GpuError, GpuForward, Info};
 use crate::op::{Backward, Forward, GradSharing, Keeps, Meta, Op, ShapeError};

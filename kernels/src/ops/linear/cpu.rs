@@ -16,7 +16,8 @@ use crate::{Cpu, Elem, Float as _, Slot, SlotMut};
 pub(super) fn forward<X: Elem, Y: Elem<Acc = X::Acc>>(cx: &mut Forward<'_>) {
     let (m, n, k) = (cx.metas[0].rows(), cx.metas[1].shape[0], cx.metas[1].cols());
     let x = Mat::new(Slot::new(cx.input::<X>(0)), m, k);
-    let w = Mat::new(Slot::new(cx.input::<X::Acc>(1)), n, k);
+    // As it lies in memory: a session that only reads may keep it in bf16.
+    let w = Mat::new(cx.inputs[1], n, k);
     let bias = (cx.inputs.len() == 3).then(|| cx.inputs[2]);
     let y = MatMut::new(SlotMut::new(cx.output::<Y>(0)), m, n);
     let epilogue = Epilogue {

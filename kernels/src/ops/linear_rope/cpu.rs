@@ -2,38 +2,19 @@
 //! rows the rotation of a copy and the two products.
 
 use super::{LinearRope, ROWS};
-use crate::arena::{ALIGN, scratch_of};
+use crate::arena::scratch_of;
 use crate::cpu::elementwise::deliver;
-use crate::cpu::gemm::{Epilogue, Mat, MatMut, gemm, packed_bytes};
+use crate::cpu::gemm::{Epilogue, Mat, MatMut, chunk_bytes, gemm, panel_bytes};
 use crate::op::{Backward, Forward, GradMode};
 use crate::ops::linear::cpu::column_sums;
 use crate::ops::linear::product;
 use crate::ops::rope::Turn;
-use crate::{Cpu, Elem, Precision, Slot, SlotMut};
-
-/// Bytes of scratch for a chunk's tensor, so that what follows is aligned.
-pub(super) fn chunk_bytes(bytes: usize) -> usize {
-    bytes.next_multiple_of(ALIGN)
-}
-
-/// Bytes of scratch for the packed weights of a backward of `rows` rows: none where there is one chunk.
-pub(super) fn panel_bytes(
-    cpu: &Cpu,
-    precision: Precision,
-    rows: usize,
-    n: usize,
-    k: usize,
-) -> usize {
-    if rows > ROWS {
-        packed_bytes(cpu, precision, k, n)
-    } else {
-        0
-    }
-}
+use crate::{Elem, Slot, SlotMut};
 
 pub(super) fn forward<X: Elem>(op: &LinearRope, cx: &mut Forward<'_>) {
     let (m, n, k) = (cx.metas[0].rows(), cx.metas[1].shape[0], cx.metas[1].cols());
-    let (x, w) = (cx.input::<X>(0), cx.input::<X::Acc>(1));
+    // (N, K), f32 or bf16
+    let (x, w) = (cx.input::<X>(0), cx.inputs[1]);
     let (y, scratch) = (cx.output::<X>(0), cx.take_workspace());
     let (positions, bias) = match cx.inputs {
         [_, _, bias, positions] => (positions.as_i32(), Some(*bias)),
@@ -44,7 +25,7 @@ pub(super) fn forward<X: Elem>(op: &LinearRope, cx: &mut Forward<'_>) {
         cx.cpu,
         product(X::DTYPE),
         Mat::new(Slot::new(x), m, k),
-        Mat::new(Slot::new(w), n, k).t(),
+        Mat::new(w, n, k).t(),
         MatMut::new(SlotMut::new(&mut *y), m, n),
         Epilogue {
             accumulate: false,
@@ -72,10 +53,11 @@ pub(super) fn backward<X: Elem>(op: &LinearRope, cx: &mut Backward<'_>) {
     let (turned, scratch) = cx
         .take_workspace()
         .split_at_mut(chunk_bytes(m.min(ROWS) * n * size_of::<X>()));
-    let (panels, scratch) = scratch.split_at_mut(panel_bytes(cpu, precision, m, n, k));
+    let panels = panel_bytes(cpu, precision, (m, ROWS), (k, n));
+    let (panels, scratch) = scratch.split_at_mut(panels);
     // (N, K): read by every chunk
     let mut w = Mat::new(Slot::new(w), n, k);
-    if dx.is_some() && !panels.is_empty() {
+    if dx.is_some() {
         w = w.packed(cpu, precision, panels);
     }
     for start in (0..m).step_by(ROWS) {

@@ -105,8 +105,8 @@ impl Op for LinearRope {
         } else {
             0
         };
-        cpu::chunk_bytes(most * n * x.dtype.size())
-            + cpu::panel_bytes(cpu, product(x.dtype), m, n, k)
+        gemm::chunk_bytes(most * n * x.dtype.size())
+            + gemm::panel_bytes(cpu, product(x.dtype), (m, ROWS), (k, n))
             + products
                 .unwrap_or(0)
                 .max(sums)

@@ -1,5 +1,5 @@
 //! The three products of a linear map, with values in memory as in training: weights and their gradients `f32`, the others
-//! in the type of the precision.
+//! in the type of the precision. A single row is decoding, for which weights are of that type too.
 
 use super::case::{Kind, Runner, Stage};
 use super::tensor::Tensor;
@@ -54,7 +54,7 @@ impl Matmul {
             precision,
             size: [m, k, n],
             x: tensor(m, k, compute),
-            w: tensor(n, k, Dtype::F32),
+            w: tensor(n, k, if m == 1 { compute } else { Dtype::F32 }),
             dw: tensor(n, k, Dtype::F32),
             y: tensor(m, n, compute),
             workspace: Arena::new(scratch.into_iter().max().unwrap_or(0)),

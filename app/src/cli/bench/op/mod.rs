@@ -27,7 +27,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Args)]
 #[command(
     about = "Operations alone at sizes that people quote, or inside small training steps",
-    long_about = "With the name of one of matmul, attention, attention_cached, classifier, rmsnorm, gated, adamw, norm (or all): \
+    long_about = "With the name of one of matmul, attention, attention_cached, classifier, cross_entropy, rmsnorm, gated, adamw, norm (or all): \
         time it alone, at fixed sizes, in f32 and bf16, with values in memory as in training. matmul is the three products of a \
         linear map: forward x w^T, dX = dy w, dW = dy^T x; of attention the causal half is counted; adamw includes the norm \
         for clipping. The same memory is used again and again, so that small sizes lie in a cache.\n\n\

@@ -3,11 +3,11 @@
 use super::case::{Built, Kind, Runner, Stage};
 use super::tensor::Tensor;
 use kernels::arena::Arena;
-use kernels::op::InferOp as _;
+use kernels::op::{InferOp as _, State};
 use kernels::ops::act::Act;
 use kernels::ops::attention::Attention;
 use kernels::ops::attention_cached::AttentionCached;
-use kernels::ops::classifier::Classifier;
+use kernels::ops::classifier::{Classifier, chunk_rows, softmax_cross_entropy};
 use kernels::ops::gated::Gated;
 use kernels::ops::rmsnorm::RmsNorm;
 use kernels::{Backward, Cpu, Dtype, Forward, Grad, GradMode, Keeps, Meta, Op, Precision, Scalars};
@@ -62,6 +62,26 @@ pub static CLASSIFIER: Kind = Kind {
             Tensor::ids(&[rows], targets),
         ];
         counted(cpu, precision, Classifier, inputs)
+    },
+};
+
+/// Softmax and cross-entropy of logits that are there already: what the classifier does between its products, chunk by chunk,
+/// in place.
+pub static CROSS_ENTROPY: Kind = Kind {
+    name: "cross_entropy",
+    dims: "ROWS x VOCABULARY",
+    rank: 2,
+    stages: |_| &[Stage::Forward, Stage::Both],
+    // Logits are f32 in both precisions.
+    bf16: false,
+    bytes: |dims| 4 * (dims[0] * dims[1]) as u64,
+    build: |_, _, dims| {
+        let [rows, vocab] = [dims[0], dims[1]];
+        Ok(Box::new(CrossEntropy {
+            logits: Tensor::new(Meta::new([rows, vocab], Dtype::F32)),
+            targets: (0..rows).map(|row| (row * 7919 % vocab) as i32).collect(),
+            losses: vec![0.0; rows],
+        }))
     },
 };
 
@@ -255,12 +275,43 @@ impl<O: Op> Runner for OpRunner<O> {
     }
 }
 
+struct CrossEntropy {
+    logits: Tensor,
+    targets: Vec<i32>,
+    losses: Vec<f32>,
+}
+
+impl Runner for CrossEntropy {
+    fn run(&mut self, cpu: &Cpu, stage: Stage) {
+        let vocab = self.logits.meta().cols();
+        let rows = chunk_rows(vocab);
+        // A mean over the rows. The gradients are the next run's logits: no step depends on the values.
+        let factor = (stage == Stage::Both).then(|| 1.0 / self.targets.len() as f32);
+        let chunks = self.logits.values_mut().chunks_mut(rows * vocab);
+        let chunks = chunks.zip(self.targets.chunks(rows));
+        for ((logits, targets), losses) in chunks.zip(self.losses.chunks_mut(rows)) {
+            softmax_cross_entropy(cpu, logits, targets, losses, vocab, factor);
+        }
+    }
+
+    fn work(&self, stage: Stage) -> (u64, u64) {
+        // An exponential is counted as ten.
+        let (each, passes) = if stage == Stage::Both {
+            (14, 2)
+        } else {
+            (13, 1)
+        };
+        let logits = self.logits.meta();
+        (each * logits.len() as u64, passes * logits.bytes() as u64)
+    }
+}
+
 struct Cached {
     op: AttentionCached,
     metas: Vec<Meta>,
     qkv: Tensor,
     out: Tensor,
-    state: Vec<Vec<f32>>,
+    state: Vec<State>,
     workspace: Arena,
     capacity: usize,
 }
@@ -274,7 +325,11 @@ impl Cached {
         Ok(Box::new(Self {
             qkv: Tensor::new(meta),
             out: Tensor::new(out[0].clone()),
-            state: op.state().iter().map(|len| vec![0.25; *len]).collect(),
+            state: op
+                .state()
+                .iter()
+                .map(|len| State::new(precision.compute(), *len))
+                .collect(),
             workspace: Arena::new(op.workspace(&metas, cpu)),
             op,
             metas,
@@ -303,7 +358,7 @@ impl Runner for Cached {
     }
 
     fn work(&self, _: Stage) -> (u64, u64) {
-        let cache: usize = self.state.iter().map(|part| 4 * part.len()).sum();
+        let cache: usize = self.state.iter().map(State::bytes).sum();
         let others = self.metas[0].bytes() + self.out.meta().bytes();
         (self.op.flops(&self.metas), (cache + others) as u64)
     }
