@@ -1,5 +1,6 @@
 //! Looking into a run while it trains: attention maps, a copy of the weights, and a chat beside it change no bit.
 
+#[expect(dead_code, reason = "not all that running tests share is needed")]
 mod running;
 
 use engine::infer::chat::{CONTEXT, Order, Partner, Source, Told};

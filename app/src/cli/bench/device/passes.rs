@@ -4,7 +4,8 @@
 use super::cases::{CALLS, Measured};
 use kernels::gpu::{Buffer, Gpu, GpuError};
 use kernels::ops::classifier;
-use kernels::update::{adamw, norm};
+use kernels::update::told::{TOLD_BYTES, Told};
+use kernels::update::{Pass, adamw, norm};
 use kernels::{Bf16, Dtype};
 
 /// Parameters of GPT-2 124M.
@@ -47,15 +48,22 @@ fn update(gpu: &Gpu, count: usize, calls: usize) -> Result<Measured, GpuError> {
         weight_decay: 0.1,
         step: 1,
         grad_scale: 1.0,
+        rounding: None,
     };
-    let told = gpu.alloc(adamw::SCALARS_BYTES)?;
+    let set = gpu.alloc(adamw::SCALARS_BYTES)?;
     gpu.driver()
-        .upload(told.address(), &scalars.scalars_bytes())?;
+        .upload(set.address(), &scalars.scalars_bytes())?;
+    let told = gpu.alloc(TOLD_BYTES)?;
+    gpu.driver().upload(told.address(), &Told::order(1.0))?;
     let [mut w, g, m, v] = [0, 1, 2, 3].map(|i: usize| arrays[i].view(0, count, Dtype::F32));
     w.rounded = Some(rounded.address());
-    let seconds = mean(gpu, calls, &|| {
-        adamw::update_gpu(gpu, told.address(), w, g, m, v)
-    })?;
+    let pass = Pass {
+        views: &[w, g, m, v],
+        first: 0,
+        scalars: set.address(),
+        told: told.address(),
+    };
+    let seconds = mean(gpu, calls, &|| adamw::update_gpu(gpu, &pass))?;
     Ok(Measured {
         name: "adamw",
         shape: count.to_string(),
