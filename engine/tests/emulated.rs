@@ -367,6 +367,8 @@ fn a_stop_is_heard_between_two_compilations() {
     // Nothing is left of it: the step is made again as if it were the first.
     let got = train(&mut late, 1..=2, false);
     assert!(gpu.loaded() > 2 * compiled);
+    // What an emulation reaches says nothing of a device.
+    assert_eq!(late.device_limits(), Ok(None));
     assert_eq!(
         got,
         train(&mut trainer(&config(&[]), Some(&gpu)), 1..=2, false)

@@ -50,7 +50,8 @@ pub static VARIANT: Variant = Variant {
             name: "stochastic_rounding",
             kind: Kind::Bool,
             default: Default::Is("false"),
-            class: Class::Live,
+            // A device's captured steps hold the one kernel or the other.
+            class: Class::Boundary,
             doc: "keeps matrices, tables and head in bf16's numbers, without f32 master weights: each update is rounded up or down at random",
         },
     ],
@@ -86,9 +87,13 @@ pub(super) fn build(choice: &Choice, len: usize) -> Box<dyn Optimizer> {
 }
 
 impl AdamW {
+    /// Whether the weights of a group are rounded at random: all but gains and biases.
+    fn rounds(&self, group: Group) -> bool {
+        self.stochastic_rounding && group != Group::Vector
+    }
+
     /// The scalars of a group whose parameters begin at element `first` of the flat buffers.
     fn scalars(&self, group: Group, first: usize, update: &Update) -> adamw::AdamW {
-        let rounds = self.stochastic_rounding && group != Group::Vector;
         adamw::AdamW {
             lr: update.lr,
             beta1: self.betas.0,
@@ -101,7 +106,9 @@ impl AdamW {
             },
             step: update.step,
             grad_scale: update.grad_scale,
-            rounding: rounds.then(|| Rounding::new(update.seed, update.step, first)),
+            rounding: self
+                .rounds(group)
+                .then(|| Rounding::new(update.seed, update.step, first)),
         }
     }
 }
@@ -131,8 +138,8 @@ impl Optimizer for AdamW {
         self.scalars(group, 0, update).scalars_bytes().into()
     }
 
-    fn pass_gpu(&self, gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
-        adamw::update_gpu(gpu, pass)
+    fn pass_gpu(&self, gpu: &Gpu, group: Group, pass: &Pass<'_>) -> Result<(), GpuError> {
+        adamw::update_gpu(gpu, self.rounds(group), pass)
     }
 
     fn state(&self) -> Vec<(&'static str, &[f32])> {

@@ -25,7 +25,7 @@ pub trait Optimizer: Debug + Send {
     ///
     /// # Errors
     /// If the device refuses.
-    fn pass_gpu(&self, gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError>;
+    fn pass_gpu(&self, gpu: &Gpu, group: Group, pass: &Pass<'_>) -> Result<(), GpuError>;
 
     /// Its arrays, each as long as the parameters' flat buffer, with the names they have in checkpoints.
     fn state(&self) -> Vec<(&'static str, &[f32])>;
@@ -86,7 +86,7 @@ pub fn step_gpu(
     arrays: &DeviceArrays<'_>,
     groups: &[(Group, Range<usize>)],
 ) -> Result<(), GpuError> {
-    for (number, (_, range)) in groups.iter().enumerate() {
+    for (number, (group, range)) in groups.iter().enumerate() {
         let all = [arrays.values, arrays.gradients];
         let views: Vec<View> = all
             .iter()
@@ -99,7 +99,7 @@ pub fn step_gpu(
             scalars: arrays.scalars + (number * SCALARS_STRIDE) as u64,
             told: arrays.told,
         };
-        optimizer.pass_gpu(arrays.gpu, &pass)?;
+        optimizer.pass_gpu(arrays.gpu, *group, &pass)?;
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ impl Optimizer for Sgd {
         self.scalars(group, update).scalars_bytes().into()
     }
 
-    fn pass_gpu(&self, gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
+    fn pass_gpu(&self, gpu: &Gpu, _: Group, pass: &Pass<'_>) -> Result<(), GpuError> {
         sgd::update_gpu(gpu, pass)
     }
 

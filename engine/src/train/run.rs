@@ -277,7 +277,7 @@ impl Engine {
         loader.next_step()
     }
 
-    /// One step in the order of ARCHITECTURE.md: data, gradients, check, learning rate, update, event.
+    /// One step in the order of ARCHITECTURE.md: data, learning rate, gradients, check, update, event.
     fn one_step(&mut self) -> Result<StepEnd, Ending> {
         let step = self.step + 1;
         #[cfg(debug_assertions)]

@@ -144,7 +144,7 @@ fn adamw_is_the_cpus_to_the_bit() {
             };
             let graph = gpu
                 .driver()
-                .capture(&mut || adamw::update_gpu(&gpu, &pass))
+                .capture(&mut || adamw::update_gpu(&gpu, rounds, &pass))
                 .unwrap();
             for step in 1..=3 {
                 let s = AdamW {
@@ -340,7 +340,9 @@ fn an_update_that_is_not_to_be_touches_nothing() {
         scalars: memory.address(),
         told: memory.address() + 64,
     };
-    adamw::update_gpu(&gpu, &pass(4)).unwrap();
+    for rounds in [false, true] {
+        adamw::update_gpu(&gpu, rounds, &pass(4)).unwrap();
+    }
     sgd::update_gpu(&gpu, &pass(3)).unwrap();
     assert_eq!(w.values(&gpu), before);
 }

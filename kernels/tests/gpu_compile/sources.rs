@@ -131,7 +131,9 @@ fn flat(gpu: &Gpu) -> Result<(), GpuError> {
             scalars: 4096,
             told: 8192,
         };
-        adamw::update_gpu(gpu, &pass(4))?;
+        for rounds in [false, true] {
+            adamw::update_gpu(gpu, rounds, &pass(4))?;
+        }
         sgd::update_gpu(gpu, &pass(3))?;
     }
     told::keep_loss_gpu(gpu, plain, plain, 4096)?;

@@ -450,6 +450,10 @@ fn shuffled_epochs_visit_every_row_and_a_resumed_loader_goes_on_as_if_it_had_nev
     let steps: Vec<_> = (0..30).map(|_| all.next_step()).collect();
     let mut resumed = Loader::new(Arc::clone(&train), 7, 3, 13);
     for step in &steps[12..] {
+        // Looked at or not, now or later.
+        if let Some(seen) = resumed.peek() {
+            assert_eq!(seen, step);
+        }
         assert_eq!(&resumed.next_step(), step);
     }
     let heights: Vec<_> = steps[0]

@@ -178,6 +178,29 @@ fn spike() {
 }
 
 #[test]
+fn a_loss_is_looked_up_at_where_it_is_above_the_bound_told_before() {
+    for (action, looks) in [("skip", true), ("warn", true), ("off", false)] {
+        let config = config(&[&format!("watch.spike.action=\"{action}\"")]);
+        let mut watch = Watch::default();
+        let mut above = 0;
+        for step in 1..=300 {
+            let spikes = step % 41 == 0;
+            let loss = if spikes { 30.0 } else { healthy(step) };
+            let most = watch.most_loss(&config);
+            let alarms = watch.look(&config, &Seen::Loss { step, loss });
+            // `skip` tells every one, the others only what is news.
+            let told = !alarms.is_empty();
+            assert!(
+                told == (loss > most) || (!told && action == "warn"),
+                "{action} {step}"
+            );
+            above += u32::from(loss > most);
+        }
+        assert_eq!(above > 3, looks, "{action}: {above}");
+    }
+}
+
+#[test]
 fn stall() {
     let course = steps(900, |step| {
         if step <= 300 {

@@ -1,4 +1,5 @@
-// AdamW over flat buffers, the arithmetic of cpu.rs. Scalars of a step, written by the host before it:
+// AdamW over flat buffers, the arithmetic of cpu.rs. ROUNDS says whether new weights are rounded to bf16 at random: another
+// kernel, so that this one holds nothing of it. Scalars of a step, written by the host before it:
 struct AdamWScalars {
   float beta1, rest1;  // decay of the first moment, and one less it
   float beta2, rest2;  // of the second
@@ -6,7 +7,6 @@ struct AdamWScalars {
   float step;          // lr / (1 - beta1^t)
   float root;          // 1 / (1 - beta2^t)
   float eps;           // added to the root of the second moment
-  u32 rounds;          // whether weights are rounded to bf16 at random
   u32 key0, key1;      // of its random numbers
 };
 DEV void move(const AdamWScalars& s, float scale, float g, float* w, float* m, float* v) {
@@ -19,6 +19,8 @@ DEV void move(const AdamWScalars& s, float scale, float g, float* w, float* m, f
 DEV Words words_of(const AdamWScalars& s, u64 block) {
   return philox(s.key0, s.key1, (u32)block, (u32)(block >> 32), 0, 0);
 }
+// Word k of four, 0 to 3, without an array that is indexed at run time.
+DEV u32 pick(const Words& r, u32 k) { return k < 2 ? (k == 0 ? r.w[0] : r.w[1]) : (k == 2 ? r.w[2] : r.w[3]); }
 // x up or down by the upper half of `word`; what is not finite stays.
 DEV float at_random(float x, u32 word) {
   Bits c;
@@ -29,8 +31,8 @@ DEV float at_random(float x, u32 word) {
 // w, g, m, v (n); w16 (n) or null: w rounded, for the products of the next step. `head` single elements, then `fours`
 // fours by 16-byte accesses, then single elements; the first is number 4 `first` of the flat buffers. Everything is read
 // once and written once: 28 bytes an element, 30 with w16. The grid fills the device; each thread has four loads of 16
-// bytes in flight, about 100 KiB a multiprocessor. Random numbers cost ten rounds of two products a four, which hide
-// behind the memory. Nothing is touched where the step is not to be (told->go).
+// bytes in flight, about 100 KiB a multiprocessor. Random numbers cost ten rounds of two products a
+// four. Nothing is touched where the step is not to be (told->go).
 KERNEL(adamw_update, 256,
        (float* w, const float* g, float* m, float* v, bf16* w16, const AdamWScalars* scalars, const Told* told,
         int first, int n, int head, int fours)) {
@@ -42,11 +44,16 @@ KERNEL(adamw_update, 256,
     u32 i = head + 4 * q;
     float4x w4 = load4(w + i), g4 = load4(g + i), m4 = load4(m + i), v4 = load4(v + i);
     for (int k = 0; k < 4; k++) move(s, scale, g4.v[k], &w4.v[k], &m4.v[k], &v4.v[k]);
-    if (s.rounds) {
+    if (ROUNDS) {
       // A four of an unaligned buffer lies across two blocks of random words.
       u64 block = (u64)first + i / 4;
-      Words a = words_of(s, block), b = head ? words_of(s, block + 1) : a;
-      for (u32 k = 0; k < 4; k++) w4.v[k] = at_random(w4.v[k], (head + k < 4 ? a : b).w[(head + k) % 4]);
+      Words a = words_of(s, block);
+      if (head == 0) {
+        UNROLL for (u32 k = 0; k < 4; k++) w4.v[k] = at_random(w4.v[k], a.w[k]);
+      } else {
+        Words b = words_of(s, block + 1);
+        UNROLL for (u32 k = 0; k < 4; k++) w4.v[k] = at_random(w4.v[k], pick(head + k < 4 ? a : b, (head + k) % 4));
+      }
     }
     put4(w + i, w4), put4(m + i, m4), put4(v + i, v4);
     if (w16) put4(w16 + i, w4);
@@ -54,7 +61,7 @@ KERNEL(adamw_update, 256,
   for (u32 j = thread; j < (u32)(n - 4 * fours); j += threads) {
     u32 i = j < (u32)head ? j : j + 4 * fours;
     move(s, scale, g[i], &w[i], &m[i], &v[i]);
-    if (s.rounds) w[i] = at_random(w[i], words_of(s, (u64)first + i / 4).w[i % 4]);
+    if (ROUNDS) w[i] = at_random(w[i], pick(words_of(s, (u64)first + i / 4), i % 4));
     if (w16) put(&w16[i], w[i]);
   }
 }

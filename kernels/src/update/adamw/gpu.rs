@@ -27,13 +27,13 @@ pub(super) fn scalars(s: &AdamW) -> [u32; super::SCALARS_BYTES / 4] {
     ]
     .map(|x| (x as f32).to_bits());
     let [low, high] = s.rounding.map_or([0, 0], |rounding| rounding.key);
-    let rounds = u32::from(s.rounding.is_some());
-    [
-        beta1, rest1, beta2, rest2, keep, step, root, eps, rounds, low, high,
-    ]
+    [beta1, rest1, beta2, rest2, keep, step, root, eps, low, high]
 }
 
-pub(super) fn update(gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
+pub(super) fn update(gpu: &Gpu, rounds: bool, pass: &Pass<'_>) -> Result<(), GpuError> {
     assert_eq!(pass.views.len(), 4, "weights, gradients and two moments");
-    pass.launch(gpu, &UNIT.kernel("adamw_update"))
+    let kernel = UNIT
+        .kernel("adamw_update")
+        .with("ROUNDS", i32::from(rounds));
+    pass.launch(gpu, &kernel)
 }

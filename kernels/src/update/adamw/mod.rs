@@ -51,7 +51,7 @@ pub fn update(cpu: &Cpu, scalars: &AdamW, w: &mut [f32], g: &[f32], m: &mut [f32
 }
 
 /// Bytes of the scalars on a device.
-pub const SCALARS_BYTES: usize = 44;
+pub const SCALARS_BYTES: usize = 40;
 
 impl AdamW {
     /// The scalars as [`update_gpu`] reads them, to be uploaded before it.
@@ -65,12 +65,12 @@ impl AdamW {
 }
 
 /// One update on a GPU of weights, gradients, `m` and `v`, which start as zeros. The scalars are those of
-/// [`AdamW::scalars_bytes`].
+/// [`AdamW::scalars_bytes`]; `rounds` says whether they have a [`AdamW::rounding`].
 ///
 /// # Errors
 /// If the device refuses.
-pub fn update_gpu(gpu: &Gpu, pass: &Pass<'_>) -> Result<(), GpuError> {
-    gpu::update(gpu, pass)
+pub fn update_gpu(gpu: &Gpu, rounds: bool, pass: &Pass<'_>) -> Result<(), GpuError> {
+    gpu::update(gpu, rounds, pass)
 }
 
 #[cfg(test)]
