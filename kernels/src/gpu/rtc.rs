@@ -431,11 +431,11 @@ mod tests {
             ("gfx1036", "gfx10-3-generic"),
             ("gfx1103", "gfx11-generic"),
         ] {
-            assert_eq!(family(own, &new).as_deref(), Ok(want), "{own}");
+            assert_eq!(family(own, new).as_deref(), Ok(want), "{own}");
         }
         // Its family is not known either, or it has none: the device's own refusal is told.
         for own in ["gfx1201", "gfx1010", "gfx906", "gfx13", "gfx", ""] {
-            assert_eq!(family(own, &new), Err(refused(own)), "{own}");
+            assert_eq!(family(own, new), Err(refused(own)), "{own}");
         }
     }
 
