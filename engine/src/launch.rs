@@ -225,7 +225,7 @@ impl Request {
         }
         check_writable(&self.runs)?;
         let prepared = Prepared::new(config, None, interrupt, progress)?;
-        Ok((prepared.from_text(text), name, from))
+        Ok((prepared.noting(text), name, from))
     }
 
     /// Everything of a run that goes on; in its folder nothing has changed yet.
@@ -280,7 +280,7 @@ impl Request {
                 ));
             }
         }
-        let prepared = Prepared::new(config, own.as_deref(), interrupt, progress)?.from_text(text);
+        let prepared = Prepared::new(config, own.as_deref(), interrupt, progress)?.noting(text);
         if let Some(found) = &checkpoint
             && !same_data(&found.trainer, &prepared.setup.datasets.train)
         {
@@ -371,7 +371,7 @@ struct Prepared {
 
 impl Prepared {
     /// The same, noting what the configuration was read from.
-    fn from_text(self, text: String) -> Self {
+    fn noting(self, text: String) -> Self {
         Self {
             text: Some(text),
             ..self

@@ -161,7 +161,7 @@ fn commands() -> Vec<(&'static str, Command, Effect)> {
 fn refusal(phase: &Phase, command: &str) -> Option<&'static str> {
     let given_back = "the memory of the run is given back";
     Some(match (command, phase.pause) {
-        ("weights", Some(true)) => given_back,
+        ("eval" | "sample" | "attention" | "weights", Some(true)) => given_back,
         ("weights", _) => "in the process that trains only",
         ("restart key", _) => "cannot change in a run that is on",
         ("wrong value", _) => "optimizer.lr",
@@ -169,7 +169,6 @@ fn refusal(phase: &Phase, command: &str) -> Option<&'static str> {
         ("resume", None) => "is not paused",
         ("pause", Some(_)) | ("hard pause", Some(true)) => "is paused already",
         ("checkpoint" | "tagged checkpoint", Some(true)) => "is on the disk already",
-        ("eval" | "sample" | "attention", Some(true)) => given_back,
         _ => return None,
     })
 }

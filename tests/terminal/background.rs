@@ -22,7 +22,7 @@ impl Terminal {
         }
     }
 
-    fn has_written(&self, text: &str) -> bool {
+    pub fn has_written(&self, text: &str) -> bool {
         let bytes = self.written.lock().expect("no panic").bytes.clone();
         String::from_utf8_lossy(&bytes).contains(text)
     }

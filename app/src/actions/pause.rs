@@ -14,8 +14,8 @@ pub const ACTION: Action = Action::new(
     "pause",
     Text::new("pause", "暂停"),
     Text::new(
-        "pause after this step, memory kept (toggle: again goes on; hard: write a checkpoint, give the memory back)",
-        "本步后暂停, 保留内存 (toggle: 再按继续; hard: 保存检查点并释放内存)",
+        "pause after this micro-batch, memory kept (toggle: again goes on; hard: write a checkpoint, give the memory back)",
+        "本微批次后暂停, 保留内存 (toggle: 再按继续; hard: 保存检查点并释放内存)",
     ),
     run,
 )

@@ -208,7 +208,13 @@ impl Attention {
             "尚未查看; 按 Enter 输入提示",
         );
         let (view, theme) = (scene.view, &scene.view.theme);
-        let inner = paint::frame(buf, area, view, &[("attention", theme.title)], &[]);
+        let inner = paint::frame(
+            buf,
+            area,
+            view,
+            &[(Text::new("attention", "注意力").get(view.lang), theme.title)],
+            &[],
+        );
         let trouble = self.trouble(scene.state);
         let (message, style) = match &trouble {
             Some(line) => (line.as_str(), theme.warn),

@@ -201,13 +201,26 @@ impl Panel for Checkpoints {
             format!("  {more} {}", text::count(room))
         });
         let title = [
-            ("checkpoints ", theme.title),
+            (
+                Text::new("checkpoints ", "检查点 ").get(view.lang),
+                theme.title,
+            ),
             (&*num, theme.strong),
-            ("  written ", theme.dim),
+            (
+                Text::new("  written ", "  共写入 ").get(view.lang),
+                theme.dim,
+            ),
             (&*written, theme.text),
             (&*room, theme.dim),
         ];
-        let notes = [("keep_last deletes older ones on the disk", theme.dim)];
+        let notes = [(
+            Text::new(
+                "keep_last deletes older ones on the disk",
+                "较旧的会按 keep_last 从磁盘删除",
+            )
+            .get(view.lang),
+            theme.dim,
+        )];
         let inner = paint::frame(buf, area, view, &title, &notes);
         if rows.is_empty() {
             paint::centred(
@@ -268,7 +281,15 @@ impl Checkpoints {
             text::fit_right("time", 7),
             text::fit("why", 11)
         );
-        paint::line(buf, inner, 0, &[(&head, theme.dim), ("path", theme.dim)]);
+        paint::line(
+            buf,
+            inner,
+            0,
+            &[
+                (&head, theme.dim),
+                (Text::new("path", "路径").get(view.lang), theme.dim),
+            ],
+        );
         let list = Rect {
             y: inner.y + inner.height.min(1),
             height: inner.height.saturating_sub(1),
@@ -291,7 +312,7 @@ impl Checkpoints {
             let why = text::fit(&text::escape(&c.reason), 11);
             let path = text::escape(&c.path);
             let mark = if best == Some(c.step) {
-                "  best validation"
+                Text::new("  best validation", "  验证损失最低").get(view.lang)
             } else {
                 ""
             };

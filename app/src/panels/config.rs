@@ -177,7 +177,7 @@ impl Panel for Config {
         let mark = past_mark(view);
         let filter = self.filter.title();
         let title = [
-            ("config ", theme.title),
+            (Text::new("config ", "配置 ").get(view.lang), theme.title),
             (&*version, theme.strong),
             (&*mark, theme.warn),
             (&*filter, theme.warn),

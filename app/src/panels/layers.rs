@@ -183,7 +183,7 @@ fn draw_map(
         format!("@{}", text::count(layers.steps()[s]))
     });
     let mut title: Vec<Group<'_>> = vec![vec![
-        ("layers  ", theme.title),
+        (Text::new("layers  ", "层  ").get(view.lang), theme.title),
         (quantity.name(), theme.strong),
         ("  ", theme.text),
     ]];
@@ -209,15 +209,15 @@ fn draw_map(
         group.extend([
             (" ", theme.text),
             (hi.as_str(), theme.dim),
-            ("  log  ", theme.dim),
+            (Text::new("  log  ", "  对数  ").get(view.lang), theme.dim),
         ]);
         notes.push(group);
         let [up, down, _] = flags(view);
         notes.push(vec![
             (up, theme.warn),
-            (" rising  ", theme.dim),
+            (Text::new(" rising  ", " 上升  ").get(view.lang), theme.dim),
             (down, theme.warn),
-            (" vanishing", theme.dim),
+            (Text::new(" vanishing", " 消失").get(view.lang), theme.dim),
         ]);
     }
     let inner = paint::frame(

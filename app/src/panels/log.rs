@@ -167,7 +167,7 @@ impl Panel for Log {
         let filter = self.filter.title();
         let mark = past_mark(view);
         let title = [
-            ("log ", theme.title),
+            (Text::new("log ", "日志 ").get(view.lang), theme.title),
             (&*count, theme.dim),
             (&*filter, theme.warn),
             (&*mark, theme.warn),
@@ -326,6 +326,15 @@ pub fn lines(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
 /// The last lines in a frame, for other screens.
 pub fn recent(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let theme = &scene.view.theme;
-    let inner = paint::frame(buf, area, scene.view, &[("events", theme.title)], &[]);
+    let inner = paint::frame(
+        buf,
+        area,
+        scene.view,
+        &[(
+            Text::new("events", "事件").get(scene.view.lang),
+            theme.title,
+        )],
+        &[],
+    );
     lines(scene, inner, buf);
 }

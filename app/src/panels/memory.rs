@@ -57,7 +57,13 @@ impl Panel for Memory {
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let view = scene.view;
         let Some(plan) = &scene.state.plan else {
-            let inner = paint::frame(buf, area, view, &[("memory", view.theme.title)], &[]);
+            let inner = paint::frame(
+                buf,
+                area,
+                view,
+                &[(Text::new("memory", "内存").get(view.lang), view.theme.title)],
+                &[],
+            );
             paint::centred(buf, inner, lang::NO_CONFIG.get(view.lang), view.theme.dim);
             return;
         };
@@ -108,12 +114,12 @@ fn timeline(scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
     let peak = text::bytes(most);
     let place = fullest.map_or("", |at| at.name.as_str());
     let title = [
-        ("arena ", theme.title),
+        (Text::new("arena ", "内存池 ").get(view.lang), theme.title),
         (&*arena, theme.strong),
         (&*device, theme.text),
-        ("  fullest ", theme.dim),
+        (Text::new("  fullest ", "  最满 ").get(view.lang), theme.dim),
         (&*peak, theme.text),
-        (" at ", theme.dim),
+        (Text::new(" at ", " 位于 ").get(view.lang), theme.dim),
         (place, theme.text),
     ];
     let names: Vec<String> = plan
@@ -158,7 +164,13 @@ impl Memory {
             plan.buffers.len(),
             text::count(plan.buffer_count as u64)
         );
-        let title = [("largest buffers ", theme.title), (&*num, theme.strong)];
+        let title = [
+            (
+                Text::new("largest buffers ", "最大的缓冲区 ").get(view.lang),
+                theme.title,
+            ),
+            (&*num, theme.strong),
+        ];
         let notes = format!(
             "{} calls, backward from {}  micro-batch of {} rows",
             plan.calls, plan.forward_calls, plan.rows

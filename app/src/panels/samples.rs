@@ -78,7 +78,13 @@ impl Panel for Samples {
         let place = self.place.at(view.cursor, len.saturating_sub(1));
         if len == 0 {
             let mark = past_mark(view);
-            let title = [("samples", view.theme.title), (&*mark, view.theme.warn)];
+            let title = [
+                (
+                    Text::new("samples", "样本").get(view.lang),
+                    view.theme.title,
+                ),
+                (&*mark, view.theme.warn),
+            ];
             let inner = paint::frame(buf, area, view, &title, &[]);
             paint::centred(
                 buf,
@@ -129,7 +135,7 @@ fn render_list(
     let count = text::count(len as u64);
     let mark = past_mark(view);
     let title = [
-        ("samples ", theme.title),
+        (Text::new("samples ", "样本 ").get(view.lang), theme.title),
         (&*count, theme.dim),
         (&*mark, theme.warn),
     ];
@@ -165,7 +171,13 @@ pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         draw(sample, &[], false, view, area, buf);
         return;
     }
-    let inner = paint::frame(buf, area, view, &[("sample", view.theme.title)], &[]);
+    let inner = paint::frame(
+        buf,
+        area,
+        view,
+        &[(Text::new("sample", "样本").get(view.lang), view.theme.title)],
+        &[],
+    );
     paint::centred(
         buf,
         inner,
@@ -186,16 +198,17 @@ fn draw(
     let theme = &view.theme;
     let step = format!("@{}", text::count(sample.step));
     let mark = past_mark(view);
-    let readable = sample
-        .readable
-        .map_or_else(String::new, |r| format!("  readable {:.0}%", r * 100.0));
+    let readable = sample.readable.map_or_else(String::new, |r| {
+        let word = Text::new("readable", "可读").get(view.lang);
+        format!("  {word} {:.0}%", r * 100.0)
+    });
     let before = earlier.first().filter(|_| marked);
     let new = before.map_or_else(String::new, |older| {
         let words = Text::new("new since", "相对新增").get(view.lang);
         format!("  {words} @{}", text::count(older.step))
     });
     let title = [
-        ("sample ", theme.title),
+        (Text::new("sample ", "样本 ").get(view.lang), theme.title),
         (&*step, theme.strong),
         (&*new, theme.key),
         (&*readable, theme.good),

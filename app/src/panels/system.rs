@@ -101,7 +101,16 @@ fn cut(area: Rect, height: u16) -> (Rect, Rect) {
 fn machine(scene: &Scene<'_>, area: Rect, beside: u16, buf: &mut Buffer) {
     let view = scene.view;
     let Some(system) = scene.state.system.back() else {
-        let inner = paint::frame(buf, area, view, &[("machine", view.theme.title)], &[]);
+        let inner = paint::frame(
+            buf,
+            area,
+            view,
+            &[(
+                Text::new("machine", "机器").get(view.lang),
+                view.theme.title,
+            )],
+            &[],
+        );
         paint::centred(buf, inner, lang::NO_SYSTEM.get(view.lang), view.theme.dim);
         return;
     };
@@ -181,7 +190,7 @@ fn host(scene: &Scene<'_>, system: &System, area: Rect, buf: &mut Buffer) {
         .seconds_left
         .map(|seconds| format!("job ends in {}", text::duration(seconds as f64)));
     let notes = [(left.as_deref().unwrap_or(""), view.theme.warn)];
-    let title = [("host", view.theme.title)];
+    let title = [(Text::new("host", "主机").get(view.lang), view.theme.title)];
     let inner = paint::frame(buf, area, view, &title, &notes);
     let own = system.process_cpu_percent.map(|own| format!("{own:.0} %"));
     let threads = scene.state.started.as_ref().map_or(0, |head| head.threads);
@@ -256,7 +265,13 @@ impl SystemPanel {
         let view = scene.view;
         let theme = &view.theme;
         let Some(profile) = &scene.state.profile else {
-            let inner = paint::frame(buf, area, view, &[("a step", theme.title)], &[]);
+            let inner = paint::frame(
+                buf,
+                area,
+                view,
+                &[(Text::new("a step", "一步").get(view.lang), theme.title)],
+                &[],
+            );
             paint::centred(buf, inner, lang::NO_PROFILE.get(view.lang), theme.dim);
             return;
         };
@@ -272,7 +287,7 @@ impl SystemPanel {
             profile.step
         );
         let title = [
-            ("a step ", theme.title),
+            (Text::new("a step ", "一步 ").get(view.lang), theme.title),
             (&*step, theme.strong),
             ("  at the machine's limits ", theme.dim),
             (&*roofline, theme.strong),

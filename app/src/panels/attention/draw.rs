@@ -34,7 +34,13 @@ pub(super) fn map(
     let entropy = map.entropies.get(map.layer).and_then(|l| l.get(map.head));
     let entropy = entropy.map_or_else(String::new, |e| format!("  entropy {e:.2} nats"));
     let title: [Group<'_>; 3] = [
-        vec![("attention ", theme.title), (&place, theme.strong)],
+        vec![
+            (
+                Text::new("attention ", "注意力 ").get(view.lang),
+                theme.title,
+            ),
+            (&place, theme.strong),
+        ],
         vec![(&when, theme.dim)],
         vec![(&entropy, theme.text)],
     ];
@@ -173,7 +179,10 @@ pub(super) fn entropies(
     let notes: [Group<'_>; 1] = [group];
     let title = [
         (Text::new("entropy", "熵").get(view.lang), theme.title),
-        ("  layer x head", theme.dim),
+        (
+            Text::new("  layer x head", "  层 x 头").get(view.lang),
+            theme.dim,
+        ),
     ];
     let notes = fitting(&notes, area.width.saturating_sub(4));
     let inner = paint::frame(buf, area, view, &title, &notes);

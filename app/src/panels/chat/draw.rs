@@ -23,7 +23,7 @@ impl Chat {
     pub(super) fn draw_settings(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (view, theme) = (scene.view, &scene.view.theme);
         let title = [
-            ("chat", theme.title),
+            (Text::new("chat", "对话").get(view.lang), theme.title),
             (Text::new("  settings", "  设置").get(view.lang), theme.dim),
         ];
         let inner = paint::frame(buf, area, view, &title, &[]);
@@ -100,7 +100,10 @@ impl Chat {
         let room = area.width.saturating_sub(4);
         let [kind, cost, speed] = self.heading(scene);
         let title: [Group<'_>; 4] = [
-            vec![("chat ", theme.title), (&self.label, theme.strong)],
+            vec![
+                (Text::new("chat ", "对话 ").get(view.lang), theme.title),
+                (&self.label, theme.strong),
+            ],
             vec![("  ", theme.text), (&kind, theme.dim)],
             vec![("  ", theme.text), (&cost, theme.dim)],
             vec![("  ", theme.text), (&speed, theme.dim)],

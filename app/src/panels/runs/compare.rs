@@ -138,7 +138,10 @@ impl Comparison {
                 (scale, theme.text),
                 (" (y)  ", theme.dim),
             ],
-            vec![("Esc ", theme.key), ("runs", theme.dim)],
+            vec![
+                ("Esc ", theme.key),
+                (Text::new("runs", "运行").get(view.lang), theme.dim),
+            ],
         ];
         let room = area.width.saturating_sub(4);
         let inner = paint::frame(
@@ -212,7 +215,10 @@ impl Comparison {
 
     fn render_lines(&self, view: &View, area: Rect, buf: &mut Buffer) {
         let theme = &view.theme;
-        let title = [("figures and differences", theme.title)];
+        let title = [(
+            Text::new("figures and differences", "数值与差异").get(view.lang),
+            theme.title,
+        )];
         let inner = paint::frame(buf, area, view, &title, &[]);
         let lines = self.lines();
         let width = usize::from(inner.width.saturating_sub(2));

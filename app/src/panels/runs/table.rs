@@ -32,7 +32,10 @@ impl Runs {
         let marked = format!("  {} marked", self.marked.len());
         let order = format!("  by {}", ORDERS[self.order]);
         let filter = format!("  /{}", text::escape(&self.filter));
-        let mut title = vec![("runs ", theme.title), (&*count, theme.strong)];
+        let mut title = vec![
+            (Text::new("runs ", "运行 ").get(view.lang), theme.title),
+            (&*count, theme.strong),
+        ];
         if !self.marked.is_empty() {
             title.push((&*marked, theme.warn));
         }
@@ -126,7 +129,15 @@ impl Runs {
             text::fit_right("best val", 8),
             text::fit_right("age", 6),
         );
-        paint::line(buf, area, 0, &[(&head, theme.dim), ("  tags", theme.dim)]);
+        paint::line(
+            buf,
+            area,
+            0,
+            &[
+                (&head, theme.dim),
+                (Text::new("  tags", "  标签").get(view.lang), theme.dim),
+            ],
+        );
         let list = Rect {
             y: area.y + area.height.min(1),
             height: area.height.saturating_sub(1),

@@ -3,6 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::lang::Text;
 use crate::paint;
 use crate::text;
 use crate::view::Scene;
@@ -12,15 +13,21 @@ pub fn render(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let view = scene.view;
     let theme = &view.theme;
     let Some(head) = &scene.state.started else {
-        paint::frame(buf, area, view, &[("memory", theme.title)], &[]);
+        paint::frame(
+            buf,
+            area,
+            view,
+            &[(Text::new("memory", "内存").get(view.lang), theme.title)],
+            &[],
+        );
         return;
     };
     let m = &head.memory;
     let total = text::bytes(m.total);
     let title = [
-        ("memory ", theme.title),
+        (Text::new("memory ", "内存 ").get(view.lang), theme.title),
         (&*total, theme.strong),
-        ("  planned", theme.dim),
+        (Text::new("  planned", "  计划").get(view.lang), theme.dim),
     ];
     let inner = paint::frame(buf, area, view, &title, &[]);
     let mut kinds = [
