@@ -14,8 +14,8 @@
 #define MY_ROW ((int)(TID % GROUP / 32 * 16 + TID % 32 / 4))
 #define MY_COL ((int)(TID % 4 * 2))
 // Of 168 registers that each of the 384 threads begins with: the third warpgroup's, and those that compute.
-#define FEW_REGISTERS 24
-#define MANY_REGISTERS 240
+#define FEW_REGISTERS 40
+#define MANY_REGISTERS 232
 // How often a tile is given back: by each warp that computes.
 #define COMPUTING (2 * GROUP / 32)
 
