@@ -247,19 +247,19 @@ API void emu_wgmma(float* sums, u32 n, const u32* a_regs, u64 a, u64 b, u32 flag
   p.sums->products++;
   lane.products.push_back(p);
 }
-API void emu_wgmma_fence(int line) {
+static void meet_warp(int line) {
   u8 nothing = 0;
   const void* row;
   u32 stride;
   emu_warp_exchange(&nothing, 1, &row, &stride, 32, line);
+}
+API void emu_wgmma_fence(int line) {
+  meet_warp(line);
   lanes[emu_cur->tid].fenced = true;
 }
 API void emu_wgmma_commit(int) { lanes[emu_cur->tid].group++; }
 API void emu_wgmma_wait(u32 pending, int line) {
-  u8 nothing = 0;
-  const void* row;
-  u32 stride;
-  emu_warp_exchange(&nothing, 1, &row, &stride, 32, line);
+  meet_warp(line);
   Lane& lane = lanes[emu_cur->tid];
   lane.fenced = false;
   size_t done = 0;
@@ -278,6 +278,7 @@ API void emu_wgmma_wait(u32 pending, int line) {
     delete s;
     lane.sums.erase(lane.sums.begin() + i);
   }
+  meet_warp(line);  // lanes are in lockstep: what one does next comes after the products of all
 }
 
 // ---- a block's begin and end --------------------------------------------------------------------------------------------------------

@@ -235,6 +235,8 @@ static void touch(const void* address, u32 bytes, Kind kind, void* pc) {
     if (here && r->writer == IN_FLIGHT) fail("%s of bytes with an asynchronous copy in flight", what);
     if (a->shared && kind == READ && !here)
       fail("read of shared memory nobody wrote in this block (offset %ld)", (long)(p - a->p));
+    if (r->writer == ENGINE && r->write_epoch >= since)
+      fail("race: %s of what a copy brings, before a wait for its barrier (%s offset %ld)", what, space, (long)(p - a->p));
     if (r->write_epoch >= since && r->writer != me && !same_warp_before(r->writer, r->write_warp_epoch, warp, now))
       fail("race: %s after write by thread %u with no barrier between (%s offset %ld)", what, r->writer, space,
            (long)(p - a->p));

@@ -107,7 +107,7 @@ KERNEL_ALONE(planted, 128, (float* out, TENSOR_MAP(map), int fault)) {
   wgmma<64, false, false>(sums, desc, fault == 7 ? desc + (8192 >> 4) : desc, true);
   if (fault != 8) wgmma_commit();
   if (fault == 9) memory[TID * 64] = 0;
-  if (fault == 10 && TID < 32) wgmma_fence();
+  if (fault == 10 && TID < 16) wgmma_fence();
   if (fault != 11) wgmma_wait<0>();
   for (int i = 0; i < 32; i++) out[i * 128 + TID] = sums[i];
 }

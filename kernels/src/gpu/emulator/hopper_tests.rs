@@ -170,7 +170,7 @@ fn planted_faults_of_hopper_are_seen() {
     let faults = [
         (1, "not initialised|nobody wrote"),
         (2, "divergence"),
-        (3, "in flight"),
+        (3, "in flight|before a wait"),
         (4, "in flight"),
         (5, "without wgmma_fence"),
         (6, "descriptor"),

@@ -16,9 +16,9 @@ pub(super) struct Tile {
     /// Whether it is made by tensor cores (`tiles.cu`), or by `fma.cu`.
     pub(super) matrix: bool,
     /// Blocks that a multiprocessor works on at once.
-    at_once: usize,
+    pub(super) at_once: usize,
     /// Multiply-adds a cycle of a multiprocessor that is full of them.
-    rate: usize,
+    pub(super) rate: usize,
 }
 
 /// For `bf16`, from large to small. Rates are those of `mma.sync` on Hopper less what L2 allows (`tiles.cu`).
@@ -138,7 +138,8 @@ impl Plan {
         }
     }
 
-    fn cycles(&self, m: usize, n: usize) -> usize {
+    /// The estimate.
+    pub(super) fn cycles(&self, m: usize, n: usize) -> usize {
         let Tile {
             size,
             at_once,
