@@ -37,13 +37,7 @@ const AMD: [Target; 4] = [
 
 /// Kernels that keep a few of their values in memory (L1) rather than give up warps or tile sizes, and the most bytes that
 /// each may store and load for it. Every other kernel spills nothing.
-const SPILLS: [(&str, u32); 5] = [
-    ("attention_forward", 68),
-    ("attention_backward_keys", 52),
-    ("attention_backward_queries", 104),
-    ("attention_any_queries", 8),
-    ("product_rows", 8),
-];
+const SPILLS: [(&str, u32); 1] = [("product_rows", 8)];
 
 /// Says that a compiler is missing; fails where it must not be.
 fn missing(why: &str) {
