@@ -63,7 +63,7 @@ fn update(gpu: &Gpu, count: usize, calls: usize) -> Result<Measured, GpuError> {
         scalars: set.address(),
         told: told.address(),
     };
-    let seconds = mean(gpu, calls, &|| adamw::update_gpu(gpu, &pass))?;
+    let seconds = mean(gpu, calls, &|| adamw::update_gpu(gpu, false, &pass))?;
     Ok(Measured {
         name: "adamw",
         shape: count.to_string(),

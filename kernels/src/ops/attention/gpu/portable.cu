@@ -15,7 +15,7 @@ typedef float Part[2][4];
 // Rows from `first` on of one chunk; zeros behind `end` and behind the head.
 template <class E>
 DEV void load_chunk(float (*tile)[TILE + 1], const E* from, int first, int end, int stride, int chunk) {
-  for (int i = TID; i < TILE * TILE; i += 128) {
+  for (int i = tid_anew(); i < TILE * TILE; i += 128) {
     int row = i / TILE, col = chunk * TILE + i % TILE;
     bool ok = first + row < end && col < HEAD_DIM;
     tile[row][i % TILE] = ok ? load(from + (u64)(first + row) * stride + col) : 0.0f;
@@ -49,10 +49,11 @@ DEV void scores(Part& s, float (*a)[TILE + 1], const E* from_a, int first_a, int
 }
 template <class E>
 DEV void deliver_rows(E* to, const Part (&sums)[CHUNKS], float scale, int first, int end, int stride, int mode) {
+  int thread = tid_anew(), y = thread / 8, x = thread % 8;
   UNROLL for (int c = 0; c < CHUNKS; c++)
     UNROLL for (int i = 0; i < 2; i++)
       UNROLL for (int j = 0; j < 4; j++) {
-        int row = first + Y + 16 * i, col = c * TILE + X8 + 8 * j;
+        int row = first + y + 16 * i, col = c * TILE + x + 8 * j;
         if (row < end && col < HEAD_DIM) deliver(to + (u64)row * stride + col, sums[c][i][j] * scale, mode);
       }
 }
@@ -120,7 +121,7 @@ KERNEL(attention_any_forward, 128,
 
 // Gradients of keys and values: rows are keys. The parameters are those of `attention_backward_keys`.
 KERNEL(attention_any_keys, 128,
-       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* ranges,
+       (const X* qkv, const X* d_out, X* d_qkv, const float* lse, const float* delta, const int* ranges,
         const int* starts, int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale,
         int mode)) {
   SHARED(float, a, [TILE][TILE + 1]);
@@ -172,7 +173,7 @@ KERNEL(attention_any_keys, 128,
 
 // Gradients of the queries. The parameters are those of `attention_backward_queries`.
 KERNEL(attention_any_queries, 128,
-       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* starts,
+       (const X* qkv, const X* d_out, X* d_qkv, const float* lse, const float* delta, const int* starts,
         int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
   SHARED(float, a, [TILE][TILE + 1]);
   SHARED(float, b, [TILE][TILE + 1]);
