@@ -16,13 +16,11 @@ pub fn heading(row: &KeptRow) -> String {
 
 /// Its text without control characters, or its ids where there is no tokenizer.
 pub fn body(row: &KeptRow) -> Vec<String> {
-    match &row.text {
-        Some(text) => text::escape_lines(text),
-        None => {
-            let ids: Vec<String> = row.ids.iter().map(i32::to_string).collect();
-            vec![ids.join(" ")]
-        }
+    if let Some(text) = &row.text {
+        return text::escape_lines(text);
     }
+    let ids: Vec<String> = row.ids.iter().map(i32::to_string).collect();
+    vec![ids.join(" ")]
 }
 
 #[cfg(test)]

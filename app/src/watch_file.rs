@@ -144,7 +144,8 @@ pub fn watch(file: &Path, known: Known, requests: SyncSender<Request>) -> Watch 
     Watch { _watcher: watcher }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::fs;

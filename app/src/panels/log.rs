@@ -216,9 +216,10 @@ fn figures(alert: &Alert, view: &View) -> String {
     const BOUND: Text = Text::new("bound", "界限");
     const ROWS: Text = Text::new("rows", "数据行");
     let lang = view.lang;
-    let mut line = text::figure(alert.value, 4);
+    let mut parts = vec![text::figure(alert.value, 4)];
     if alert.threshold.is_finite() {
-        line += &format!("  {} {}", BOUND.get(lang), text::figure(alert.threshold, 4));
+        let bound = text::figure(alert.threshold, 4);
+        parts.push(format!("{} {bound}", BOUND.get(lang)));
     }
     let key = |usual: &str| {
         let keys = view.keys.panels.pressed("log", &[usual]);
@@ -226,14 +227,15 @@ fn figures(alert: &Alert, view: &View) -> String {
             .map_or_else(String::new, |key| format!(" ({key})"))
     };
     if let Some(layer) = &alert.layer {
-        line += &format!("  {}{}", text::escape(layer), key("i"));
+        parts.push(format!("{}{}", text::escape(layer), key("i")));
     }
     if let Some(batch) = &alert.batch {
-        let last = batch.first_row + batch.rows.saturating_sub(1);
+        let (first, rows) = (batch.first_row, ROWS.get(lang));
+        let last = first + batch.rows.saturating_sub(1);
         let kept = batch.path.as_ref().map_or_else(String::new, |_| key("b"));
-        line += &format!("  {} {}-{last}{kept}", ROWS.get(lang), batch.first_row);
+        parts.push(format!("{rows} {first}-{last}{kept}"));
     }
-    line
+    parts.join("  ")
 }
 
 impl Log {

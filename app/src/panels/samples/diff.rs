@@ -139,7 +139,8 @@ mod tests {
                 "{older} {newer}"
             );
         }
-        let long: String = (0..2 * WORDS).map(|i| format!("{i} ")).collect();
+        let numbers: Vec<String> = (0..2 * WORDS).map(|i| i.to_string()).collect();
+        let long = numbers.join(" ");
         assert_eq!(
             new_words(&long, &long).len(),
             WORDS,
