@@ -376,13 +376,13 @@ impl Params {
             let mut piece = [0f32; PIECE];
             for start in range.clone().step_by(PIECE) {
                 let piece = &mut piece[..PIECE.min(range.end - start)];
-                piece.iter_mut().for_each(|x| {
+                for x in &mut *piece {
                     *x = match spec.init {
                         Init::Normal(std) => (stream.normal() * std) as f32,
                         Init::Zeros => 0.0,
                         Init::Ones => 1.0,
                     };
-                });
+                }
                 self.set(start, piece);
             }
         }

@@ -172,7 +172,7 @@ impl Dots<'_> {
                     let mut w = [S::zero(); J];
                     for q in 0..J {
                         let p = self.b.at::<T>(j + q, at);
-                        if half * S::LANES * size_of::<T>() % LINE == 0 {
+                        if (half * S::LANES * size_of::<T>()).is_multiple_of(LINE) {
                             prefetch(p.cast::<u8>().wrapping_add(ahead));
                         }
                         w[q] = weights::<S, T, ROUND>(p);
