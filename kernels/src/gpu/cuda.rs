@@ -10,11 +10,12 @@
 
 use super::GpuError;
 use super::compiled::Cache;
-use super::driver::{Driver, Info, Kind};
+use super::driver::{Driver, HOPPER_ARCH, Info, Kind};
 use super::lt::Installed;
 use super::native::Native;
 use super::native::api::{Answer, Api, Compiles, Failure, Handle};
 use super::rtc::Rtc;
+use super::tensor_map::{Encoded, TensorMap};
 use super::unit::Source;
 use cudarc::driver::sys::{
     self, CUdevice_attribute as Attribute, CUevent, CUfunction, CUresult, CUstream,
@@ -155,8 +156,21 @@ impl Found {
         self.info_with(&Rtc::nvrtc()?)
     }
 
-    fn info_with(&self, rtc: &Rtc) -> Result<Info, GpuError> {
+    /// What kernels are compiled for: with a driver that cannot describe matrices to the copy engine (before CUDA 12), what
+    /// every device of the capability runs.
+    fn arch(&self, rtc: &Rtc) -> Result<String, GpuError> {
         let arch = rtc.arch(self.capability)?;
+        // SAFETY: the driver's library is loaded; the function is looked for and not called.
+        let known = arch != HOPPER_ARCH
+            || unsafe {
+                let name = b"cuTensorMapEncodeTiled\0";
+                sys::culib().get::<unsafe extern "C" fn()>(name).is_ok()
+            };
+        Ok(if known { arch } else { "sm_90".to_owned() })
+    }
+
+    fn info_with(&self, rtc: &Rtc) -> Result<Info, GpuError> {
+        let arch = self.arch(rtc)?;
         let (mut version, mut memory) = (0, 0);
         // SAFETY: each writes one number.
         let asked = unsafe {
@@ -388,6 +402,30 @@ impl Api for Cuda {
         let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: as `Api` says.
         check(unsafe { sys::cuFuncSetAttribute(function.cast(), most, bytes as c_int) })
+    }
+
+    fn tensor_map(&self, map: &TensorMap) -> Answer<Encoded> {
+        let mut encoded = sys::CUtensorMap { opaque: [0; 16] };
+        let dims = map.dims.map(u64::from);
+        // SAFETY: only devices of `sm_90a` are asked for kernels that take one, and `Found::arch` says so only where the
+        // driver has this function. It reads as many numbers as there are dimensions, and writes its 128 bytes.
+        check(unsafe {
+            sys::cuTensorMapEncodeTiled(
+                &raw mut encoded,
+                sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                map.rank,
+                map.address as *mut c_void,
+                dims.as_ptr(),
+                map.strides.as_ptr(),
+                map.sides.as_ptr(),
+                [1; 4].as_ptr(),
+                sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+                sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            )
+        })?;
+        Ok(Encoded(encoded.opaque))
     }
 
     unsafe fn launch(

@@ -53,6 +53,16 @@ pub struct Info {
     pub memory: u64,
 }
 
+/// The architecture whose tensor cores and copy engine `hopper.cuh` names.
+pub const HOPPER_ARCH: &str = "sm_90a";
+
+impl Info {
+    /// Whether kernels of `hopper.cuh` run here.
+    pub fn is_hopper(&self) -> bool {
+        self.arch == HOPPER_ARCH && self.warp == 32
+    }
+}
+
 /// A compiled unit that is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Module(pub usize);

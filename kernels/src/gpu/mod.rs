@@ -29,11 +29,13 @@ pub mod norm;
 mod rocm;
 pub mod rtc;
 pub mod survey;
+pub mod tensor_map;
 pub mod unit;
 
 pub use context::{GpuBackward, GpuForward, GpuGrad, LIVE_BYTES, live_bytes};
 pub use driver::{Driver, Graph, Info, Kind};
-pub use unit::{ACT, Kernel, PACK, PHILOX, Piece, REDUCE, Unit};
+pub use tensor_map::TensorMap;
+pub use unit::{ACT, HOPPER, Kernel, PACK, PHILOX, Piece, REDUCE, Unit};
 
 use crate::Dtype;
 use driver::Function;
@@ -128,6 +130,8 @@ pub enum Arg {
     I32(i32),
     /// `float`.
     F32(f32),
+    /// `TENSOR_MAP` of `hopper.cuh`: a matrix that the copy engine reads.
+    Map(TensorMap),
 }
 
 impl From<View> for Arg {

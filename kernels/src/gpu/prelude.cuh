@@ -3,6 +3,7 @@
 //
 //   KERNEL(name, threads, (parameters)) { body }      a kernel of blocks of at most `threads` threads
 //   TID BID BDIM GDIM                                 thread in block, block in grid, their numbers; all one-dimensional
+//   tid_anew()                                        TID, whose uses keep no register between them
 //   WARP                                              threads in lockstep: 32 or 64 (AMD's gfx9)
 //   SHARED(T, name, [8][4]);  DYN_SHARED(T, name);    shared memory of the block
 //   BARRIER();  WSYNC();                              all threads of the block, of the warp
@@ -49,6 +50,7 @@ int emu_launch(void (*call)(void**), void** args, u32 grid, u32 block, u32 dyn_b
 #define BDIM (emu_cur->bdim)
 #define GDIM (emu_cur->gdim)
 #define UNROLL
+DEV u32 tid_anew() { return TID; }
 #define LINE_ARG , int line = __builtin_LINE()
 #define SHARED(T, name, dims) \
   typedef T name##_t dims;    \
@@ -137,6 +139,7 @@ template <class... A, void (*F)(A...)> struct EmuKernel<F> {
 #define BID ((u32)__builtin_amdgcn_workgroup_id_x())
 #define BDIM ((u32)__builtin_amdgcn_workgroup_size_x())
 #define GDIM ((u32)__builtin_amdgcn_grid_size_x() / BDIM)
+DEV u32 tid_anew() { return TID; }
 #if defined(__GFX9__)
 #define WARP 64
 #else
@@ -214,6 +217,11 @@ DEV u32 popcount(u64 mask) { return (u32)__builtin_popcountll(mask); }
 #define BID blockIdx.x
 #define BDIM blockDim.x
 #define GDIM gridDim.x
+DEV u32 tid_anew() {
+  u32 t;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(t));
+  return t;
+}
 #define SHARED(T, name, dims) __shared__ __align__(16) T name dims
 #define DYN_SHARED(T, name) extern __shared__ __align__(16) T name[]
 DEV void BARRIER() { __syncthreads(); }

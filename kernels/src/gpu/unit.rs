@@ -28,6 +28,12 @@ pub const PHILOX: Piece = Piece {
     text: include_str!("philox.cuh"),
 };
 
+/// The tensor cores and the copy engine of Hopper: for kernels of `sm_90a` alone.
+pub const HOPPER: Piece = Piece {
+    name: "hopper.cuh",
+    text: include_str!("hopper.cuh"),
+};
+
 /// A text that several units share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {

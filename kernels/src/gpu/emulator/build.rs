@@ -19,7 +19,7 @@ pub(super) struct Compiler {
 /// The execution model, as the cache names it; it is compiled without the prelude.
 static CORE: Unit = Unit {
     name: "gpu/emulator/emulator.cpp",
-    text: include_str!("emulator.cpp"),
+    text: concat!(include_str!("emulator.cpp"), include_str!("async.cpp")),
     pieces: &[],
 };
 

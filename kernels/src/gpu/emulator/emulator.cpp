@@ -1,9 +1,9 @@
 // The execution model of a GPU on the host, for kernels compiled with the host face of prelude.cuh.
 //
 // Threads of a block are fibers; blocks run one after another. Barriers, shuffles, votes and matrix instructions are meeting
-// points at which a fiber waits for the others. Compile this file plainly and the kernels with -fsanitize=thread: the hooks
-// at the end (libtsan itself is not linked) then see every load and store of a kernel and give exact bounds, initialisation
-// and race checks. Two accesses to one byte conflict when different threads made them, one is a write, and no barrier lies
+// points at which a fiber waits for the others; async.cpp, which follows this file, has what runs beside the threads. Compile
+// both plainly and the kernels with -fsanitize=thread: the hooks at the end (libtsan itself is not linked) then see every load
+// and store of a kernel and give exact bounds, initialisation and race checks. Two accesses to one byte conflict when different threads made them, one is a write, and no barrier lies
 // between; inside a warp WSYNC separates too, shuffles do not. Blocks of one launch are never ordered.
 #include <dlfcn.h>
 #include <setjmp.h>
@@ -52,7 +52,7 @@ static void make_context(Context* c, char* stack, size_t n, void (*f)()) {
 }
 #endif
 
-enum State { READY, AT_BARRIER, AT_WARP, DONE };
+enum State { READY, AT_BARRIER, AT_WARP, AT_ASYNC, DONE };
 struct Copy {
   u8* to;
   const u8* from;
@@ -64,7 +64,8 @@ struct Thread {
   State state;
   int line;
   char* stack;
-  u32 group;
+  u32 group, since;  // the epoch of the last barrier that it passed
+  const void* waits;
   std::vector<Copy> copies;
 };
 struct Group {  // lanes that meet: of a warp, or of 32 for matrix fragments
@@ -120,7 +121,7 @@ struct Record {
   u32 write_epoch, read_epoch, read_by_other_block;
   u16 writer, reader, write_warp_epoch, read_warp_epoch;
 };
-enum : u16 { IN_FLIGHT = 0xfffc, MANY = 0xffff, MANY_OF_WARP = 0x8000 };
+enum : u16 { ENGINE = 0xfffb, IN_FLIGHT = 0xfffc, MANY = 0xffff, MANY_OF_WARP = 0x8000 };
 struct Alloc {
   u8* p;
   u32 bytes, span;
@@ -228,13 +229,15 @@ static void touch(const void* address, u32 bytes, Kind kind, void* pc) {
          a ? a->bytes : 0, a && a->shared ? "shared" : "global");
   const char* space = a->shared ? "shared" : "global";
   u16 me = emu_cur->tid, warp = me / warp_size;
-  u32 now = warp_epoch[warp];
+  u32 now = warp_epoch[warp], since = emu_cur->since;
   for (Record* r = shadow + offset; r < shadow + offset + bytes; r++) {
     bool here = r->write_epoch >= block_start;
     if (here && r->writer == IN_FLIGHT) fail("%s of bytes with an asynchronous copy in flight", what);
     if (a->shared && kind == READ && !here)
       fail("read of shared memory nobody wrote in this block (offset %ld)", (long)(p - a->p));
-    if (r->write_epoch == epoch && r->writer != me && !same_warp_before(r->writer, r->write_warp_epoch, warp, now))
+    if (r->writer == ENGINE && r->write_epoch >= since)
+      fail("race: %s of what a copy brings, before a wait for its barrier (%s offset %ld)", what, space, (long)(p - a->p));
+    if (r->write_epoch >= since && r->writer != me && !same_warp_before(r->writer, r->write_warp_epoch, warp, now))
       fail("race: %s after write by thread %u with no barrier between (%s offset %ld)", what, r->writer, space,
            (long)(p - a->p));
     if (!a->shared && r->write_epoch >= launch_start && !here) fail("race between blocks: %s after a write", what);
@@ -249,7 +252,7 @@ static void touch(const void* address, u32 bytes, Kind kind, void* pc) {
     } else {
       bool mine = reader == me ||
                   (reader != MANY && reader_thread / warp_size == warp && r->read_warp_epoch != (u16)now);
-      if (r->read_epoch == epoch && !mine)
+      if (r->read_epoch >= since && !mine)
         fail("race: %s after read by %s with no barrier between (%s offset %ld)", what,
              reader == MANY ? "several threads" : "another thread", space, (long)(p - a->p));
       if (!a->shared && (r->read_by_other_block == launch_start ||
@@ -368,6 +371,8 @@ static void on_signal(int signal, siginfo_t* info, void* context) {
   fail("block %u thread %u: %s", t ? t->bid : 0, t ? t->tid : 0, what);
   siglongjmp(trap, 1);
 }
+static void async_begin();
+static void async_end(u32 bid);
 static void start_block(u32 bid, u32 grid) {
   alive = threads, at_barrier = 0, block_start = ++epoch;
   memset(warp_epoch, 0, sizeof warp_epoch);
@@ -382,9 +387,10 @@ static void start_block(u32 bid, u32 grid) {
   for (u32 i = 0; i < threads; i++) {
     Thread* t = pool[i];
     t->tid = i, t->bid = bid, t->bdim = threads, t->gdim = grid;
-    t->state = READY, t->group = 0, t->copies.clear();
+    t->state = READY, t->group = 0, t->since = epoch, t->copies.clear();
     make_context(&t->context, t->stack, STACK, entry);
   }
+  async_begin();
   if (config_order < 2) make_order();
 }
 // Runs every thread that can run once (in order 3 a warp runs ahead to its next barrier). Lanes that left still count in warp
@@ -429,8 +435,9 @@ static void run_block(u32 bid, u32 grid) {
                   elsewhere, other, out);
     at_barrier = 0, epoch++;
     for (u32 i = 0; i < threads; i++)
-      if (pool[i]->state == AT_BARRIER) pool[i]->state = READY;
+      if (pool[i]->state == AT_BARRIER) pool[i]->state = READY, pool[i]->since = epoch;
   }
+  async_end(bid);
 }
 API void emu_config(u32 order, u32 seed) { config_order = order, random_state = seed * 2654435761u | 1; }
 API const char* emu_error() { return error; }

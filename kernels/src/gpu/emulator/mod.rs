@@ -15,11 +15,14 @@
 
 mod build;
 #[cfg(test)]
+mod hopper_tests;
+#[cfg(test)]
 mod tests;
 
 use super::blas::Blas;
 use super::compiled::Cache;
-use super::driver::{Driver, Function, Graph, Info, Kind, Module};
+use super::driver::{Driver, Function, Graph, HOPPER_ARCH, Info, Kind, Module};
+use super::tensor_map::Encoded;
 use super::unit::Source;
 use super::{Arg, GpuError, Grid, lock};
 use build::{Compiler, Scratch};
@@ -140,6 +143,13 @@ impl Emulator {
         self
     }
 
+    /// The same device with a Hopper GPU's architecture and shared memory, so that the kernels for that alone are chosen.
+    #[must_use]
+    pub fn as_hopper(mut self) -> Self {
+        self.info.arch = HOPPER_ARCH.to_owned();
+        self.with_shared(227 << 10)
+    }
+
     fn core() -> std::sync::MutexGuard<'static, Core> {
         let core = CORE.get().and_then(|core| core.as_ref().ok());
         lock(core.expect("a device exists only where the execution model was loaded"))
@@ -174,12 +184,18 @@ impl Emulator {
             let (name, launch) = &functions[function.0];
             (name.clone(), **launch)
         };
-        let mut values: Vec<u64> = args
+        let one = |word| {
+            let mut place = Encoded::default();
+            place.0[0] = word;
+            place
+        };
+        let mut values: Vec<Encoded> = args
             .iter()
             .map(|arg| match *arg {
-                Arg::Ptr(p) => p,
-                Arg::I32(i) => u64::from(i as u32),
-                Arg::F32(x) => u64::from(x.to_bits()),
+                Arg::Ptr(p) => one(p),
+                Arg::I32(i) => one(u64::from(i as u32)),
+                Arg::F32(x) => one(u64::from(x.to_bits())),
+                Arg::Map(map) => map.plain(),
             })
             .collect();
         let mut pointers: Vec<*mut c_void> = values

@@ -1,12 +1,14 @@
 //! Matrix products on a GPU: `C = A B` for factors and results in `f32` or `bf16`, each factor as it is or transposed.
 //!
 //! [`product`] asks the vendor's library ([`super::blas`]) where it is installed and takes the types, else our own kernels:
-//! `tiles.cu` (NVIDIA's tensor cores, factors `bf16`), `waves.cu` (AMD's matrix cores), `fma.cu` (`f32`, and AMD's devices without
-//! such), `rows.cu` (a few rows times weights that lie `n x k`: decoding). [`plan`] says how a product is cut, by its sizes alone; a long sum over K with few tiles is made in parts, which
+//! `tiles.cu` (NVIDIA's tensor cores, factors `bf16`), `hopper.cu` (the same for `sm_90a` alone, [`hopper`]), `waves.cu` (AMD's
+//! matrix cores), `fma.cu` (`f32`, and AMD's devices without such), `rows.cu` (a few rows times weights that lie `n x k`:
+//! decoding). [`plan`] says how a product is cut, by its sizes alone; a long sum over K with few tiles is made in parts, which
 //! `fold.cu` adds in order, so that the bits are the same every time.
 //!
 //! May touch only the matrices it is given and the caller's scratch. Who calls it: [`crate::ops::linear`] and its kin.
 
+mod hopper;
 mod plan;
 #[cfg(all(test, unix))]
 pub(in crate::gpu) mod tests;
@@ -16,6 +18,7 @@ use super::blas::{Factor, Product};
 use super::matrix::Matrix;
 use super::{Arg, Gpu, GpuError, Grid, Kernel, Piece, REDUCE, Unit, View};
 use crate::{Dtype, Precision};
+use hopper::Hopper;
 use plan::Plan;
 
 const OUTPUT: Piece = Piece {
@@ -125,6 +128,9 @@ pub fn product(
     if Matrix::of(gpu.info()).is_none() {
         // There `mma_m16n8k16` is made of shuffles, several times slower than multiply-adds.
         plan = plan.without_matrices();
+    }
+    if let Some(hopper) = Hopper::of(gpu, precision, product, &plan) {
+        return hopper.run(gpu, product, scratch);
     }
     in_tiles(gpu, precision, plan, product, scratch)
 }
@@ -278,15 +284,20 @@ fn in_tiles(
     if one {
         return Ok(());
     }
+    fold_parts(gpu, to, plan.parts, product)
+}
+
+/// C of `product` from the parts of its sum.
+fn fold_parts(gpu: &Gpu, to: View, parts: usize, product: &Product) -> Result<(), GpuError> {
     let sum = Sum {
-        m,
-        n,
-        c,
+        m: product.m,
+        n: product.n,
+        c: product.c,
         c_stride: product.c_stride,
         accumulate: product.accumulate,
         bias: product.bias,
     };
-    fold(gpu, to, plan.parts, &sum)
+    fold(gpu, to, parts, &sum)
 }
 
 /// Steps of K in shared memory at once.

@@ -7,14 +7,15 @@
 struct Tile {
   int part, row, col;  // part of the sum; first row and column of C
 };
-template <int HIGH, int WIDE> DEV Tile tile_of_block(int m, int n) {
+template <int HIGH, int WIDE> DEV Tile tile_at(int block, int m, int n) {
   int tiles_m = (m + HIGH - 1) / HIGH, tiles_n = (n + WIDE - 1) / WIDE, tiles = tiles_m * tiles_n;
-  int part = BID / tiles, tile = BID - part * tiles, group = tile / (GROUP * tiles_n);
+  int part = block / tiles, tile = block - part * tiles, group = tile / (GROUP * tiles_n);
   int first = group * GROUP, high = tiles_m - first < GROUP ? tiles_m - first : GROUP;
   int within = tile - first * tiles_n;
   Tile t = {part, (first + within % high) * HIGH, within / high * WIDE};
   return t;
 }
+template <int HIGH, int WIDE> DEV Tile tile_of_block(int m, int n) { return tile_at<HIGH, WIDE>(BID, m, n); }
 
 // Four neighbouring elements of C: sum, plus bias, plus what was there. `aligned`: C allows accesses of four elements.
 template <class T>

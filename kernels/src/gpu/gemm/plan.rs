@@ -16,9 +16,9 @@ pub(in crate::gpu) struct Tile {
     /// Whether it is made by tensor cores (`tiles.cu`, `waves.cu`), or by `fma.cu`.
     pub(super) matrix: bool,
     /// Blocks that a multiprocessor works on at once.
-    at_once: usize,
+    pub(super) at_once: usize,
     /// Multiply-adds a cycle of a multiprocessor that is full of them.
-    rate: usize,
+    pub(super) rate: usize,
 }
 
 /// For `bf16`, from large to small. Rates are those of `mma.sync` on Hopper less what L2 allows (`tiles.cu`).
@@ -147,7 +147,8 @@ impl Plan {
         }
     }
 
-    fn cycles(&self, m: usize, n: usize) -> usize {
+    /// The estimate.
+    pub(super) fn cycles(&self, m: usize, n: usize) -> usize {
         let Tile {
             size,
             at_once,

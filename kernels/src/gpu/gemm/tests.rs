@@ -4,25 +4,26 @@ use super::plan::{MATRIX, Tile, VECTOR};
 use super::*;
 use crate::gpu::compiled::Cache;
 use crate::gpu::emulator::{Emulator, Options};
+use crate::gpu::survey::Survey;
 use crate::gpu::{Buffer, GpuError};
 use crate::philox::Stream;
 use crate::{Bf16, Elem as _};
 
 fn device(warp: u32) -> Option<Gpu> {
-    device_of(warp, "host")
+    emulated(warp, 0, |emulator| emulator)
 }
 
-/// The emulated device with the matrix instructions of an architecture.
-fn device_of(warp: u32, arch: &str) -> Option<Gpu> {
+/// An emulated device, every access watched, changed by `made`.
+fn emulated(warp: u32, order: u32, made: impl Fn(Emulator) -> Emulator) -> Option<Gpu> {
     let options = Options {
         warp,
         checked: true,
-        order: 0,
+        order,
     };
     let program = std::env::current_exe().expect("a test knows its file");
     let cache = Cache::new(program.with_file_name("emulated"));
     match Emulator::new(options, Some(&cache)) {
-        Ok(emulator) => Some(Gpu::new(Box::new(emulator.with_arch(arch)), Some(cache))),
+        Ok(emulator) => Some(Gpu::new(Box::new(made(emulator)), Some(cache))),
         Err(GpuError::Missing(why)) => {
             eprintln!("skipped: products on the emulated device: {why}");
             None
@@ -130,6 +131,12 @@ impl Stored {
 }
 
 impl Trial {
+    /// Whether the copy engine reads the factors: then their lines are a multiple of 16 bytes apart.
+    fn engine(&self) -> bool {
+        self.cut
+            .is_some_and(|(tile, _)| hopper::TILES.contains(&tile))
+    }
+
     /// Runs it; panics where it fails, an element is further from the sum in `f64` than rounding explains, or a gap was written.
     pub(in crate::gpu) fn check(self, gpu: &Gpu) {
         if let Err(error) = self.run(gpu) {
@@ -148,7 +155,12 @@ impl Trial {
         } = self;
         let factor = |rows: usize, cols: usize, t: bool, dtype, seed| {
             let (lines, length) = if t { (cols, rows) } else { (rows, cols) };
-            Stored::new(gpu, lines, length, self.gap, dtype, seed)
+            let odd = if self.engine() {
+                length.next_multiple_of(8) - length
+            } else {
+                0
+            };
+            Stored::new(gpu, lines, length, self.gap + odd, dtype, seed)
         };
         let a = factor(m, k, a_t, types[0], 1);
         let b = factor(k, n, b_t, types[1], 2);
@@ -174,6 +186,7 @@ impl Trial {
             bias: self.bias.then_some(bias.view),
         };
         let plan = match self.cut {
+            Some((tile, parts)) if self.engine() => hopper::cut(tile, parts, k),
             Some((tile, parts)) => Plan::with(tile, parts, k),
             None => Plan::new(precision, m, n, k),
         };
@@ -184,6 +197,9 @@ impl Trial {
         // A stand-in for a library works at once, not on the stream.
         gpu.driver().synchronize()?;
         match self.cut {
+            Some(_) if self.engine() => Hopper::with(plan, &product_of)
+                .expect("factors that the copy engine can read")
+                .run(gpu, &product_of, scratch)?,
             Some(_) => in_tiles(gpu, precision, plan, &product_of, scratch)?,
             None => product(gpu, precision, &product_of, scratch)?,
         }
@@ -315,7 +331,7 @@ fn tensor_core_products_with_warps_of_64() {
 #[test]
 fn products_on_amd_matrix_cores() {
     for (arch, warp) in [("gfx942", 64), ("gfx1100", 32), ("gfx1201", 32)] {
-        let Some(gpu) = device_of(warp, arch) else {
+        let Some(gpu) = emulated(warp, 0, |emulator| emulator.with_arch(arch)) else {
             return;
         };
         let trials = [
@@ -462,4 +478,85 @@ fn a_long_sum_is_folded() {
     assert!(Plan::new(Precision::Bf16, m, n, k).parts > 1);
     assert!(scratch_bytes(Precision::Bf16, m, n, k) > 0);
     trial.check(&gpu);
+}
+
+/// The kernel for `sm_90a` alone against the definition: all layouts, edges everywhere, more tiles than the device has
+/// multiprocessors, more steps than stages, parts, threads in every order.
+#[test]
+fn warpgroup_products_in_all_layouts() {
+    let [large, small] = hopper::TILES;
+    let wide = Trial {
+        size: [200, 300, 200],
+        types: WIDE,
+        gap: 8,
+        accumulate: true,
+        cut: Some((large, 1)),
+        ..BF16
+    };
+    let narrow = Trial {
+        size: [67, 133, 75],
+        gap: 0,
+        bias: true,
+        accumulate: false,
+        cut: Some((small, 1)),
+        ..wide
+    };
+    let in_parts = Trial {
+        size: [136, 264, 1100],
+        transposed: [true, false],
+        cut: Some((small, 2)),
+        ..wide
+    };
+    for order in 0..4 {
+        let Some(gpu) = emulated(32, order, Emulator::as_hopper) else {
+            return;
+        };
+        in_parts.check(&gpu);
+        for transposed in [[false, true], [false, false], [true, false], [true, true]] {
+            // One layout shows whether the order of threads matters.
+            if order == 0 || transposed == [true, false] {
+                Trial { transposed, ..wide }.check(&gpu);
+                Trial {
+                    transposed,
+                    ..narrow
+                }
+                .check(&gpu);
+            }
+        }
+    }
+}
+
+/// Whose lines the copy engine cannot read goes to the portable kernel, and so does what is small.
+#[test]
+fn hopper_is_asked_for_what_it_can_read() {
+    let asks = |arch, size: [usize; 3], stride| {
+        let (survey, asked) = Survey::new(Kind::Cuda, arch, 32);
+        let gpu = Gpu::new(Box::new(survey), None);
+        let [m, n, k] = size;
+        let view = |len, dtype| View::new(1 << 20, len, dtype);
+        let product_of = Product {
+            m,
+            n,
+            k,
+            a: Factor {
+                stride,
+                ..Factor::new(view(m * stride, Dtype::Bf16), k)
+            },
+            b: Factor::t(view(n * k, Dtype::Bf16), k),
+            c: view(m * n, Dtype::Bf16),
+            c_stride: n,
+            accumulate: false,
+            bias: None,
+        };
+        let scratch = view(scratch_bytes(Precision::Bf16, m, n, k) / 4, Dtype::I32);
+        product(&gpu, Precision::Bf16, &product_of, scratch).unwrap();
+        let asked = crate::gpu::lock(&asked);
+        asked[0].unit.name
+    };
+    let large = [8192, 3072, 768];
+    assert_eq!(asks("sm_90a", large, 768), "gpu/gemm/hopper.cu");
+    assert_eq!(asks("sm_90a", large, 776), "gpu/gemm/hopper.cu");
+    assert_eq!(asks("sm_90a", large, 769), "gpu/gemm/tiles.cu");
+    assert_eq!(asks("sm_90", large, 768), "gpu/gemm/tiles.cu");
+    assert_eq!(asks("sm_90a", [64, 64, 768], 768), "gpu/gemm/tiles.cu");
 }

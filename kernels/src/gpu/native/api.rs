@@ -2,6 +2,7 @@
 //! a list of them, without decisions of its own.
 
 use crate::gpu::GpuError;
+use crate::gpu::tensor_map::{Encoded, TensorMap};
 use crate::gpu::unit::Source;
 use std::ffi::{CStr, c_void};
 use std::fmt::Debug;
@@ -97,6 +98,13 @@ pub(in crate::gpu) trait Api: Debug + Send + Sync {
     unsafe fn function(&self, module: Handle, name: &CStr) -> Answer<Handle>;
     /// Lets a kernel's blocks have that many bytes of dynamic shared memory.
     unsafe fn allow_shared(&self, function: Handle, bytes: u32) -> Answer<()>;
+    /// A matrix as the device's copy engine reads it, where it has one.
+    fn tensor_map(&self, _: &TensorMap) -> Answer<Encoded> {
+        Err(Failure {
+            memory: false,
+            words: "this device has no copy engine for matrices".to_owned(),
+        })
+    }
     /// Puts a launch on the stream; `params` point at the arguments.
     unsafe fn launch(
         &self,

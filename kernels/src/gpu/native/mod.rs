@@ -17,6 +17,7 @@ pub(in crate::gpu) mod tests;
 
 use super::blas::Blas;
 use super::driver::{Driver, Function, Graph, Info, Module};
+use super::tensor_map::Encoded;
 use super::unit::Source;
 use super::{Arg, GpuError, Grid, lock};
 use api::{Answer, Api, Compiles, Handle};
@@ -30,6 +31,8 @@ use std::sync::{Arc, Mutex};
 const SHARED_ALWAYS: u32 = 48 << 10;
 /// No kernel has more parameters.
 const MOST_ARGS: usize = 48;
+/// No kernel has more parameters that are matrices ([`Arg::Map`]).
+const MOST_MAPS: usize = 8;
 
 /// A device behind a vendor's driver.
 #[derive(Debug)]
@@ -242,12 +245,21 @@ impl<A: Api> Driver for Native<A> {
         }
         // Little-endian, as the devices: four bytes of an argument are the first of its eight.
         let mut values = [0; MOST_ARGS];
+        let mut maps = [Encoded::default(); MOST_MAPS];
+        let mut next_map = maps.iter_mut();
         let mut pointers = [std::ptr::null_mut(); MOST_ARGS];
         for ((arg, value), pointer) in args.iter().zip(&mut values).zip(&mut pointers) {
             *value = match *arg {
                 Arg::Ptr(p) => p,
                 Arg::I32(i) => u64::from(i as u32),
                 Arg::F32(x) => u64::from(x.to_bits()),
+                Arg::Map(map) => {
+                    let place = next_map.next().expect("few parameters are matrices");
+                    let what = format!("describe {map:?} to the copy engine");
+                    *place = failed(api.tensor_map(&map), &what)?;
+                    *pointer = std::ptr::from_mut(place).cast::<c_void>();
+                    continue;
+                }
             };
             *pointer = std::ptr::from_mut(value).cast::<c_void>();
         }

@@ -35,7 +35,6 @@ KERNEL(attention_forward, THREADS,
   copy_rows<COLS>(vs, v, key, end, k_row);
   copy_commit();
 
-  int g = LANE >> 2, t = LANE & 3;
   float sums[FRAGS][DIM / 8][4] = {}, top[FRAGS][2], sum[FRAGS][2];
   UNROLL for (int m = 0; m < FRAGS; m++)
     UNROLL for (int h = 0; h < 2; h++) top[m][h] = -1e30f, sum[m][h] = 0.0f;
@@ -48,7 +47,7 @@ KERNEL(attention_forward, THREADS,
 #if Q_TILES > 0
     if (key < seen.low + 1)
       UNROLL for (int m = 0; m < FRAGS; m++)
-        UNROLL for (int i = 0; i < Q_TILES; i++) left(queried[m][i], qs, MY_ROW + 16 * m, 16 * i);
+        UNROLL for (int i = 0; i < Q_TILES; i++) left(queried[m][i], LANE, qs, MY_ROW + 16 * m, 16 * i);
 #endif
     if (key + COLS < end) {
       copy_rows<COLS>(ks + (stage ^ 1) * COLS * LD, k, key + COLS, end, k_row);
@@ -62,7 +61,7 @@ KERNEL(attention_forward, THREADS,
     UNROLL for (int i = 0; i < Q_TILES; i++)
       UNROLL for (int n = 0; n < COLS / 16; n++) {
         u32 b[4];
-        right_transposed(b, kt, 16 * n, 16 * i);
+        right_transposed(b, LANE, kt, 16 * n, 16 * i);
         UNROLL for (int m = 0; m < FRAGS; m++) {
           mma_m16n8k16(s[m][2 * n], queried[m][i], b);
           mma_m16n8k16(s[m][2 * n + 1], queried[m][i], b + 2);
@@ -91,13 +90,14 @@ KERNEL(attention_forward, THREADS,
       }
     accumulate(sums, s, vt);
   }
+  int thread = tid_anew(), first_row = (thread >> 5) / SPLIT * 16 * FRAGS + (thread >> 2 & 7);
   UNROLL for (int m = 0; m < FRAGS; m++)
     UNROLL for (int h = 0; h < 2; h++) {
       UNROLL for (int x = 1; x <= 2; x <<= 1) sum[m][h] += shfl_xor(sum[m][h], x);
       float inverse = 1.0f / sum[m][h];
       UNROLL for (int n = 0; n < DIM / 8; n++) sums[m][n][2 * h] *= inverse, sums[m][n][2 * h + 1] *= inverse;
-      int row = MY_ROW + 16 * m + 8 * h + g;
-      if (lse && t == 0 && row < count)
+      int row = first_row + 16 * m + 8 * h;
+      if (lse && thread % 4 == 0 && row < count)
         lse[((u64)at.batch * heads + at.head) * queries + first + row] = top[m][h] + LOG2(sum[m][h]);
     }
   int out_row = heads * HEAD_DIM;

@@ -9,7 +9,7 @@
 //
 // d_qkv receives dK and dV; ranges: of tiles of COLS queries (`attention_delta`). scale2: scale times log2 e.
 KERNEL(attention_backward_keys, THREADS,
-       (bf16* d_qkv, const bf16* qkv, const bf16* d_out, const float* lse, const float* delta, const int* ranges,
+       (const bf16* qkv, const bf16* d_out, bf16* d_qkv, const float* lse, const float* delta, const int* ranges,
         const int* starts, int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale,
         int mode)) {
   DYN_SHARED(u16, memory);

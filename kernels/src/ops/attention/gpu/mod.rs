@@ -1,7 +1,9 @@
 //! Attention on a GPU: which kernels with which tiles, and their order in the grid. In `bf16` products are made of matrix
-//! fragments (`forward.cu`, `keys.cu`, `queries.cu`, over `tiles.cuh`); `f32`, and heads that the fragments do not take, go through
-//! `portable.cu`. Nothing is summed by atomics, and no sum depends on the device.
+//! fragments (`forward.cu`, `keys.cu`, `queries.cu`, over `tiles.cuh`), for long sequences and wide heads on Hopper by its own
+//! instructions ([`hopper`]); `f32`, and heads that the fragments do not take, go through `portable.cu`. Nothing is summed by
+//! atomics, and no sum depends on how many multiprocessors there are.
 
+mod hopper;
 mod plan;
 
 use super::Attention;
@@ -150,6 +152,10 @@ fn columns(op: &Attention) -> [usize; 2] {
 
 pub(super) fn forward(op: &Attention, cx: &GpuForward<'_>) -> Result<(), GpuError> {
     let qkv: &Meta = &cx.metas[0];
+    let group = op.heads / op.kv_heads;
+    if hopper::forward(op, cx, section(qkv.shape[1], op.head_dim, qkv.dtype, group))? {
+        return Ok(());
+    }
     let [k, v] = columns(op);
     let pass = ForwardPass {
         op,
@@ -178,14 +184,15 @@ fn backward_tiles(op: &Attention, qkv: &Meta, device: &Info) -> Option<(Tiles, T
 }
 
 /// Rows of the tiles of queries that the gradients of the keys go over.
-fn tile_rows(tiles: Option<(Tiles, Tiles)>) -> usize {
-    tiles.map_or(PORTABLE_ROWS, |(keys, _)| keys.cols)
+fn tile_rows(op: &Attention, qkv: &Meta, device: &Info) -> usize {
+    let portable = || backward_tiles(op, qkv, device).map_or(PORTABLE_ROWS, |(keys, _)| keys.cols);
+    hopper::backward_rows(op, qkv, device).unwrap_or_else(portable)
 }
 
 /// Elements of what a backward computes beforehand: delta, and the ranges of the tiles of queries.
 fn beforehand(op: &Attention, qkv: &Meta, device: &Info) -> [(usize, Dtype); 2] {
     let (batch, length) = (qkv.shape[0], qkv.shape[1]);
-    let rows = tile_rows(backward_tiles(op, qkv, device));
+    let rows = tile_rows(op, qkv, device);
     [
         (batch * op.heads * length, Dtype::F32),
         (2 * batch * length.div_ceil(rows), Dtype::I32),
@@ -229,7 +236,7 @@ pub(super) fn backward(op: &Attention, cx: &GpuBackward<'_>) -> Result<(), GpuEr
     let [delta, ranges] =
         beforehand(op, meta, device).map(|(len, dtype)| workspace.carve(len, dtype));
 
-    let rows = tile_rows(tiles);
+    let rows = tile_rows(op, meta, device);
     let kernel = DELTA
         .kernel("attention_delta")
         .with_type("X", qkv.dtype)
@@ -248,10 +255,13 @@ pub(super) fn backward(op: &Attention, cx: &GpuBackward<'_>) -> Result<(), GpuEr
     cx.gpu.launch(&kernel, grid, &args)?;
 
     let group = heads / kv_heads;
+    // Hopper's copy engine reads what the others read by themselves.
+    let maps = hopper::backward_maps(op, cx, d_out);
+    let [read_qkv, read_d_out] = maps.unwrap_or([qkv.into(), d_out.into()]);
     let given: [Arg; 5] = [
+        read_qkv,
+        read_d_out,
         d_qkv.view.into(),
-        qkv.into(),
-        d_out.into(),
         lse.into(),
         delta.into(),
     ];
@@ -273,6 +283,9 @@ pub(super) fn backward(op: &Attention, cx: &GpuBackward<'_>) -> Result<(), GpuEr
         &shape,
         &[&[of_queries.into()], &scales[..]].concat(),
     ]);
+    if maps.is_some() {
+        return hopper::backward(op, cx, &keys_args, &queries_args);
+    }
     if let Some((keys, queries)) = tiles {
         let kernel = keys.define(KEYS.kernel("attention_backward_keys"), head_dim);
         let blocks = length.div_ceil(keys.rows()) * batch * kv_heads;

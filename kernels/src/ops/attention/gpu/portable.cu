@@ -120,7 +120,7 @@ KERNEL(attention_any_forward, 128,
 
 // Gradients of keys and values: rows are keys. The parameters are those of `attention_backward_keys`.
 KERNEL(attention_any_keys, 128,
-       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* ranges,
+       (const X* qkv, const X* d_out, X* d_qkv, const float* lse, const float* delta, const int* ranges,
         const int* starts, int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale,
         int mode)) {
   SHARED(float, a, [TILE][TILE + 1]);
@@ -172,7 +172,7 @@ KERNEL(attention_any_keys, 128,
 
 // Gradients of the queries. The parameters are those of `attention_backward_queries`.
 KERNEL(attention_any_queries, 128,
-       (X* d_qkv, const X* qkv, const X* d_out, const float* lse, const float* delta, const int* starts,
+       (const X* qkv, const X* d_out, X* d_qkv, const float* lse, const float* delta, const int* starts,
         int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
   SHARED(float, a, [TILE][TILE + 1]);
   SHARED(float, b, [TILE][TILE + 1]);

@@ -5,7 +5,7 @@
 // stands in the registers. Products: 6 ROWS COLS DIM operations for 4 COLS DIM bytes copied in. Scores are made here
 // and in `attention_backward_keys`: seven products instead of five, the price of sums that no two blocks share.
 KERNEL(attention_backward_queries, THREADS,
-       (bf16* d_qkv, const bf16* qkv, const bf16* d_out, const float* lse, const float* delta, const int* starts,
+       (const bf16* qkv, const bf16* d_out, bf16* d_qkv, const float* lse, const float* delta, const int* starts,
         int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
   DYN_SHARED(u16, memory);
   SHARED(int, red, [2 * WARPS]);

@@ -11,9 +11,8 @@
 #define THREADS (32 * WARPS)
 #define ROWS (16 * FRAGS * WARPS / SPLIT)
 #define LANE ((int)(TID & 31))
-// The first row of this group of lanes, and its first column.
+// The first row of this group of lanes.
 #define MY_ROW ((int)(TID >> 5) / SPLIT * 16 * FRAGS)
-#define MY_PART ((int)(TID >> 5) % SPLIT * PART)
 // The first and the last row of all groups of the hardware's warp: what a whole warp may skip.
 #define WARP_FIRST ((int)(TID / WARP * (WARP / 32)) / SPLIT * 16 * FRAGS)
 #define WARP_LAST (((int)(TID / WARP * (WARP / 32) + WARP / 32 - 1) / SPLIT + 1) * 16 * FRAGS - 1)
@@ -24,7 +23,7 @@
 #define ACROSS (PIECES & -PIECES)  // threads of a row: the power of two in PIECES, at most a warp
 template <int N> DEV void copy_rows(u16* tile, const bf16* from, int first, int end, int stride) {
   const int down = THREADS / ACROSS;
-  int row = TID / ACROSS, col = TID % ACROSS * 8;
+  int thread = tid_anew(), row = thread / ACROSS, col = thread % ACROSS * 8;
   const bf16* at = from + (u64)(first + row) * stride + col;
   u16* to = tile + row * LD + col;
   UNROLL for (int j = 0; j < N; j += down) {
@@ -35,25 +34,26 @@ template <int N> DEV void copy_rows(u16* tile, const bf16* from, int first, int 
   }
 }
 // The left factor: 16 rows by 16 columns of a tile.
-DEV void left(u32 a[4], const u16* tile, int row, int col) {
-  ldmatrix_x4<false>(a, tile + (row + (LANE & 15)) * LD + col + (LANE >> 4) * 8);
+DEV void left(u32 a[4], int lane, const u16* tile, int row, int col) {
+  ldmatrix_x4<false>(a, tile + (row + (lane & 15)) * LD + col + (lane >> 4) * 8);
 }
 // Two right factors of tile^T: columns are 16 rows of the tile, 16 of its columns are summed over.
-DEV void right_transposed(u32 b[4], const u16* tile, int row, int col) {
-  ldmatrix_x4<false>(b, tile + (row + (LANE >> 4) * 8 + (LANE & 7)) * LD + col + (LANE >> 3 & 1) * 8);
+DEV void right_transposed(u32 b[4], int lane, const u16* tile, int row, int col) {
+  ldmatrix_x4<false>(b, tile + (row + (lane >> 4) * 8 + (lane & 7)) * LD + col + (lane >> 3 & 1) * 8);
 }
 // Two right factors of the tile: columns are 16 of its columns, 16 of its rows are summed over.
-DEV void right(u32 b[4], const u16* tile, int row, int col) {
-  ldmatrix_x4<true>(b, tile + (row + (LANE & 15)) * LD + col + (LANE >> 4) * 8);
+DEV void right(u32 b[4], int lane, const u16* tile, int row, int col) {
+  ldmatrix_x4<true>(b, tile + (row + (lane & 15)) * LD + col + (lane >> 4) * 8);
 }
 // s += a b^T: this group's rows of tile `a` with all COLS rows of tile `b`, over all columns.
 DEV void multiply(float (&s)[FRAGS][COLS / 8][4], const u16* a, const u16* b) {
+  int thread = tid_anew(), lane = thread & 31, row = (thread >> 5) / SPLIT * 16 * FRAGS;
   UNROLL for (int k = 0; k < DIM; k += 16) {
     u32 fa[FRAGS][4];
-    UNROLL for (int m = 0; m < FRAGS; m++) left(fa[m], a, MY_ROW + 16 * m, k);
+    UNROLL for (int m = 0; m < FRAGS; m++) left(fa[m], lane, a, row + 16 * m, k);
     UNROLL for (int n = 0; n < COLS / 16; n++) {
       u32 fb[4];
-      right_transposed(fb, b, 16 * n, k);
+      right_transposed(fb, lane, b, 16 * n, k);
       UNROLL for (int m = 0; m < FRAGS; m++) {
         mma_m16n8k16(s[m][2 * n], fa[m], fb);
         mma_m16n8k16(s[m][2 * n + 1], fa[m], fb + 2);
@@ -64,6 +64,7 @@ DEV void multiply(float (&s)[FRAGS][COLS / 8][4], const u16* a, const u16* b) {
 // sums += p b: p (this group's rows by COLS) is rounded to bf16, b is a tile, of which this group takes its columns.
 // The accumulators of one product are laid out as the left factor of the next, so that p never leaves the registers.
 DEV void accumulate(float (&sums)[FRAGS][PART / 8][4], const float (&p)[FRAGS][COLS / 8][4], const u16* b) {
+  int thread = tid_anew(), lane = thread & 31, col = (thread >> 5) % SPLIT * PART;
   UNROLL for (int k = 0; k < COLS / 16; k++) {
     u32 fa[FRAGS][4];
     UNROLL for (int m = 0; m < FRAGS; m++)
@@ -73,7 +74,7 @@ DEV void accumulate(float (&sums)[FRAGS][PART / 8][4], const float (&p)[FRAGS][C
       }
     UNROLL for (int n = 0; n < PART / 16; n++) {
       u32 fb[4];
-      right(fb, b, 16 * k, MY_PART + 16 * n);
+      right(fb, lane, b, 16 * k, col + 16 * n);
       UNROLL for (int m = 0; m < FRAGS; m++) {
         mma_m16n8k16(sums[m][2 * n], fa[m], fb);
         mma_m16n8k16(sums[m][2 * n + 1], fa[m], fb + 2);
@@ -85,10 +86,10 @@ DEV void accumulate(float (&sums)[FRAGS][PART / 8][4], const float (&p)[FRAGS][C
 // block the first has number `first` and stands at `position`; the tile begins with `key`.
 DEV void hide(float (&s)[FRAGS][COLS / 8][4], const int* starts, u64 row0, int first, int position, int count,
               int key) {
-  int g = LANE >> 2, t = LANE & 3;
+  int thread = tid_anew(), t = thread & 3, first_row = (thread >> 5) / SPLIT * 16 * FRAGS + (thread >> 2 & 7);
   UNROLL for (int m = 0; m < FRAGS; m++)
     UNROLL for (int h = 0; h < 2; h++) {
-      int row = MY_ROW + 16 * m + 8 * h + g;
+      int row = first_row + 16 * m + 8 * h;
       int start = row < count ? first_key(starts, row0 + first + row, position + row) : 0;
       UNROLL for (int n = 0; n < COLS / 8; n++)
         UNROLL for (int i = 0; i < 2; i++) {
@@ -101,14 +102,15 @@ DEV void hide(float (&s)[FRAGS][COLS / 8][4], const int* starts, u64 row0, int f
 // LD floats, whose other use is over for every thread), because the fragments scatter them.
 DEV void deliver_rows(bf16* to, const float (&sums)[FRAGS][PART / 8][4], float scale, float* stage, int first, int end,
                       int stride, int mode) {
-  int g = LANE >> 2, t = LANE & 3;
+  int thread = tid_anew(), g = thread >> 2 & 7, t = thread & 3;
+  float* mine = stage + ((thread >> 5) / SPLIT * 16 * FRAGS + g) * LD + (thread >> 5) % SPLIT * PART + 2 * t;
   BARRIER();
   UNROLL for (int m = 0; m < FRAGS; m++)
     UNROLL for (int n = 0; n < PART / 8; n++)
       UNROLL for (int i = 0; i < 4; i++)
-        stage[(MY_ROW + 16 * m + g + i / 2 * 8) * LD + MY_PART + 8 * n + 2 * t + i % 2] = sums[m][n][i] * scale;
+        mine[(16 * m + i / 2 * 8) * LD + 8 * n + i % 2] = sums[m][n][i] * scale;
   BARRIER();
-  for (int i = TID; i < ROWS * (HEAD_DIM / 8); i += THREADS) {
+  for (int i = thread; i < ROWS * (HEAD_DIM / 8); i += THREADS) {
     int row = i / (HEAD_DIM / 8), col = i % (HEAD_DIM / 8) * 8;
     if (first + row >= end) continue;
     bf16* at = to + (u64)(first + row) * stride + col;
