@@ -5,7 +5,7 @@ use super::*;
 use crate::gpu::compiled::Cache;
 use crate::gpu::emulator::{Emulator, Options};
 use crate::gpu::survey::Survey;
-use crate::gpu::{Buffer, GpuError};
+use crate::gpu::{Buffer, GpuError, Kind};
 use crate::philox::Stream;
 use crate::{Bf16, Elem as _};
 

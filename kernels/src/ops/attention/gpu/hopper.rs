@@ -8,8 +8,8 @@
 use super::{PLACES, base2};
 use crate::Dtype;
 use crate::gpu::{
-    Arg, Gpu, GpuBackward, GpuError, GpuForward, Grid, HOPPER, Info, Kernel, Kind, Piece, TensorMap,
-    Unit, View,
+    Arg, Gpu, GpuBackward, GpuError, GpuForward, Grid, HOPPER, Info, Kernel, Kind, Piece,
+    TensorMap, Unit, View,
 };
 use crate::op::Meta;
 use crate::ops::attention::Attention;
@@ -162,9 +162,23 @@ pub(super) fn backward(
     let [keys, queries] = tiles.expect("the caller asked whether it is made here");
     let parts = qkv.shape[1].div_ceil(ROWS) * qkv.shape[0];
     let kernel = KEYS.kernel("attention_hopper_keys");
-    launch(cx.gpu, kernel, op, (2, keys), parts * op.kv_heads, keys_args)?;
+    launch(
+        cx.gpu,
+        kernel,
+        op,
+        (2, keys),
+        parts * op.kv_heads,
+        keys_args,
+    )?;
     let kernel = QUERIES.kernel("attention_hopper_queries");
-    launch(cx.gpu, kernel, op, (2, queries), parts * op.heads, queries_args)
+    launch(
+        cx.gpu,
+        kernel,
+        op,
+        (2, queries),
+        parts * op.heads,
+        queries_args,
+    )
 }
 
 #[cfg(test)]

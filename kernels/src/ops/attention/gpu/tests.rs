@@ -8,6 +8,11 @@ use crate::{Cpu, Isa, Precision};
 
 /// An emulated device, watched, with so much shared memory for a block; `None` without a C++ compiler.
 fn device(warp: u32, shared: u32) -> Option<Gpu> {
+    device_of(warp, shared, "host")
+}
+
+/// The same with the matrix instructions of an architecture.
+fn device_of(warp: u32, shared: u32, arch: &str) -> Option<Gpu> {
     let options = Options {
         warp,
         checked: true,
@@ -17,7 +22,7 @@ fn device(warp: u32, shared: u32) -> Option<Gpu> {
     let cache = Cache::new(program.with_file_name("emulated"));
     match Emulator::new(options, Some(&cache)) {
         Ok(emulator) => {
-            let emulator = emulator.with_shared(shared << 10);
+            let emulator = emulator.with_shared(shared << 10).with_arch(arch);
             Some(Gpu::new(Box::new(emulator), Some(cache)))
         }
         Err(GpuError::Missing(why)) => {
@@ -59,6 +64,34 @@ fn the_tiles_of_a_training_device_equal_the_definition() {
         let case = case(heads, t, document);
         let error = error(&case, &gpu, Precision::Bf16).unwrap_or_else(|e| panic!("{case:?}: {e}"));
         assert!(error < 2e-2, "{case:?}: {error:e}");
+    }
+}
+
+#[test]
+fn amd_matrix_cores_equal_the_definition() {
+    for (arch, warp) in [("gfx942", 64), ("gfx1100", 32), ("gfx1201", 32)] {
+        let Some(gpu) = device_of(warp, 64, arch) else {
+            return;
+        };
+        for (heads, t, document) in [
+            ((2, 1, 64), 133, 90),
+            ((1, 1, 24), 35, 35),
+            ((1, 1, 128), 69, 41),
+        ] {
+            let case = case(heads, t, document);
+            let error = error(&case, &gpu, Precision::Bf16);
+            let error = error.unwrap_or_else(|e| panic!("{arch}, {case:?}: {e}"));
+            assert!(error < 2e-2, "{arch}, {case:?}: {error:e}");
+        }
+        let case = case((1, 1, 32), 90, 90);
+        let mut trial = case.trial(Precision::Bf16, 4);
+        // First keys that go back and forth.
+        trial.inputs[1] = (0..90)
+            .map(|i: usize| (i - i * 37 % (i + 1)) as f64)
+            .collect();
+        let [got, want] = outcome(&trial, &gpu);
+        let error = outcome_error(&got, &want);
+        assert!(error < 2e-2, "{arch}: {error:e}");
     }
 }
 
