@@ -11,6 +11,7 @@
 //   popcount                                          set bits of a vote
 //   copy16_async copy_commit copy_wait<N>             16 bytes from global to shared memory, in the background
 //   ldmatrix_x4 mma_m16n8k16                          matrix fragments of groups of 32 lanes
+//   Frag Sums mma_frags                               matrix fragments of AMD's warps, in units that are given MATRIX
 //   RECIP(x)                                          1 / x within two units in the last place; 0 beyond 2^126
 //   UNROLL for (..)                                   a loop whose arrays must lie in registers
 //   EX2 FMAX                                          2^x, results below 2^-126 zero; the number of two that is larger (not
@@ -427,14 +428,14 @@ DEV void mma_m16n8k16(float d[4], const u32 a[4], const u32 b[2]) {
 }
 #endif
 
-// ---- AMD's matrix instructions: a warp's product of 16 x 16 x 16, bf16 in, float out, in units that are given MATRIX ---------------
+// ---- AMD's matrix instructions: a warp's product of 16 x 16 x 16, bf16 in, float out, in units that are given MATRIX --
 // The instructions make D += A B. With r = lane % 16 and q = lane / 16, a lane holds
 //             A, row r, and B, column r    D, column r
 //   MFMA    k 4q .. 4q + 3                rows 4q .. 4q + 3       64 lanes, gfx90a and gfx94x (CDNA3 ISA, 7.1.4)
 //   WMMA    k 0 .. 15, for both q         rows q, q + 2, ..       32 lanes, gfx11 (RDNA3 ISA, 7.9)
 //   WMMA12  k 8q .. 8q + 7                rows 8q .. 8q + 7       32 lanes, gfx120x (RDNA4 ISA, 7.12)
-// A and B are laid out alike: so the factors are given in the other order, and D is the transpose of what is wanted. A lane
-// then holds columns of one row, next to each other but for WMMA, as it must hold them where they are the next left factor.
+// A and B are laid out alike: so the factors are given in the other order, and D is the transpose of what is wanted. A
+// lane then holds columns of one row, next to each other but for WMMA, as it must where they are the next left factor.
 #ifdef MATRIX
 #define MFMA 1
 #define WMMA 2
@@ -442,7 +443,8 @@ DEV void mma_m16n8k16(float d[4], const u32 a[4], const u32 b[2]) {
 #define FRAG (MATRIX == MFMA ? 4 : MATRIX == WMMA ? 16 : 8)
 #define SUMS (256 / WARP)
 static_assert(WARP == (MATRIX == MFMA ? 64 : 32), "lanes of the instruction");
-struct Frag {  // FRAG neighbouring values of k, from frag_k() on, of line frag_line(): a row of the left factor, a column of the right
+// FRAG neighbouring values of k, from frag_k() on, of line frag_line(): a row of the left factor, a column of the right.
+struct Frag {
   u32 w[FRAG / 2];
 };
 struct Sums {  // of row frag_line(), the columns sums_col(i)

@@ -1,20 +1,23 @@
-// C (m x n) = A B on AMD's matrix cores: factors bf16 (a float factor is rounded while it is loaded), products exact, sums float.
+// C (m x n) = A B on AMD's matrix cores: factors bf16 (a float factor is rounded while it is loaded), products exact,
+// sums float.
 //
-// A block makes a tile of BM x BN, a warp WM x WN of it by instructions of 16 x 16 x 16 (MATRIX, see prelude.cuh); K goes by
-// steps of 32 in two buffers. Nothing is copied in the background: while one step is multiplied the next one's values
-// are on their way to registers, with one barrier a step.
+// A block makes a tile of BM x BN, a warp WM x WN of it by instructions of 16 x 16 x 16 (MATRIX, see prelude.cuh); K
+// goes by steps of 32 in two buffers. Nothing is copied in the background: while one step is multiplied the next one's
+// values are on their way to registers, with one barrier a step.
 //
-// A lane holds neighbouring values of k of one line (a row of A, a column of B). So both factors stand in shared memory by
-// lines, each with its 32 values of k, and a fragment is 8, 16 or 32 bytes in a row. A factor that is stored the other way
-// (A_T: k x m; without B_T: k x n) is turned on its way: a thread takes four neighbouring elements of two neighbouring k, and
-// writes four words. The four 16-byte chunks of a line are permuted by its number: the eight lines that are read at once lie
-// in different banks, and of the words that are written at once at most two in one.
+// A lane holds neighbouring values of k of one line (a row of A, a column of B). So both factors stand in shared memory
+// by lines, each with its 32 values of k, and a fragment is 8, 16 or 32 bytes in a row. A factor that is stored the
+// other way (A_T: k x m; without B_T: k x n) is turned on its way: a thread takes four neighbouring elements of two
+// neighbouring k, and writes four words. The four 16-byte chunks of a line are permuted by its number: the eight lines
+// that are read at once lie in different banks, and of the words that are written at once at most two in one.
 //
-// Why these tiles: 64 x 64 of a warp of 64 reads 4 KiB of shared memory for 64 Ki multiply-adds: 32 cycles of its bandwidth
-// where a CDNA3 unit needs 64. The sums of a lane, at most 64, stay in registers. VEC: lines of both factors start at 16 bytes
-// and are whole chunks of 8; else elements are fetched one by one. What lies beyond the edges is zero.
+// Why these tiles: 64 x 64 of a warp of 64 reads 4 KiB of shared memory for 64 Ki multiply-adds: 32 cycles of its
+// bandwidth where a CDNA3 unit needs 64. The sums of a lane, at most 64, stay in registers. VEC: lines of both factors
+// start at 16 bytes and are whole chunks of 8; else elements are fetched one by one. Beyond the edges all is zero.
 #define STEP 32
 #define THREADS (BM / WM * (BN / WN) * WARP)
+#define A_PIECES (BM * STEP / 8 / THREADS)
+#define B_PIECES (BN * STEP / 8 / THREADS)
 
 // Eight elements on their way to shared memory: eight k of one line, or of a factor that is turned two k of four lines.
 struct Piece {
@@ -91,27 +94,30 @@ DEV Frag fragment(const u16* from, int line, int k) {
 }
 
 KERNEL(product_waves, THREADS,
-       (TC * c, const TA* a, const TB* b, const float* bias, int m, int n, int k, int a_stride, int b_stride, int c_stride,
-        int add, int aligned, int part_k)) {
+       (TC * c, const TA* a, const TB* b, const float* bias, int m, int n, int k, int a_stride, int b_stride,
+        int c_stride, int add, int aligned, int part_k)) {
   SHARED(u16, as, [2][BM * STEP]);
   SHARED(u16, bs, [2][BN * STEP]);
   Tile tile = tile_of_block<BM, BN>(m, n);
-  int start = tile.part * part_k, end = k - start < part_k ? k : start + part_k, steps = (end - start + STEP - 1) / STEP;
+  int start = tile.part * part_k, end = k - start < part_k ? k : start + part_k;
+  int steps = (end - start + STEP - 1) / STEP;
   int warp = TID / WARP, warp_m = warp / (BN / WN) * WM, warp_n = warp % (BN / WN) * WN;
   const TA* a_from = a + (A_T ? (u64)start * a_stride + tile.row : (u64)tile.row * a_stride + start);
   const TB* b_from = b + (B_T ? (u64)tile.col * b_stride + start : (u64)start * b_stride + tile.col);
-  Piece a_next[BM * STEP / 8 / THREADS], b_next[BN * STEP / 8 / THREADS];
+  Piece a_next[A_PIECES], b_next[B_PIECES];
   auto fetch = [&](int step) {
     u64 done = step * STEP;
-    int left = end - start - step * STEP;
-    UNROLL for (int i = 0; i < BM * STEP / 8 / THREADS; i++)
-      a_next[i] = fetch8<BM, A_T>(a_from + (A_T ? done * a_stride : done), a_stride, m - tile.row, left, TID + i * THREADS);
-    UNROLL for (int i = 0; i < BN * STEP / 8 / THREADS; i++)
-      b_next[i] = fetch8<BN, !B_T>(b_from + (B_T ? done : done * b_stride), b_stride, n - tile.col, left, TID + i * THREADS);
+    int left = end - start - step * STEP, high = m - tile.row, wide = n - tile.col;
+    const TA* from_a = a_from + (A_T ? done * a_stride : done);
+    const TB* from_b = b_from + (B_T ? done : done * b_stride);
+    UNROLL for (int i = 0; i < A_PIECES; i++)
+      a_next[i] = fetch8<BM, A_T>(from_a, a_stride, high, left, TID + i * THREADS);
+    UNROLL for (int i = 0; i < B_PIECES; i++)
+      b_next[i] = fetch8<BN, !B_T>(from_b, b_stride, wide, left, TID + i * THREADS);
   };
   auto stage = [&](int step) {
-    UNROLL for (int i = 0; i < BM * STEP / 8 / THREADS; i++) stage8<BM, A_T>(as[step % 2], a_next[i], TID + i * THREADS);
-    UNROLL for (int i = 0; i < BN * STEP / 8 / THREADS; i++) stage8<BN, !B_T>(bs[step % 2], b_next[i], TID + i * THREADS);
+    UNROLL for (int i = 0; i < A_PIECES; i++) stage8<BM, A_T>(as[step % 2], a_next[i], TID + i * THREADS);
+    UNROLL for (int i = 0; i < B_PIECES; i++) stage8<BN, !B_T>(bs[step % 2], b_next[i], TID + i * THREADS);
   };
   Sums sum[WM / 16][WN / 16] = {};
   if (steps > 0) fetch(0), stage(0);

@@ -1,6 +1,7 @@
-// A stand-in for cuBLASLt, or with -DHIP for hipBLASLt, in the host's memory: the functions that the program calls, written from
-// the headers' declarations and the documentation of a product, D = alpha op(A) op(B) + beta C + bias, columns first. It refuses
-// what the real library would: sizes that do not fit, attributes that it does not know, an algorithm that it did not offer.
+// A stand-in for cuBLASLt, or with -DHIP for hipBLASLt, in the host's memory: the functions that the program calls,
+// written from the headers' declarations and the documentation of a product, D = alpha op(A) op(B) + beta C + bias,
+// columns first. It refuses what the real library would: sizes that do not fit, attributes that it does not know, an
+// algorithm that it did not offer.
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -49,9 +50,8 @@ typedef struct {
   int set;
 } Preference;
 
+// Products that were made; things that were made and not given back; whether no algorithm is known any more.
 static int products, alive, refuses;
-// Products that were made; things that were made and not given back; whether no algorithm is known any more, or, with 2, none that
-// adds a bias of f32 to a C of bf16.
 int fake_products(void) { return products; }
 int fake_alive(void) { return alive; }
 void fake_refuse(int what) { refuses = what; }
@@ -123,14 +123,13 @@ static int fits(const Desc* d, const Layout* a, const Layout* b, const Layout* c
   return d->compute == COMPUTE_32F && ops && sizes && same;
 }
 // Of four results the second has failed, and the third takes more workspace than there is.
-int NAME(MatmulAlgoGetHeuristic)(void* handle, void* desc, void* a, void* b, void* c, void* to, void* preference, int room,
-                                 Result* results, int* count) {
+int NAME(MatmulAlgoGetHeuristic)(void* handle, void* desc, void* a, void* b, void* c, void* to, void* preference,
+                                 int room, Result* results, int* count) {
   const Desc* d = desc;
   const Preference* p = preference;
   *count = 0;
   if (!handle || !fits(d, a, b, c, to)) return INVALID_VALUE;
-  int narrow = d->epilogue == EPILOGUE_BIAS && d->bias_type == R_32F && ((Layout*)to)->type == R_16BF;
-  if (refuses == 1 || (refuses == 2 && narrow)) return NOT_SUPPORTED;
+  if (refuses) return NOT_SUPPORTED;
   for (int i = 0; i < 4 && i < room; i++) {
     memset(&results[i], 0x77, sizeof(Result));
     memset(&results[i].algo, i + 1, sizeof(Algo));
@@ -153,9 +152,9 @@ static void store(void* p, int type, int64_t at, float value) {
   if (type == R_32F) ((float*)p)[at] = value;
   else ((uint16_t*)p)[at] = (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
 }
-int NAME(Matmul)(void* handle, void* desc, const float* alpha, const void* a, void* a_layout, const void* b, void* b_layout,
-                 const float* beta, const void* c, void* c_layout, void* to, void* to_layout, const Algo* algo,
-                 void* workspace, size_t workspace_bytes, void* stream) {
+int NAME(Matmul)(void* handle, void* desc, const float* alpha, const void* a, void* a_layout, const void* b,
+                 void* b_layout, const float* beta, const void* c, void* c_layout, void* to, void* to_layout,
+                 const Algo* algo, void* workspace, size_t workspace_bytes, void* stream) {
   const Desc* d = desc;
   const Layout *la = a_layout, *lb = b_layout, *lc = c_layout, *lt = to_layout;
   const uint8_t* bytes = (const uint8_t*)algo;
