@@ -3,7 +3,7 @@
 //
 //   KERNEL(name, threads, (parameters)) { body }      a kernel of blocks of at most `threads` threads
 //   TID BID BDIM GDIM                                 thread in block, block in grid, their numbers; all one-dimensional
-//   tid_anew()                                        TID, whose uses keep no register between them
+//   tid_anew() bid_anew()                             the same, and what is made of them keeps no register between two uses
 //   WARP                                              threads in lockstep: 32 or 64 (AMD's gfx9)
 //   SHARED(T, name, [8][4]);  DYN_SHARED(T, name);    shared memory of the block
 //   BARRIER();  WSYNC();                              all threads of the block, of the warp
@@ -52,6 +52,7 @@ int emu_launch(void (*call)(void**), void** args, u32 grid, u32 block, u32 dyn_b
 #define GDIM (emu_cur->gdim)
 #define UNROLL
 DEV u32 tid_anew() { return TID; }
+DEV u32 bid_anew() { return BID; }
 #define LINE_ARG , int line = __builtin_LINE()
 #define SHARED(T, name, dims) \
   typedef T name##_t dims;    \
@@ -141,6 +142,7 @@ template <class... A, void (*F)(A...)> struct EmuKernel<F> {
 #define BDIM ((u32)__builtin_amdgcn_workgroup_size_x())
 #define GDIM ((u32)__builtin_amdgcn_grid_size_x() / BDIM)
 DEV u32 tid_anew() { return TID; }
+DEV u32 bid_anew() { return BID; }
 #if defined(__GFX9__)
 #define WARP 64
 #else
@@ -222,6 +224,11 @@ DEV u32 tid_anew() {
   u32 t;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(t));
   return t;
+}
+DEV u32 bid_anew() {
+  u32 b;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(b));
+  return b;
 }
 #define SHARED(T, name, dims) __shared__ __align__(16) T name dims
 #define DYN_SHARED(T, name) extern __shared__ __align__(16) T name[]

@@ -1,7 +1,7 @@
 //! The sources that the program asks for: all operations on the shapes of their own tests, optimizers, and the shapes of real
 //! models where another size means another kernel.
 
-use kernels::check::Case;
+use kernels::check::{Case, Fill, Input, Role};
 use kernels::gpu::blas::{Factor, Product};
 use kernels::gpu::driver::Kind;
 use kernels::gpu::survey::Survey;
@@ -9,6 +9,7 @@ use kernels::gpu::unit::Source;
 use kernels::gpu::{Gpu, GpuError, GpuForward, GpuGrad, View, basic, check, gemm};
 use kernels::op::InferOp as _;
 use kernels::ops::OPS;
+use kernels::ops::attention::Attention;
 use kernels::ops::attention_cached::AttentionCached;
 use kernels::update::{adamw, norm, sgd};
 use kernels::{Dtype, GradMode, Meta, Precision};
@@ -71,6 +72,7 @@ pub fn of(target: &Target) -> Vec<Source> {
     flat(&gpu).expect("a survey refuses nothing");
     products(&gpu).expect("a survey refuses nothing");
     decoding(&gpu).expect("a survey refuses nothing");
+    long_attention(&gpu).expect("a survey refuses nothing");
     let mut seen = HashSet::new();
     let asked = asked.lock().expect("no thread panicked");
     let fresh = asked.iter().filter(|source| seen.insert((*source).clone()));
@@ -126,6 +128,21 @@ fn flat(gpu: &Gpu) -> Result<(), GpuError> {
     for weights in [plain, weights] {
         adamw::update_gpu(gpu, 4096, weights, plain, plain, plain)?;
         sgd::update_gpu(gpu, 4096, weights, plain, plain)?;
+    }
+    Ok(())
+}
+
+/// Attention over so many tokens that Hopper has kernels of its own.
+fn long_attention(gpu: &Gpu) -> Result<(), GpuError> {
+    let length = 1024;
+    for head_dim in [64, 128, 256] {
+        let op = Attention::new(1, 1, head_dim);
+        let inputs = vec![
+            Input::new([1, length, 3 * head_dim], Role::Compute, Fill::Normal(1.0)),
+            Input::new([1, length], Role::Index, Fill::Documents(length, length)),
+        ];
+        let case = Case::new(op, inputs);
+        check::run(&case.trial(Precision::Bf16, 1), gpu, GradMode::Set)?;
     }
     Ok(())
 }

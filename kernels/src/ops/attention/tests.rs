@@ -6,6 +6,7 @@ use crate::{Isa, Scalars};
 fn generic_checks() {
     for case in cases() {
         crate::check::all(&case, 5e-6, 2e-2);
+        crate::gpu::check::all(&case, 5e-6, 2e-2);
     }
 }
 

@@ -24,15 +24,14 @@ KERNEL(attention_forward, THREADS,
   Place at = place(parts, batches, heads, section);
   int first = (parts - 1 - at.part) * ROWS, position = offset + first;
   int count = queries - first < ROWS ? queries - first : ROWS, end = position + count;
-  u64 row0 = (u64)at.batch * queries;
-  q += row0 * q_row + at.head * HEAD_DIM;
-  u64 kv = row0 * k_row + (u64)(at.head / (heads / kv_heads)) * k_head;
+  int row0 = at.batch * queries;
+  u64 kv = (u64)(at.head / (heads / kv_heads)) * k_head;
   k += kv, v += kv;
-  copy_rows<ROWS>(qs, q, first, queries, q_row);
+  copy_rows<ROWS>(qs, q + at.head * HEAD_DIM, row0 + first, row0 + queries, q_row);
   Range seen = block_range(starts, row0 + first, count, position, red);
   int key = seen.low / COLS * COLS;
-  copy_rows<COLS>(ks, k, key, end, k_row);
-  copy_rows<COLS>(vs, v, key, end, k_row);
+  copy_rows<COLS>(ks, k, row0 + key, row0 + end, k_row);
+  copy_rows<COLS>(vs, v, row0 + key, row0 + end, k_row);
   copy_commit();
 
   float sums[FRAGS][DIM / 8][4] = {}, top[FRAGS][2], sum[FRAGS][2];
@@ -50,8 +49,8 @@ KERNEL(attention_forward, THREADS,
         UNROLL for (int i = 0; i < Q_TILES; i++) left(queried[m][i], LANE, qs, MY_ROW + 16 * m, 16 * i);
 #endif
     if (key + COLS < end) {
-      copy_rows<COLS>(ks + (stage ^ 1) * COLS * LD, k, key + COLS, end, k_row);
-      copy_rows<COLS>(vs + (stage ^ 1) * COLS * LD, v, key + COLS, end, k_row);
+      copy_rows<COLS>(ks + (stage ^ 1) * COLS * LD, k, row0 + key + COLS, row0 + end, k_row);
+      copy_rows<COLS>(vs + (stage ^ 1) * COLS * LD, v, row0 + key + COLS, row0 + end, k_row);
       copy_commit();
     }
     if (key > position + WARP_LAST) continue;
@@ -90,6 +89,8 @@ KERNEL(attention_forward, THREADS,
       }
     accumulate(sums, s, vt);
   }
+  at = place(parts, batches, heads, section);  // once more: the registers were wanted for other things
+  first = (parts - 1 - at.part) * ROWS, count = queries - first < ROWS ? queries - first : ROWS;
   int thread = tid_anew(), first_row = (thread >> 5) / SPLIT * 16 * FRAGS + (thread >> 2 & 7);
   UNROLL for (int m = 0; m < FRAGS; m++)
     UNROLL for (int h = 0; h < 2; h++) {
@@ -101,5 +102,6 @@ KERNEL(attention_forward, THREADS,
         lse[((u64)at.batch * heads + at.head) * queries + first + row] = top[m][h] + LOG2(sum[m][h]);
     }
   int out_row = heads * HEAD_DIM;
-  deliver_rows(out + row0 * out_row + at.head * HEAD_DIM, sums, 1.0f, (float*)memory, first, queries, out_row, SET);
+  row0 = at.batch * queries;
+  deliver_rows(out + at.head * HEAD_DIM, sums, 1.0f, (float*)memory, row0 + first, row0 + queries, out_row, SET);
 }

@@ -22,13 +22,13 @@ KERNEL(attention_backward_keys, THREADS,
   Place at = place(parts, batches, kv_heads, section);
   int key = at.part * ROWS, end = key + ROWS < queries ? key + ROWS : queries;
   int row = (heads + 2 * kv_heads) * HEAD_DIM, out_row = heads * HEAD_DIM;
-  u64 row0 = (u64)at.batch * queries, k = row0 * row + (heads + at.head) * HEAD_DIM, v = k + kv_heads * HEAD_DIM;
+  int row0 = at.batch * queries, k = (heads + at.head) * HEAD_DIM;
   int head = at.head * group, tile = key / COLS;
-  ranges += 2 * at.batch * tiles, starts += row0;
-  copy_rows<ROWS>(ks, qkv + k, key, end, row);
-  copy_rows<ROWS>(vs, qkv + v, key, end, row);
-  copy_rows<COLS>(qs, qkv + row0 * row + head * HEAD_DIM, tile * COLS, queries, row);
-  copy_rows<COLS>(os, d_out + row0 * out_row + head * HEAD_DIM, tile * COLS, queries, out_row);
+  int first_tile = at.batch * tiles;  // of the sequence, among all `ranges`
+  copy_rows<ROWS>(ks, qkv + k, row0 + key, row0 + end, row);
+  copy_rows<ROWS>(vs, qkv + k + kv_heads * HEAD_DIM, row0 + key, row0 + end, row);
+  copy_rows<COLS>(qs, qkv + head * HEAD_DIM, row0 + tile * COLS, row0 + queries, row);
+  copy_rows<COLS>(os, d_out + head * HEAD_DIM, row0 + tile * COLS, row0 + queries, out_row);
   copy_commit();
   // Of one query each; those behind the last see nothing.
   float next_lse = 0.0f, next_delta = 0.0f;
@@ -39,26 +39,26 @@ KERNEL(attention_backward_keys, THREADS,
     bool have = i < queries;                                                                       \
     u64 of = ((u64)at.batch * heads + (head)) * queries + i;                                       \
     next_lse = have ? lse[of] : 0.0f, next_delta = have ? delta[of] : 0.0f;                        \
-    next_first = have ? first_key(starts, i, i) : 0x7fffffff;                                      \
+    next_first = have ? first_key(starts, row0 + i, i) : 0x7fffffff;                                      \
   }
 #define KEEP(stage) \
   if (TID < COLS) lses[stage][TID] = next_lse, deltas[stage][TID] = next_delta, firsts[stage][TID] = next_first;
   FETCH(head, tile)
   KEEP(0)
-  int last = last_tile(ranges, tile, tiles, end, red);
+  int last = last_tile(ranges + 2 * first_tile, tile, tiles, end, red);
 
   int g = LANE >> 2, t = LANE & 3, until = head + group;
   float dk[FRAGS][PART / 8][4] = {}, dv[FRAGS][PART / 8][4] = {};
   for (int stage = 0; head < until; stage ^= 1) {
     copy_wait<0>();
     BARRIER();
-    int high = ranges[2 * tile + 1], next = tile + 1, next_head = head;
-    while (next <= last && ranges[2 * next] >= end) next++;
+    int high = ranges[2 * (first_tile + tile) + 1], next = tile + 1, next_head = head;
+    while (next <= last && ranges[2 * (first_tile + next)] >= end) next++;
     if (next > last) next = key / COLS, next_head++;
     if (next_head < until) {
-      copy_rows<COLS>(qs + (stage ^ 1) * COLS * LD, qkv + row0 * row + next_head * HEAD_DIM, next * COLS, queries, row);
-      copy_rows<COLS>(os + (stage ^ 1) * COLS * LD, d_out + row0 * out_row + next_head * HEAD_DIM, next * COLS, queries,
-                      out_row);
+      int from = row0 + next * COLS;
+      copy_rows<COLS>(qs + (stage ^ 1) * COLS * LD, qkv + next_head * HEAD_DIM, from, row0 + queries, row);
+      copy_rows<COLS>(os + (stage ^ 1) * COLS * LD, d_out + next_head * HEAD_DIM, from, row0 + queries, out_row);
       copy_commit();
       FETCH(next_head, next)
     }
@@ -101,6 +101,9 @@ KERNEL(attention_backward_keys, THREADS,
     KEEP(stage ^ 1)
     tile = next, head = next_head;
   }
-  deliver_rows(d_qkv + k, dk, scale, (float*)memory, key, end, row, mode);
-  deliver_rows(d_qkv + v, dv, 1.0f, (float*)memory, key, end, row, mode);
+  at = place(parts, batches, kv_heads, section);  // once more: the registers were wanted for other things
+  row0 = at.batch * queries, key = at.part * ROWS, end = key + ROWS < queries ? key + ROWS : queries;
+  k = (heads + at.head) * HEAD_DIM;
+  deliver_rows(d_qkv + k, dk, scale, (float*)memory, row0 + key, row0 + end, row, mode);
+  deliver_rows(d_qkv + k + kv_heads * HEAD_DIM, dv, 1.0f, (float*)memory, row0 + key, row0 + end, row, mode);
 }

@@ -6,7 +6,7 @@ struct Place {
 // and values stay in the L2 cache together; within a section part 0 of every head comes first. The caller makes part
 // 0 the longest.
 DEV Place place(int parts, int batches, int heads, int section) {
-  int id = BID, all = batches * heads;
+  int id = bid_anew(), all = batches * heads;
   int first = id / (section * parts) * section, rest = id - first * parts;
   int size = first + section < all ? section : all - first;
   int head = first + rest % size;

@@ -87,8 +87,14 @@ fn first_of(
 /// memory, as long as their sums fit the registers.
 pub(super) fn forward_tiles(head_dim: usize, device: &Info) -> Option<Tiles> {
     let choices: &[Tiles] = match head_dim {
-        ..=128 => &[
+        ..=96 => &[
             tiles(4, 2, 1, 64),
+            tiles(4, 2, 1, 32),
+            tiles(4, 1, 1, 32),
+            tiles(4, 1, 1, 16),
+        ],
+        97..=128 => &[
+            tiles(4, 2, 1, 48),
             tiles(4, 2, 1, 32),
             tiles(4, 1, 1, 32),
             tiles(4, 1, 1, 16),
@@ -102,8 +108,14 @@ pub(super) fn forward_tiles(head_dim: usize, device: &Info) -> Option<Tiles> {
 pub(super) fn keys_tiles(head_dim: usize, device: &Info) -> Option<Tiles> {
     let choices: &[Tiles] = match head_dim {
         ..=64 => &[tiles(4, 2, 1, 32), tiles(4, 1, 1, 32), tiles(2, 1, 1, 16)],
-        65..=128 => &[
+        65..=96 => &[
             tiles(8, 1, 1, 64),
+            tiles(4, 1, 1, 32),
+            tiles(4, 1, 1, 16),
+            tiles(2, 1, 1, 16),
+        ],
+        97..=128 => &[
+            tiles(8, 1, 1, 48),
             tiles(4, 1, 1, 32),
             tiles(4, 1, 1, 16),
             tiles(2, 1, 1, 16),

@@ -15,7 +15,7 @@ typedef float Part[2][4];
 // Rows from `first` on of one chunk; zeros behind `end` and behind the head.
 template <class E>
 DEV void load_chunk(float (*tile)[TILE + 1], const E* from, int first, int end, int stride, int chunk) {
-  for (int i = TID; i < TILE * TILE; i += 128) {
+  for (int i = tid_anew(); i < TILE * TILE; i += 128) {
     int row = i / TILE, col = chunk * TILE + i % TILE;
     bool ok = first + row < end && col < HEAD_DIM;
     tile[row][i % TILE] = ok ? load(from + (u64)(first + row) * stride + col) : 0.0f;
@@ -49,10 +49,11 @@ DEV void scores(Part& s, float (*a)[TILE + 1], const E* from_a, int first_a, int
 }
 template <class E>
 DEV void deliver_rows(E* to, const Part (&sums)[CHUNKS], float scale, int first, int end, int stride, int mode) {
+  int thread = tid_anew(), y = thread / 8, x = thread % 8;
   UNROLL for (int c = 0; c < CHUNKS; c++)
     UNROLL for (int i = 0; i < 2; i++)
       UNROLL for (int j = 0; j < 4; j++) {
-        int row = first + Y + 16 * i, col = c * TILE + X8 + 8 * j;
+        int row = first + y + 16 * i, col = c * TILE + x + 8 * j;
         if (row < end && col < HEAD_DIM) deliver(to + (u64)row * stride + col, sums[c][i][j] * scale, mode);
       }
 }

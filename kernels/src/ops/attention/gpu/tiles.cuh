@@ -47,7 +47,7 @@ DEV void right(u32 b[4], int lane, const u16* tile, int row, int col) {
 }
 // s += a b^T: this group's rows of tile `a` with all COLS rows of tile `b`, over all columns.
 DEV void multiply(float (&s)[FRAGS][COLS / 8][4], const u16* a, const u16* b) {
-  int thread = tid_anew(), lane = thread & 31, row = (thread >> 5) / SPLIT * 16 * FRAGS;
+  int thread = TID, lane = thread & 31, row = (thread >> 5) / SPLIT * 16 * FRAGS;
   UNROLL for (int k = 0; k < DIM; k += 16) {
     u32 fa[FRAGS][4];
     UNROLL for (int m = 0; m < FRAGS; m++) left(fa[m], lane, a, row + 16 * m, k);
@@ -64,7 +64,7 @@ DEV void multiply(float (&s)[FRAGS][COLS / 8][4], const u16* a, const u16* b) {
 // sums += p b: p (this group's rows by COLS) is rounded to bf16, b is a tile, of which this group takes its columns.
 // The accumulators of one product are laid out as the left factor of the next, so that p never leaves the registers.
 DEV void accumulate(float (&sums)[FRAGS][PART / 8][4], const float (&p)[FRAGS][COLS / 8][4], const u16* b) {
-  int thread = tid_anew(), lane = thread & 31, col = (thread >> 5) % SPLIT * PART;
+  int thread = TID, lane = thread & 31, col = (thread >> 5) % SPLIT * PART;
   UNROLL for (int k = 0; k < COLS / 16; k++) {
     u32 fa[FRAGS][4];
     UNROLL for (int m = 0; m < FRAGS; m++)

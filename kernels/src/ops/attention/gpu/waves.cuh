@@ -1,9 +1,9 @@
 // Tiles of bf16 in shared memory and their products on AMD's matrix cores (`MATRIX`, see prelude.cuh).
 //
-// HEAD_DIM  size of a head, a multiple of 8, at most 128; rows in shared memory have DIM columns (zeros behind HEAD_DIM) and 8
-// more, so that the eight rows that are read at once lie in different banks. WARPS warps of a block own 16 of its ROWS rows
-// each; a lane has some columns of one of them. COLS  rows of the other side in a tile: keys where the block owns queries,
-// queries where it owns keys.
+// HEAD_DIM  size of a head, a multiple of 8, at most 128; rows in shared memory have DIM columns (zeros behind
+// HEAD_DIM) and 8 more, so that the eight rows that are read at once lie in different banks. WARPS warps of a block
+// own 16 of its ROWS rows each; a lane has some columns of one of them. COLS  rows of the other side in a tile: keys
+// where the block owns queries, queries where it owns keys.
 #define DIM ((HEAD_DIM + 15) / 16 * 16)
 #define LD (DIM + 8)
 #define THREADS (WARP * WARPS)
@@ -12,8 +12,8 @@
 #define MY_ROW ((int)(TID / WARP) * 16)
 #define LANE_ROW (MY_ROW + frag_line())
 
-// N rows on their way from global to shared memory, 16 bytes a thread at a time; zeros for rows from `end` on. There is no
-// copy in the background: while one tile is worked on, the next one waits in registers.
+// N rows on their way from global to shared memory, 16 bytes a thread at a time; zeros for rows from `end` on. There
+// is no copy in the background: while one tile is worked on, the next one waits in registers.
 #define PIECES (DIM / 8)
 template <int N> struct Rows {
   vec4 v[(N * PIECES + THREADS - 1) / THREADS];
@@ -54,8 +54,8 @@ DEV Frag down(const u16* tile, int row, int col) {
   UNROLL for (int i = 0; i < FRAG / 2; i++) f.w[i] = pack2(p[2 * i * LD], p[(2 * i + 1) * LD]);
   return f;
 }
-// The sums of one product, rounded, as the left factor of the next: they never leave the registers. Where a lane holds every
-// other column (WMMA), the two lanes of a row tell each other theirs.
+// The sums of one product, rounded, as the left factor of the next: they never leave the registers. Where a lane
+// holds every other column (WMMA), the two lanes of a row tell each other theirs.
 DEV Frag factor(const Sums& p) {
   Frag f;
   for (int i = 0; i < SUMS / 2; i++) {
@@ -96,7 +96,8 @@ DEV float row_sum(float x) {
   for (int m = 16; m < WARP; m <<= 1) x += shfl_xor(x, m);
   return x;
 }
-// Scores of this lane's query with keys before `start` and behind `last` become minus infinity; the tile begins with `key`.
+// Scores of this lane's query with keys before `start` and behind `last` become minus infinity; the tile begins with
+// `key`.
 DEV void hide(Sums (&s)[COLS / 16], int start, int last, int key) {
   UNROLL for (int n = 0; n < COLS / 16; n++)
     UNROLL for (int i = 0; i < SUMS; i++) {
@@ -104,8 +105,8 @@ DEV void hide(Sums (&s)[COLS / 16], int start, int last, int key) {
       if (j < start || j > last) s[n].v[i] = -1.0f / 0.0f;
     }
 }
-// Delivers this lane's columns of its row, which begins at `to`, where there is such a row: 8 or 16 bytes at a time, 32 of the
-// lanes of a row.
+// Delivers this lane's columns of its row, which begins at `to`, where there is such a row: 8 or 16 bytes at a time,
+// 32 of the lanes of a row.
 DEV void deliver_row(bf16* to, bool have, const Sums (&sums)[DIM / 16], float scale, int mode) {
   UNROLL for (int c = 0; c < DIM / 16; c++) {
     float x[SUMS];

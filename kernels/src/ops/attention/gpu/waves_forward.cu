@@ -1,8 +1,9 @@
 // Attention forward in bf16 on AMD's matrix cores; parameters, order and rounding are those of forward.cu.
 //
-// A warp owns 16 queries of one head, of which a lane has one: scores, probabilities and sums in registers, its share of four
-// or eight columns of sixteen. A tile of COLS keys and values is in shared memory, the next one on its way to registers. Reads:
-// queries once, keys and values once for each block of queries (from L2); writes: outputs and log-sum-exp once.
+// A warp owns 16 queries of one head, of which a lane has one: scores, probabilities and sums in registers, its share
+// of four or eight columns of sixteen. A tile of COLS keys and values is in shared memory, the next one on its way to
+// registers. Reads: queries once, keys and values once for each block of queries (from L2); writes: outputs and
+// log-sum-exp once.
 KERNEL(attention_forward, THREADS,
        (bf16* out, float* lse, const bf16* q, const bf16* k, const bf16* v, const int* starts, const Live* live,
         int batches, int heads, int kv_heads, int queries, int q_row, int k_row, int k_head, int section,

@@ -1,9 +1,11 @@
-// Attention backward in bf16 on AMD's matrix cores: gradients of keys and values; parameters and order are those of keys.cu.
+// Attention backward in bf16 on AMD's matrix cores: gradients of keys and values; parameters and order are those of
+// keys.cu.
 //
-// A warp owns 16 keys of one key-value head, of which a lane has one, and goes over the query heads of its group and over the
-// tiles of COLS queries that see its block's keys. Scores are transposed (keys down, queries across), so that probabilities
-// and their gradients are left factors of dV = P^T dO and dK = dS^T Q as they stand in the registers. A tile of queries and of
-// output gradients is in shared memory with what belongs to single queries, the next one on its way to registers.
+// A warp owns 16 keys of one key-value head, of which a lane has one, and goes over the query heads of its group and
+// over the tiles of COLS queries that see its block's keys. Scores are transposed (keys down, queries across), so
+// that probabilities and their gradients are left factors of dV = P^T dO and dK = dS^T Q as they stand in the
+// registers. A tile of queries and of output gradients is in shared memory with what belongs to single queries, the
+// next one on its way to registers.
 KERNEL(attention_backward_keys, THREADS,
        (const bf16* qkv, const bf16* d_out, bf16* d_qkv, const float* lse, const float* delta, const int* ranges,
         const int* starts, int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale,

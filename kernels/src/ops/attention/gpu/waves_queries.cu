@@ -1,7 +1,8 @@
-// Attention backward in bf16 on AMD's matrix cores: gradients of the queries; parameters and order are those of queries.cu.
+// Attention backward in bf16 on AMD's matrix cores: gradients of the queries; parameters and order are those of
+// queries.cu.
 //
-// As the forward: a warp owns 16 queries of one head, of which a lane has one. Probabilities come from the log-sum-exp; dS =
-// P (dO V^T - delta) is the left factor of dQ = dS K as it stands in the registers.
+// As the forward: a warp owns 16 queries of one head, of which a lane has one. Probabilities come from the
+// log-sum-exp; dS = P (dO V^T - delta) is the left factor of dQ = dS K as it stands in the registers.
 KERNEL(attention_backward_queries, THREADS,
        (const bf16* qkv, const bf16* d_out, bf16* d_qkv, const float* lse, const float* delta, const int* starts,
         int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
