@@ -125,12 +125,12 @@ fn amd_matrix_cores_equal_the_definition() {
             ((1, 1, 24), 35, 35),
             ((1, 1, 128), 69, 41),
         ] {
-            let case = case(heads, t, document);
+            let case = case(heads, [1, t], document);
             let error = error(&case, &gpu, Precision::Bf16);
             let error = error.unwrap_or_else(|e| panic!("{arch}, {case:?}: {e}"));
             assert!(error < 2e-2, "{arch}, {case:?}: {error:e}");
         }
-        let case = case((1, 1, 32), 90, 90);
+        let case = case((1, 1, 32), [1, 90], 90);
         let mut trial = case.trial(Precision::Bf16, 4);
         // First keys that go back and forth.
         trial.inputs[1] = (0..90)
