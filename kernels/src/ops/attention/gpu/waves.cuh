@@ -17,21 +17,21 @@
 #define PIECES (DIM / 8)
 template <int N> struct Rows {
   vec4 v[(N * PIECES + THREADS - 1) / THREADS];
-  DEV void fetch(const bf16* from, int first, int end, int stride) {
-    UNROLL for (int i = 0; i < (N * PIECES + THREADS - 1) / THREADS; i++) {
-      int at = TID + i * THREADS, row = at / PIECES, col = at % PIECES * 8;
-      vec4 x = {0, 0, 0, 0};
-      if (row < N && first + row < end && col < HEAD_DIM) x = ld16(from + (u64)(first + row) * stride + col);
-      v[i] = x;
-    }
-  }
-  DEV void put(u16* tile) const {
-    UNROLL for (int i = 0; i < (N * PIECES + THREADS - 1) / THREADS; i++) {
-      int at = TID + i * THREADS, row = at / PIECES, col = at % PIECES * 8;
-      if (row < N) st16(tile + row * LD + col, v[i]);
-    }
-  }
 };
+template <int N> DEV void fetch_rows(Rows<N>& to, const bf16* from, int first, int end, int stride) {
+  UNROLL for (int i = 0; i < (N * PIECES + THREADS - 1) / THREADS; i++) {
+    int at = TID + i * THREADS, row = at / PIECES, col = at % PIECES * 8;
+    vec4 x = {0, 0, 0, 0};
+    if (row < N && first + row < end && col < HEAD_DIM) x = ld16(from + (u64)(first + row) * stride + col);
+    to.v[i] = x;
+  }
+}
+template <int N> DEV void put_rows(u16* tile, const Rows<N>& rows) {
+  UNROLL for (int i = 0; i < (N * PIECES + THREADS - 1) / THREADS; i++) {
+    int at = TID + i * THREADS, row = at / PIECES, col = at % PIECES * 8;
+    if (row < N) st16(tile + row * LD + col, rows.v[i]);
+  }
+}
 // A factor of a product that sums over columns: sixteen rows from `row` on, sixteen columns from `col` on.
 DEV Frag along(const u16* tile, int row, int col) {
   const u16* p = tile + (row + frag_line()) * LD + col + frag_k();

@@ -20,20 +20,20 @@ KERNEL(attention_forward, THREADS,
   u64 kv = row0 * k_row + (u64)(at.head / (heads / kv_heads)) * k_head;
   k += kv, v += kv;
   Rows<ROWS> asked;
-  asked.fetch(q, first, queries, q_row), asked.put(qs);
+  fetch_rows(asked, q, first, queries, q_row), put_rows(qs, asked);
   Range seen = block_range(starts, row0 + first, count, position, red);
   int key = seen.low / COLS * COLS, row = LANE_ROW, last = position + row;
   int start = row < count ? first_key(starts, row0 + first + row, last) : 0;
   Rows<COLS> next_k, next_v;
-  next_k.fetch(k, key, end, k_row), next_v.fetch(v, key, end, k_row);
+  fetch_rows(next_k, k, key, end, k_row), fetch_rows(next_v, v, key, end, k_row);
 
   Sums sums[DIM / 16] = {};
   float top = -1e30f, sum = 0.0f;
   for (; key < end; key += COLS) {
     BARRIER();
-    next_k.put(ks), next_v.put(vs);
+    put_rows(ks, next_k), put_rows(vs, next_v);
     BARRIER();
-    if (key + COLS < end) next_k.fetch(k, key + COLS, end, k_row), next_v.fetch(v, key + COLS, end, k_row);
+    if (key + COLS < end) fetch_rows(next_k, k, key + COLS, end, k_row), fetch_rows(next_v, v, key + COLS, end, k_row);
     if (key > position + MY_ROW + 15) continue;
     Sums s[COLS / 16] = {};
     multiply(s, qs, ks);

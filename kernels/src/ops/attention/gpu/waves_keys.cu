@@ -24,16 +24,16 @@ KERNEL(attention_backward_keys, THREADS,
   int head = at.head * group, tile = key / COLS, until = head + group;
   ranges += 2 * at.batch * tiles, starts += row0;
   Rows<ROWS> own;
-  own.fetch(qkv + k, key, end, row), own.put(ks);
-  own.fetch(qkv + v, key, end, row), own.put(vs);
+  fetch_rows(own, qkv + k, key, end, row), put_rows(ks, own);
+  fetch_rows(own, qkv + v, key, end, row), put_rows(vs, own);
   Rows<COLS> next_q, next_o;
   // Of one query each; those behind the last see nothing.
   float next_lse = 0.0f, next_delta = 0.0f;
   int next_first = 0x7fffffff;
   auto fetch = [&](int head, int tile) {
     int i = tile * COLS + TID;
-    next_q.fetch(qkv + row0 * row + head * HEAD_DIM, tile * COLS, queries, row);
-    next_o.fetch(d_out + row0 * out_row + head * HEAD_DIM, tile * COLS, queries, out_row);
+    fetch_rows(next_q, qkv + row0 * row + head * HEAD_DIM, tile * COLS, queries, row);
+    fetch_rows(next_o, d_out + row0 * out_row + head * HEAD_DIM, tile * COLS, queries, out_row);
     bool have = TID < COLS && i < queries;
     u64 of = ((u64)at.batch * heads + head) * queries + i;
     next_lse = have ? lse[of] : 0.0f, next_delta = have ? delta[of] : 0.0f;
@@ -45,7 +45,7 @@ KERNEL(attention_backward_keys, THREADS,
   Sums dk[DIM / 16] = {}, dv[DIM / 16] = {};
   while (head < until) {
     BARRIER();
-    next_q.put(qs), next_o.put(os);
+    put_rows(qs, next_q), put_rows(os, next_o);
     if (TID < COLS) lses[TID] = next_lse, deltas[TID] = next_delta, firsts[TID] = next_first;
     BARRIER();
     int high = ranges[2 * tile + 1], query = tile * COLS, next = tile + 1, next_head = head;

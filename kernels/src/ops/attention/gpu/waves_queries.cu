@@ -18,8 +18,8 @@ KERNEL(attention_backward_queries, THREADS,
   const bf16* k = qkv + row0 * stride + (heads + at.head / (heads / kv_heads)) * HEAD_DIM;
   const bf16* v = k + kv_heads * HEAD_DIM;
   Rows<ROWS> own;
-  own.fetch(qkv + q, first, queries, stride), own.put(qs);
-  own.fetch(d_out + row0 * out_stride + at.head * HEAD_DIM, first, queries, out_stride), own.put(os);
+  fetch_rows(own, qkv + q, first, queries, stride), put_rows(qs, own);
+  fetch_rows(own, d_out + row0 * out_stride + at.head * HEAD_DIM, first, queries, out_stride), put_rows(os, own);
   Range seen = block_range(starts, row0 + first, count, first, red);
   int key = seen.low / COLS * COLS, row = LANE_ROW, last = first + row;
   bool have = row < count;
@@ -27,14 +27,17 @@ KERNEL(attention_backward_queries, THREADS,
   u64 of = ((u64)at.batch * heads + at.head) * queries + last;
   float minus = have ? -lse[of] : 0.0f, less = have ? delta[of] : 0.0f;
   Rows<COLS> next_k, next_v;
-  next_k.fetch(k, key, end, stride), next_v.fetch(v, key, end, stride);
+  fetch_rows(next_k, k, key, end, stride), fetch_rows(next_v, v, key, end, stride);
 
   Sums dq[DIM / 16] = {};
   for (; key < end; key += COLS) {
     BARRIER();
-    next_k.put(ks), next_v.put(vs);
+    put_rows(ks, next_k), put_rows(vs, next_v);
     BARRIER();
-    if (key + COLS < end) next_k.fetch(k, key + COLS, end, stride), next_v.fetch(v, key + COLS, end, stride);
+    if (key + COLS < end) {
+      fetch_rows(next_k, k, key + COLS, end, stride);
+      fetch_rows(next_v, v, key + COLS, end, stride);
+    }
     if (key > first + MY_ROW + 15) continue;
     Sums p[COLS / 16] = {}, ds[COLS / 16] = {};
     multiply(p, qs, ks);
