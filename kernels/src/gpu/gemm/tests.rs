@@ -336,7 +336,7 @@ fn tensor_core_products_with_warps_of_64() {
 #[test]
 fn products_on_amd_matrix_cores() {
     for (arch, warp) in [("gfx942", 64), ("gfx1100", 32), ("gfx1201", 32)] {
-        let Some(gpu) = device_of(warp, arch) else {
+        let Some(gpu) = emulated(warp, 0, |emulator| emulator.with_arch(arch)) else {
             return;
         };
         let trials = [

@@ -1,10 +1,11 @@
 //! Attention on a GPU: which kernels with which tiles, and their order in the grid. In `bf16` products are made of matrix
 //! fragments (`forward.cu`, `keys.cu`, `queries.cu`, over `tiles.cuh`), for long sequences and wide heads on Hopper by its own
-//! instructions ([`hopper`]); `f32`, and heads that the fragments do not take, go through `portable.cu`. Nothing is summed by
+//! instructions ([`hopper`]), on AMD's matrix cores by theirs ([`waves`]); `f32`, and heads that the fragments do not take, go through `portable.cu`. Nothing is summed by
 //! atomics, and no sum depends on how many multiprocessors there are.
 
 mod hopper;
 mod plan;
+mod waves;
 
 use super::Attention;
 use crate::Dtype;
@@ -12,6 +13,7 @@ use crate::gpu::basic::mode_arg;
 use crate::gpu::{Arg, GpuBackward, GpuError, GpuForward, Grid, Info, Kernel, Piece, Unit, View};
 use crate::op::{GradMode, Meta};
 use plan::{Tiles, forward_tiles, keys_tiles, queries_tiles, section};
+use waves::Waves;
 
 const PLACES: Piece = Piece {
     name: "ops/attention/gpu/places.cuh",
@@ -119,6 +121,11 @@ impl ForwardPass<'_> {
             base2(scale),
         ];
         let all = self.batch * heads;
+        if self.q.dtype == self.k.dtype
+            && let Some(waves) = Waves::of(head_dim, self.q.dtype, cx.gpu.info())
+        {
+            return waves.forward(cx.gpu, self.queries, all, &args);
+        }
         if let Some(tiles) = tiles.filter(|_| bf16) {
             let kernel = tiles.define(FORWARD.kernel("attention_forward"), head_dim);
             let blocks = self.queries.div_ceil(tiles.rows()) * all;
@@ -186,7 +193,9 @@ fn backward_tiles(op: &Attention, qkv: &Meta, device: &Info) -> Option<(Tiles, T
 /// Rows of the tiles of queries that the gradients of the keys go over.
 fn tile_rows(op: &Attention, qkv: &Meta, device: &Info) -> usize {
     let portable = || backward_tiles(op, qkv, device).map_or(PORTABLE_ROWS, |(keys, _)| keys.cols);
-    hopper::backward_rows(op, qkv, device).unwrap_or_else(portable)
+    let waves = || Some(Waves::of(op.head_dim, qkv.dtype, device)?.keys_cols);
+    let own = hopper::backward_rows(op, qkv, device).or_else(waves);
+    own.unwrap_or_else(portable)
 }
 
 /// Elements of what a backward computes beforehand: delta, and the ranges of the tiles of queries.
@@ -285,6 +294,10 @@ pub(super) fn backward(op: &Attention, cx: &GpuBackward<'_>) -> Result<(), GpuEr
     ]);
     if maps.is_some() {
         return hopper::backward(op, cx, &keys_args, &queries_args);
+    }
+    if let Some(waves) = Waves::of(head_dim, qkv.dtype, device) {
+        let heads = [batch * kv_heads, batch * heads];
+        return waves.backward(cx.gpu, length, heads, [&keys_args, &queries_args]);
     }
     if let Some((keys, queries)) = tiles {
         let kernel = keys.define(KEYS.kernel("attention_backward_keys"), head_dim);

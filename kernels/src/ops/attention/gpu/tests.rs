@@ -8,8 +8,13 @@ use crate::{Cpu, Isa, Precision};
 
 /// An emulated device, watched, with threads in one of the orders; `None` without a C++ compiler.
 fn device(order: u32, like: fn(Emulator) -> Emulator) -> Option<Gpu> {
+    device_of(32, order, like)
+}
+
+/// The same with warps of so many lanes.
+fn device_of(warp: u32, order: u32, like: impl Fn(Emulator) -> Emulator) -> Option<Gpu> {
     let options = Options {
-        warp: 32,
+        warp,
         checked: true,
         order,
     };
@@ -105,6 +110,35 @@ fn hopper_gives_the_same_bits_in_any_order() {
                 "order {order}"
             );
         }
+    }
+}
+
+#[test]
+fn amd_matrix_cores_equal_the_definition() {
+    for (arch, warp) in [("gfx942", 64), ("gfx1100", 32), ("gfx1201", 32)] {
+        let amd = |emulator: Emulator| emulator.with_arch(arch).with_shared(64 << 10);
+        let Some(gpu) = device_of(warp, 0, amd) else {
+            return;
+        };
+        for (heads, t, document) in [
+            ((2, 1, 64), 133, 90),
+            ((1, 1, 24), 35, 35),
+            ((1, 1, 128), 69, 41),
+        ] {
+            let case = case(heads, [1, t], document);
+            let error = error(&case, &gpu, Precision::Bf16);
+            let error = error.unwrap_or_else(|e| panic!("{arch}, {case:?}: {e}"));
+            assert!(error < 2e-2, "{arch}, {case:?}: {error:e}");
+        }
+        let case = case((1, 1, 32), [1, 90], 90);
+        let mut trial = case.trial(Precision::Bf16, 4);
+        // First keys that go back and forth.
+        trial.inputs[1] = (0..90)
+            .map(|i: usize| (i - i * 37 % (i + 1)) as f64)
+            .collect();
+        let [got, want] = outcome(&trial, &gpu);
+        let error = outcome_error(&got, &want);
+        assert!(error < 2e-2, "{arch}: {error:e}");
     }
 }
 
