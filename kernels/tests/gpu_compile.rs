@@ -170,6 +170,10 @@ fn nvrtc_compiles_every_kernel_without_more_spills() {
         if kernels.is_empty() {
             return Err(format!("a log without a kernel: {}", image.log));
         }
+        // Said of products of a warpgroup that wait for each other, and of registers that do not move.
+        if image.log.contains("Potential Performance Loss") {
+            return Err(image.log);
+        }
         let allowed = |one: &Taken| {
             let known = SPILLS.iter().find(|(name, _)| *name == one.kernel);
             known.map_or(0, |(_, bytes)| *bytes)

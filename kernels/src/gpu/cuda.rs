@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 /// How to get a driver.
 const GET: &str = "install the NVIDIA driver, and see that `nvidia-smi` lists the GPU";
+/// Set to 1, no kernels are used that only one architecture runs.
+const PORTABLE: &str = "ZEROLLM_PORTABLE_KERNELS";
 /// No context, stream or event waits for more than its own.
 const NON_BLOCKING: u32 = 1;
 const NO_CLOCK: u32 = 2;
@@ -156,17 +158,18 @@ impl Found {
         self.info_with(&Rtc::nvrtc()?)
     }
 
-    /// What kernels are compiled for: with a driver that cannot describe matrices to the copy engine (before CUDA 12), what
-    /// every device of the capability runs.
+    /// What kernels are compiled for. Where [`PORTABLE`] asks for it, and with a driver that cannot describe matrices to the
+    /// copy engine (before CUDA 12), Hopper gets no kernels of its own.
     fn arch(&self, rtc: &Rtc) -> Result<String, GpuError> {
         let arch = rtc.arch(self.capability)?;
+        if arch != HOPPER_ARCH {
+            return Ok(arch);
+        }
+        let name = b"cuTensorMapEncodeTiled\0";
         // SAFETY: the driver's library is loaded; the function is looked for and not called.
-        let known = arch != HOPPER_ARCH
-            || unsafe {
-                let name = b"cuTensorMapEncodeTiled\0";
-                sys::culib().get::<unsafe extern "C" fn()>(name).is_ok()
-            };
-        Ok(if known { arch } else { "sm_90".to_owned() })
+        let known = unsafe { sys::culib().get::<unsafe extern "C" fn()>(name).is_ok() };
+        let own = known && std::env::var_os(PORTABLE).is_none_or(|set| set != "1");
+        Ok(if own { arch } else { "sm_90".to_owned() })
     }
 
     fn info_with(&self, rtc: &Rtc) -> Result<Info, GpuError> {

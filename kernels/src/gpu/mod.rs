@@ -2,8 +2,8 @@
 //!
 //! [`Gpu`] is the value that everything else holds. It asks a [`driver::Driver`] (CUDA, ROCm, or the [`emulator`]) for
 //! memory and launches, and keeps the kernels that were compiled. A kernel's text is the `gpu.cu` of its operation
-//! ([`mod@unit`]); `prelude.cuh` alone knows which compiler reads it. [`check`] compares operations with their scalar
-//! definitions, [`survey`] lists every kernel that the program can ask for, [`gemm`] multiplies matrices.
+//! ([`mod@unit`]); `prelude.cuh` alone knows which compiler reads it, with `hopper.cuh` for `sm_90a`. [`check`] compares
+//! operations with their scalar definitions, [`survey`] lists every kernel that the program can ask for, [`gemm`] multiplies matrices.
 //!
 //! Device memory is named by plain numbers ([`View`]), not by Rust references: no Rust code reads or writes it, and the
 //! planner that gives every tensor its place proves that they do not overlap, as on the CPU.

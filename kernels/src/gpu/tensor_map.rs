@@ -107,10 +107,12 @@ mod tests {
         assert_eq!((map.dims, map.sides), ([75, 30, 1, 1], [64, 128, 1, 1]));
         assert_eq!((map.rank, map.strides), (2, [160, 0, 0]));
         let words = map.plain().0;
-        assert_eq!(words[..5], [4096, 160, 0, 0, 2 | 2 << 32]);
+        let halves = |low: u64, high: u64| low + (high << 32);
+        assert_eq!(words[..5], [4096, 160, 0, 0, halves(2, 2)]);
+        let sides = [halves(64, 128), halves(1, 1)];
         assert_eq!(
             words[5..9],
-            [75 | 30 << 32, 1 | 1 << 32, 64 | 128 << 32, 1 | 1 << 32]
+            [halves(75, 30), halves(1, 1), sides[0], sides[1]]
         );
         assert_eq!(
             TensorMap::new(view, &[75, 30], &[75], &[128]),

@@ -7,7 +7,7 @@ use engine::estimate::allowed_threads;
 use engine::model::Model;
 use engine::train::step::Trainer;
 use kernels::check::Case;
-use kernels::gpu::{Gpu, Kind, check};
+use kernels::gpu::{Gpu, Kind, check, gemm};
 use kernels::ops::{Entry, OPS};
 use kernels::{Cpu, Precision};
 
@@ -18,6 +18,10 @@ const BF16: f64 = 3e-2;
 /// Bounds of the difference of a loss, in nats.
 const LOSS_F32: f64 = 1e-4;
 const LOSS_BF16: f64 = 2e-2;
+/// Bound of the normalised difference between two kernels of the same product: only the order of sums differs.
+const TWIN: f64 = 1e-5;
+/// Rows, columns, K of the products that are made by both: edges everywhere, then whole tiles.
+const TWINS: [[usize; 3]; 3] = [[200, 300, 200], [1000, 1160, 2120], [2048, 3072, 1024]];
 /// Steps that are compared.
 const STEPS: u64 = 5;
 
@@ -43,6 +47,12 @@ pub(super) fn checks(gpu: &Gpu) -> Vec<Check> {
                 .collect();
             let name = format!("gpu large {} {}", case.op.name(), sizes.join("x"));
             Check::new(name, move || large(&case, &gpu))
+        }));
+    }
+    if gpu.info().is_hopper() {
+        let gpu = gpu.clone();
+        all.push(Check::new("gpu products sm_90a".to_owned(), move || {
+            twins(&gpu)
         }));
     }
     for precision in ["f32", "bf16"] {
@@ -90,6 +100,13 @@ fn large(case: &Case, gpu: &Gpu) -> Outcome {
     } else {
         Err(format!("{found}; bounds are {F32:.0e} and {BF16:.0e}"))
     }
+}
+
+/// The products of Hopper's own kernel beside those of the portable one, which the other checks compare with the CPU.
+fn twins(gpu: &Gpu) -> Outcome {
+    let error = gemm::twins::compare(gpu, &TWINS).map_err(|error| error.to_string())?;
+    let error = error.ok_or("it has no kernels of its own")?;
+    super::below("off the portable kernel by", error, TWIN)
 }
 
 fn trainer(precision: &str, gpu: Option<&Gpu>) -> Result<Trainer, String> {

@@ -60,6 +60,25 @@ KERNEL_ALONE(probe_wgmma, 128, (float* out, TENSOR_MAP(a_map), TENSOR_MAP(b_map)
   for (int i = 0; i < COLS / 2; i++) out[i * 128 + TID] = sums[i];
 }
 
+// A box of a tensor of four dimensions as it lies in shared memory, and the descriptors of a tile 2048 bytes in.
+KERNEL_ALONE(probe_tile, 128, (u32* out, TENSOR_MAP(map), int x, int y, int z, int w, int words)) {
+  DYN_TILES(u8, memory);
+  SHARED(u64, full, [1]);
+  if (TID == 0) mbar_init(full, 1), mbar_ready();
+  BARRIER();
+  if (TID == 0) {
+    mbar_expect(full, words * 4);
+    tma_load(memory, map, full, x, y, z, w);
+  }
+  mbar_wait(full, 0);
+  for (int i = TID; i < words; i += 128) out[4 + i] = ld4(memory + i * 4);
+  if (TID == 0) {
+    u64 rows = rows_desc(memory + 1024, 8), cols = cols_desc(memory + 2048, 8192);
+    u64 at = shared_at(memory) >> 4;
+    out[0] = (u32)(rows - at), out[1] = (u32)(rows >> 32), out[2] = (u32)(cols - at), out[3] = (u32)(cols >> 32);
+  }
+}
+
 // Two warpgroups pass numbers through shared memory by two mbarriers, and by named barriers.
 KERNEL(probe_pass, 256, (int* out, int rounds)) {
   SHARED(int, box, [128]);

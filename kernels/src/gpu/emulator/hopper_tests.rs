@@ -1,7 +1,7 @@
 //! Hopper's copy engine, barriers and products of a warpgroup: what the twins compute, and that planted faults are seen.
 
 use super::*;
-use crate::gpu::{Gpu, HOPPER, TensorMap, Unit, View};
+use crate::gpu::{Gpu, HOPPER, Kernel, TensorMap, Unit, View};
 use crate::philox::Stream;
 use crate::{Bf16, Dtype, Elem as _};
 
@@ -78,11 +78,68 @@ impl Matrix {
     }
 }
 
+/// A kernel that does not depend on the definitions of `probe_wgmma`.
+fn probe(name: &'static str) -> Kernel {
+    let defines = ["A_COLS", "B_COLS", "A_REGS", "START"];
+    let kernel = UNIT.kernel(name).with("COLS", 64);
+    defines
+        .iter()
+        .fold(kernel, |kernel, name| kernel.with(name, 0))
+}
+
 fn floats(gpu: &Gpu, memory: &crate::gpu::Buffer) -> Vec<f32> {
     let mut bytes = vec![0; memory.bytes()];
     gpu.driver().download(&mut bytes, memory.address()).unwrap();
     let word = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     bytes.chunks_exact(4).map(word).collect()
+}
+
+/// A tile lies as the copy engine's manual says: 16-byte chunk `c` of line `r` at chunk `c ^ (r % 8)`, zero beyond the edges, also
+/// before the first element. The descriptors are the words that CUTLASS's bit fields give for these layouts.
+#[test]
+fn tiles_and_descriptors_are_as_published() {
+    let Some(gpu) = device(0) else { return };
+    let [x, y, z, w] = [40i32, -2, 1, 1];
+    // 90 x 5 x 2 x 2 elements, with gaps between the lines and between the planes.
+    let (dims, strides, sides) = ([90, 5, 2, 2], [96, 504, 1016], [6, 2, 1]);
+    let a = Matrix::new(&gpu, [1, 3000], 3000, 1);
+    let map = TensorMap::new(a.view(), &dims, &strides, &sides).unwrap();
+    let words = 64 * 6 * 2 / 2;
+    let out = gpu.alloc(4 * (4 + words)).unwrap();
+    let args = [
+        out.view(0, 4 + words, Dtype::I32).into(),
+        Arg::Map(map),
+        Arg::I32(x),
+        Arg::I32(y),
+        Arg::I32(z),
+        Arg::I32(w),
+        words.into(),
+    ];
+    let grid = Grid::new(1, 128).with_shared(4096);
+    gpu.launch(&probe("probe_tile"), grid, &args).unwrap();
+    let got: Vec<u32> = floats(&gpu, &out).iter().map(|x| x.to_bits()).collect();
+    let low = |bytes: u32, leading: u32| bytes / 16 + leading / 16 * 65_536;
+    let high = 1024 / 16 + (1 << 30);
+    assert_eq!(got[..4], [low(2048, 16), high, low(2048, 8192), high]);
+    for line in 0..12 {
+        for i in 0..64 {
+            let at = [x + i, y + line % 6, z + line / 6, w];
+            let inside = at
+                .iter()
+                .zip(dims)
+                .all(|(at, n)| (0..n as i32).contains(at));
+            let place = at[0] + at[1] * 96 + at[2] * 504 + at[3] * 1016;
+            let want = if inside {
+                a.values[place as usize]
+            } else {
+                0.0
+            };
+            let chunk = (i / 8) ^ (line % 8);
+            let element = (line * 64 + chunk * 8 + i % 8) as usize;
+            let half = got[4 + element / 2] >> (16 * (element % 2)) & 0xffff;
+            assert_eq!(half << 16, want.to_bits(), "line {line}, element {i}");
+        }
+    }
 }
 
 /// Both factors in both layouts, A from registers too, boxes that reach beyond the edges: the sums are where the instruction's
@@ -150,13 +207,7 @@ fn warpgroups_pass_numbers_by_barriers() {
     for order in 0..4 {
         let Some(gpu) = device(order) else { return };
         let out = gpu.alloc(4 * 128).unwrap();
-        let kernel = UNIT
-            .kernel("probe_pass")
-            .with("COLS", 64)
-            .with("A_COLS", 0)
-            .with("B_COLS", 0)
-            .with("A_REGS", 0)
-            .with("START", 0);
+        let kernel = probe("probe_pass");
         let args = [out.view(0, 128, Dtype::I32).into(), 5usize.into()];
         gpu.launch(&kernel, Grid::new(1, 256), &args).unwrap();
         let got: Vec<u32> = floats(&gpu, &out).iter().map(|x| x.to_bits()).collect();
@@ -185,13 +236,7 @@ fn planted_faults_of_hopper_are_seen() {
         let a = Matrix::new(&gpu, [64, 128], 128, 1);
         let out = gpu.alloc(4 * 64 * 64).unwrap();
         let run = |fault: usize| {
-            let kernel = UNIT
-                .kernel("planted")
-                .with("COLS", 64)
-                .with("A_COLS", 0)
-                .with("B_COLS", 0)
-                .with("A_REGS", 0)
-                .with("START", 0);
+            let kernel = probe("planted");
             let args = [
                 out.view(0, 64 * 64, Dtype::F32).into(),
                 Arg::Map(a.map(64)),

@@ -139,7 +139,7 @@ impl Emulator {
     /// The same device with a Hopper GPU's architecture and shared memory, so that the kernels for that alone are chosen.
     #[must_use]
     pub fn as_hopper(mut self) -> Self {
-        self.info.arch = HOPPER_ARCH.to_owned();
+        HOPPER_ARCH.clone_into(&mut self.info.arch);
         self.with_shared(227 << 10)
     }
 

@@ -12,6 +12,7 @@ mod hopper;
 mod plan;
 #[cfg(all(test, unix))]
 mod tests;
+pub mod twins;
 
 use super::basic::flat;
 use super::blas::{Factor, Product};

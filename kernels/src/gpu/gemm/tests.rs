@@ -496,3 +496,14 @@ fn hopper_is_asked_for_what_it_can_read() {
     assert_eq!(asks("sm_90", large, 768), "gpu/gemm/tiles.cu");
     assert_eq!(asks("sm_90a", [64, 64, 768], 768), "gpu/gemm/tiles.cu");
 }
+
+#[test]
+fn hopper_and_its_twin_agree() {
+    let Some(plain) = device(32) else { return };
+    assert_eq!(twins::compare(&plain, &[[8, 8, 8]]), Ok(None));
+    let Some(gpu) = emulated(32, 0, Emulator::as_hopper) else {
+        return;
+    };
+    let error = twins::compare(&gpu, &[[72, 136, 136]]).unwrap().unwrap();
+    assert!(error < 1e-6, "{error:e}");
+}
