@@ -99,6 +99,7 @@ fn asked(target: &Target, arch: &str) -> Vec<Source> {
     products(&gpu).expect("a survey refuses nothing");
     long_attention(&gpu).expect("a survey refuses nothing");
     decoding(&gpu).expect("a survey refuses nothing");
+    long_attention(&gpu).expect("a survey refuses nothing");
     let asked = asked.lock().expect("no thread panicked");
     asked.clone()
 }
