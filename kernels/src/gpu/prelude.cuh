@@ -2,6 +2,7 @@
 // No vendor header is included. Kernels use only what is defined here; inline assembly stands nowhere else.
 //
 //   KERNEL(name, threads, (parameters)) { body }      a kernel of blocks of at most `threads` threads
+//   KERNEL_OF(name, threads, blocks, (parameters))    the same where a multiprocessor need hold no more than `blocks` of them
 //   TID BID BDIM GDIM                                 thread in block, block in grid, their numbers; all one-dimensional
 //   tid_anew() bid_anew()                             the same, and what is made of them keeps no register between two uses
 //   WARP                                              threads in lockstep: 32 or 64 (AMD's gfx9)
@@ -133,10 +134,13 @@ template <class... A, void (*F)(A...)> struct EmuKernel<F> {
   }                                                                                \
   static void name params
 
+#define KERNEL_OF(name, threads, blocks, params) KERNEL(name, threads, params)
+
 #elif defined(__HIP__)  // ---- AMD: clang or hipRTC, without headers -------------------------------------------------------
 #define DEV __attribute__((device)) inline __attribute__((always_inline))
 #define KERNEL(name, threads, params)                                                                  \
   extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(1, threads))) void name params
+#define KERNEL_OF(name, threads, blocks, params) KERNEL(name, threads, params)
 #define UNROLL _Pragma("unroll")
 #define TID ((u32)__builtin_amdgcn_workitem_id_x())
 #define BID ((u32)__builtin_amdgcn_workgroup_id_x())
@@ -217,6 +221,8 @@ DEV u32 popcount(u64 mask) { return (u32)__builtin_popcountll(mask); }
 #define WARP 32
 #define DEV __device__ __forceinline__
 #define KERNEL(name, threads, params) extern "C" __global__ void __launch_bounds__(threads) name params
+#define KERNEL_OF(name, threads, blocks, params) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) name params
 #define UNROLL _Pragma("unroll")
 #define TID threadIdx.x
 #define BID blockIdx.x

@@ -120,7 +120,7 @@ KERNEL(attention_any_forward, 128,
 }
 
 // Gradients of keys and values: rows are keys. The parameters are those of `attention_backward_keys`.
-KERNEL(attention_any_keys, 128,
+KERNEL_OF(attention_any_keys, 128, 4,
        (const X* qkv, const X* d_out, X* d_qkv, const float* lse, const float* delta, const int* ranges,
         const int* starts, int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale,
         int mode)) {
@@ -172,7 +172,7 @@ KERNEL(attention_any_keys, 128,
 }
 
 // Gradients of the queries. The parameters are those of `attention_backward_queries`.
-KERNEL(attention_any_queries, 128,
+KERNEL_OF(attention_any_queries, 128, 4,
        (const X* qkv, const X* d_out, X* d_qkv, const float* lse, const float* delta, const int* starts,
         int batches, int heads, int kv_heads, int queries, int section, float scale2, float scale, int mode)) {
   SHARED(float, a, [TILE][TILE + 1]);
