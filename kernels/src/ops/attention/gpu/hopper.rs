@@ -196,7 +196,7 @@ mod tests {
             for (own, cols) in all {
                 // The largest block of the device is 227 KiB; up to 4 are beside the tiles.
                 assert!(shared_bytes(own, cols, head_dim) <= 223 << 10);
-                assert!(cols % BOX == 0 && ROWS % cols == 0);
+                assert!(cols % BOX == 0 && ROWS.is_multiple_of(cols));
             }
         }
         assert_eq!(cols(96), None);
