@@ -5,7 +5,7 @@ use libloading::Library;
 use std::path::{Path, PathBuf};
 
 /// A library that may be installed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     /// What people call it.
     pub(super) what: &'static str,

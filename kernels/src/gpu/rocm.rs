@@ -130,6 +130,8 @@ struct Compiler {
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     hip: Arc<Calls>,
+    /// Version of HIP.
+    major: u32,
     info: Info,
 }
 
@@ -185,7 +187,8 @@ pub(super) fn found() -> Result<Vec<Found>, GpuError> {
     let all = (0..count).map(|index| {
         let info = describe(&hip, index, version).map_err(missing)?;
         let hip = Arc::clone(&hip);
-        Ok(Found { hip, info })
+        let major = version.max(0) as u32 / 10_000_000;
+        Ok(Found { hip, major, info })
     });
     all.collect()
 }
@@ -263,7 +266,7 @@ impl Found {
             index: info.index as c_int,
         });
         let compiler = Box::new(Compiler { rtc, arch });
-        let library = Installed::hipblaslt();
+        let library = Installed::hipblaslt(self.major);
         let without = library.as_ref().err().map(|missing| format!("; {missing}"));
         info.versions.push_str(&without.unwrap_or_default());
         let native = Native::new(api, info, compiler, |api, stream| {

@@ -22,6 +22,7 @@ mod vendor;
 
 use super::blas::{Blas, Product};
 use super::compiled::Cache;
+use super::library::Wanted;
 use super::native::api::{Answer, Api, Handle};
 use super::native::{failed, timed};
 use super::{GpuError, lock};
@@ -70,19 +71,24 @@ impl Installed {
     /// # Errors
     /// [`GpuError::Missing`] if it is not installed.
     pub(super) fn cublaslt() -> Result<Self, GpuError> {
-        Self::of(&vendor::CUBLASLT)
+        Self::of(&vendor::CUBLASLT, vendor::CUBLASLT.wanted)
     }
 
-    /// AMD's library.
+    /// AMD's library for HIP of the version `hip`: one of another would bring a HIP of its own, to which our streams mean
+    /// nothing.
     ///
     /// # Errors
     /// [`GpuError::Missing`] if it is not installed.
-    pub(super) fn hipblaslt() -> Result<Self, GpuError> {
-        Self::of(&vendor::HIPBLASLT)
+    pub(super) fn hipblaslt(hip: u32) -> Result<Self, GpuError> {
+        let mut wanted = vendor::HIPBLASLT.wanted;
+        if hip < 7 {
+            wanted.names = vendor::HIPBLASLT_OF_HIP_6;
+        }
+        Self::of(&vendor::HIPBLASLT, wanted)
     }
 
-    fn of(vendor: &'static Vendor) -> Result<Self, GpuError> {
-        let library = vendor.wanted.open()?;
+    fn of(vendor: &'static Vendor, wanted: Wanted) -> Result<Self, GpuError> {
+        let library = wanted.open()?;
         Ok(Self(Arc::new(vendor::Api::of(vendor, library)?)))
     }
 

@@ -98,16 +98,25 @@ pub(super) static CUBLASLT: Vendor = Vendor {
     unsupported: 15,
 };
 
-/// AMD's.
+/// Files of both on Windows.
+const WINDOWS: &[&str] = &["libhipblaslt.dll", "hipblaslt.dll"];
+/// Files of [`HIPBLASLT`] that go with HIP 6.
+pub(super) const HIPBLASLT_OF_HIP_6: &[&str] = if cfg!(windows) {
+    WINDOWS
+} else {
+    &["libhipblaslt.so.0", "libhipblaslt.so"]
+};
+
+/// AMD's, of HIP 7.
 pub(super) static HIPBLASLT: Vendor = Vendor {
     name: "hipBLASLt",
     wanted: Wanted {
         what: "hipBLASLt",
         variable: "ZEROLLM_HIPBLASLT",
         names: if cfg!(windows) {
-            &["libhipblaslt.dll", "hipblaslt.dll"]
+            WINDOWS
         } else {
-            &["libhipblaslt.so.1", "libhipblaslt.so.0", "libhipblaslt.so"]
+            &["libhipblaslt.so.1", "libhipblaslt.so"]
         },
         folders: library::ROCM_FOLDERS,
         get: "matrix products take the program's own kernels; install hipBLASLt of ROCm for the faster ones",
