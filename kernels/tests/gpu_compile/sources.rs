@@ -3,7 +3,7 @@
 
 use kernels::check::{Case, Fill, Input, Role};
 use kernels::gpu::blas::{Factor, Product};
-use kernels::gpu::driver::Kind;
+use kernels::gpu::driver::{HOPPER_ARCH, Kind};
 use kernels::gpu::survey::Survey;
 use kernels::gpu::unit::Source;
 use kernels::gpu::{Gpu, GpuError, GpuForward, GpuGrad, View, basic, check, gemm};
@@ -61,21 +61,13 @@ const WIDTHS: [usize; 4] = [768, 2048, 4096, 8192];
 
 /// The sources that a device of `target` is asked for, each once, in the order of asking.
 pub fn of(target: &Target) -> Vec<Source> {
-    let (survey, asked) = Survey::new(target.kind, target.arch, target.warp);
-    let gpu = Gpu::new(Box::new(survey), None);
-    for (name, cases) in CASES.iter() {
-        for case in cases {
-            let asked = operation(case, &gpu);
-            asked.unwrap_or_else(|error| panic!("{name} on {}: {error}", target.arch));
-        }
+    let mut all = asked(target, target.arch);
+    if target.arch == HOPPER_ARCH {
+        // What its own kernels do not take goes to the portable ones.
+        all.extend(asked(target, "sm_90"));
     }
-    flat(&gpu).expect("a survey refuses nothing");
-    products(&gpu).expect("a survey refuses nothing");
-    decoding(&gpu).expect("a survey refuses nothing");
-    long_attention(&gpu).expect("a survey refuses nothing");
     let mut seen = HashSet::new();
-    let asked = asked.lock().expect("no thread panicked");
-    let fresh = asked.iter().filter(|source| seen.insert((*source).clone()));
+    let fresh = all.iter().filter(|source| seen.insert((*source).clone()));
     let fresh: Vec<Source> = fresh.cloned().collect();
     let all = std::env::var_os("ZEROLLM_GPU_COMPILE").is_some_and(|set| set == "all");
     if target.whole || all {
@@ -91,6 +83,24 @@ pub fn of(target: &Target) -> Vec<Source> {
         all.iter().rev().step_by(step)
     });
     few.map(|source| (*source).clone()).collect()
+}
+
+/// What a device that looks like `arch` is asked for.
+fn asked(target: &Target, arch: &str) -> Vec<Source> {
+    let (survey, asked) = Survey::new(target.kind, arch, target.warp);
+    let gpu = Gpu::new(Box::new(survey), None);
+    for (name, cases) in CASES.iter() {
+        for case in cases {
+            let asked = operation(case, &gpu);
+            asked.unwrap_or_else(|error| panic!("{name} on {arch}: {error}"));
+        }
+    }
+    flat(&gpu).expect("a survey refuses nothing");
+    products(&gpu).expect("a survey refuses nothing");
+    decoding(&gpu).expect("a survey refuses nothing");
+    long_attention(&gpu).expect("a survey refuses nothing");
+    let asked = asked.lock().expect("no thread panicked");
+    asked.clone()
 }
 
 fn operation(case: &Case, gpu: &Gpu) -> Result<(), GpuError> {

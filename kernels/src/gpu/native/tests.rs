@@ -6,7 +6,7 @@ use super::staging::{HALF, PLACE, PLACES};
 use super::*;
 use crate::Dtype;
 use crate::gpu::driver::Kind;
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{Buffer, Gpu, TensorMap, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CStr;
 
@@ -548,6 +548,11 @@ fn failures_say_what_could_not_be_done() {
     let refused = driver.launch(function, Grid::new(1, 2048), &[]);
     let error = refused.expect_err("too many threads").to_string();
     assert!(error.contains("add") && error.contains("2048"), "{error}");
+    let map = TensorMap::new(View::new(0, 64, Dtype::Bf16), &[64, 1], &[64], &[1]);
+    let map = Arg::Map(map.expect("a matrix"));
+    let error = driver.launch(function, Grid::new(1, 64), &[map]);
+    let error = error.expect_err("a matrix").to_string();
+    assert!(error.contains("no copy engine"), "{error}");
     let buffer = gpu.alloc(4).expect("memory");
     api.state().fail = Some("an illegal memory access was encountered");
     for failed in [

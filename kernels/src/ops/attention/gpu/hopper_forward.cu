@@ -43,6 +43,7 @@ KERNEL_ALONE(attention_hopper_forward, THREADS,
   int count = queries - first < ROWS ? queries - first : ROWS, end = first + count;
   u64 row0 = (u64)at.batch * queries;
   if (TID == 0) {
+    tma_prefetch(qkv);
     mbar_init(q_full, 1);
     for (int i = 0; i < 2; i++) {
       mbar_init(k_full + i, 1), mbar_init(v_full + i, 1);

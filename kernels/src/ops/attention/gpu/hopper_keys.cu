@@ -40,6 +40,7 @@ KERNEL_ALONE(attention_hopper_keys, THREADS,
   u64 row0 = (u64)at.batch * queries;
   ranges += 2 * at.batch * tiles, starts += row0;
   if (TID == 0) {
+    tma_prefetch(qkv), tma_prefetch(d_out);
     mbar_init(own_full, 1);
     for (int i = 0; i < 2; i++) mbar_init(full + i, 1 + LOADERS / 32), mbar_init(free + i, COMPUTING);
     mbar_ready();

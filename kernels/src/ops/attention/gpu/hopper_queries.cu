@@ -21,6 +21,7 @@ KERNEL_ALONE(attention_hopper_queries, THREADS,
   int count = queries - first < ROWS ? queries - first : ROWS, end = first + count;
   u64 row0 = (u64)at.batch * queries;
   if (TID == 0) {
+    tma_prefetch(qkv), tma_prefetch(d_out);
     mbar_init(own_full, 1);
     for (int i = 0; i < 2; i++) mbar_init(full + i, 1), mbar_init(free + i, COMPUTING);
     mbar_ready();

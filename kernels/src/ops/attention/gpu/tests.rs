@@ -86,7 +86,7 @@ fn hopper_equals_the_definition() {
             Attention::new(heads.0, heads.1, heads.2),
             &case.trial(Precision::Bf16, 1).metas[0],
         );
-        let rows = super::hopper::backward_rows(&op, qkv, gpu.info());
+        let rows = hopper::backward_rows(&op, qkv, gpu.info());
         assert_eq!(rows.is_some(), heads.2 <= 128, "made by the wrong kernels");
         assert_definition(&case, &gpu);
     }
