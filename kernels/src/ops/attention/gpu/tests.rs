@@ -120,20 +120,16 @@ fn amd_matrix_cores_equal_the_definition() {
         let Some(gpu) = device_of(warp, 0, amd) else {
             return;
         };
-        for (heads, t, document) in [
-            ((2, 1, 64), 133, 90),
-            ((1, 1, 24), 35, 35),
-            ((1, 1, 128), 69, 41),
-        ] {
+        for (heads, t, document) in [((2, 1, 64), 69, 50), ((1, 1, 128), 35, 20)] {
             let case = case(heads, [1, t], document);
             let error = error(&case, &gpu, Precision::Bf16);
             let error = error.unwrap_or_else(|e| panic!("{arch}, {case:?}: {e}"));
             assert!(error < 2e-2, "{arch}, {case:?}: {error:e}");
         }
-        let case = case((1, 1, 32), [1, 90], 90);
+        let case = case((1, 1, 24), [1, 70], 70);
         let mut trial = case.trial(Precision::Bf16, 4);
         // First keys that go back and forth.
-        trial.inputs[1] = (0..90)
+        trial.inputs[1] = (0..70)
             .map(|i: usize| (i - i * 37 % (i + 1)) as f64)
             .collect();
         let [got, want] = outcome(&trial, &gpu);
