@@ -15,8 +15,8 @@ use crate::op::Meta;
 use crate::ops::attention::Attention;
 
 const TILES: Piece = Piece {
-    name: "ops/attention/gpu/hopper.cuh",
-    text: include_str!("hopper.cuh"),
+    name: "ops/attention/gpu/hopper_tiles.cuh",
+    text: include_str!("hopper_tiles.cuh"),
 };
 static FORWARD: Unit = Unit {
     name: "ops/attention/gpu/hopper_forward.cu",
