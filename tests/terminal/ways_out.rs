@@ -393,7 +393,10 @@ fn what_others_print_does_not_stand_on_the_screen() {
     terminal.press("q");
     terminal.wait("the dialog", |shown| shown.contains("Leave this run?"));
     terminal.press("d");
-    trains_on(&mut terminal, &place);
+    // The screen was left once before, at the suspension: only this line says that it is left again.
+    terminal.wait("plain lines", |shown| {
+        shown.contains("goes on without a screen")
+    });
     // Now it is the terminal's again.
     assert!(stray(&terminal, "later"));
     terminal.wait("the line", |shown| shown.contains("later to 2"));
