@@ -15,7 +15,7 @@ typedef float Part[2][4];
 // Rows from `first` on of one chunk; zeros behind `end` and behind the head.
 template <class E>
 DEV void load_chunk(float (*tile)[TILE + 1], const E* from, int first, int end, int stride, int chunk) {
-  for (int i = TID; i < TILE * TILE; i += 128) {
+  for (int i = tid_anew(); i < TILE * TILE; i += 128) {
     int row = i / TILE, col = chunk * TILE + i % TILE;
     bool ok = first + row < end && col < HEAD_DIM;
     tile[row][i % TILE] = ok ? load(from + (u64)(first + row) * stride + col) : 0.0f;
@@ -212,7 +212,5 @@ KERNEL_OF(attention_any_queries, 128, 4,
       BARRIER();
     }
   }
-  at = place(parts, batches, heads, section);  // once more: the registers were wanted for other things
-  first = (parts - 1 - at.part) * TILE, q = (u64)at.batch * queries * row + at.head * HEAD_DIM;
   deliver_rows(d_qkv + q, dq, scale, first, queries, row, mode);
 }
