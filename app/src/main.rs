@@ -23,6 +23,7 @@ mod lang;
 mod leave;
 mod mouse;
 mod out;
+mod pace;
 mod paint;
 mod palette;
 mod panels;

@@ -23,9 +23,25 @@ pub fn line(buf: &mut Buffer, area: Rect, row: u16, pieces: &[(&str, Style)]) ->
         if room == 0 || !buf.area.contains((x, y).into()) {
             break;
         }
-        x = buf.set_stringn(x, y, piece, usize::from(room), *style).0;
+        x = write(buf, (x, y), piece, room, *style);
     }
     x
+}
+
+/// Writes a text from a cell on, at most `room` cells. Returns the column behind it. What `Buffer::set_stringn` does, without
+/// its search for graphemes where every byte is one.
+fn write(buf: &mut Buffer, (x, y): (u16, u16), text: &str, room: u16, style: Style) -> u16 {
+    if !text::is_plain(text) {
+        return buf.set_stringn(x, y, text, usize::from(room), style).0;
+    }
+    let room = room.min(buf.area.right().saturating_sub(x));
+    let count = text.len().min(usize::from(room));
+    let from = buf.index_of(x, y);
+    let cells = &mut buf.content[from..from + count];
+    for (cell, byte) in cells.iter_mut().zip(text.bytes()) {
+        cell.set_char(char::from(byte)).set_style(style);
+    }
+    x + count as u16
 }
 
 /// Writes a row of a list: marked at its left edge and highlighted if it is the chosen one. Returns the column behind it.
@@ -198,5 +214,43 @@ pub fn highlight(buf: &mut Buffer, area: Rect, row: u16, style: Style) {
             ..area
         };
         buf.set_style(at.intersection(buf.area), style);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::style::Color;
+
+    #[test]
+    fn plain_text_is_written_as_the_library_writes_it() {
+        let area = Rect::new(2, 1, 12, 2);
+        let style = Style::new().fg(Color::Red);
+        for text in [
+            "",
+            "a",
+            "a b~",
+            "longer than the row is",
+            "tab\there",
+            "\u{7f}",
+            "\u{e9}\u{5c0f}x",
+        ] {
+            for (x, room) in [(2, 12), (5, 3), (13, 9), (5, 0), (14, 4)] {
+                let mut want = Buffer::filled(area, ratatui::buffer::Cell::new("\u{72d0}"));
+                let mut got = want.clone();
+                let end = if x < area.right() {
+                    want.set_stringn(x, 2, text, usize::from(room), style).0
+                } else {
+                    x
+                };
+                let at = Rect::new(x, 1, room, 2);
+                assert_eq!(
+                    line(&mut got, at, 1, &[(text, style)]),
+                    end,
+                    "{text:?} at {x}"
+                );
+                assert_eq!(got, want, "{text:?} at {x}");
+            }
+        }
     }
 }

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{
-    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+    DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste,
+    EnableFocusChange, EnableMouseCapture,
 };
 use ratatui::crossterm::terminal::{
     BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
@@ -193,6 +194,7 @@ fn enter(out: &mut impl Write) -> io::Result<()> {
         EnterAlternateScreen,
         Clear(ClearType::All),
         EnableBracketedPaste,
+        EnableFocusChange,
         cursor::Hide
     );
     if entered.is_err() {
@@ -226,6 +228,7 @@ pub fn restore() {
         io::stdout(),
         EndSynchronizedUpdate,
         DisableBracketedPaste,
+        DisableFocusChange,
         LeaveAlternateScreen,
         cursor::Show
     );

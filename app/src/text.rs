@@ -45,7 +45,15 @@ fn push_escaped(c: char, out: &mut String) {
 
 /// Number of cells that a text takes.
 pub fn width(text: &str) -> usize {
+    if is_plain(text) {
+        return text.len();
+    }
     text.width()
+}
+
+/// Whether every byte is a character of one cell: visible ASCII and spaces, as most of what a screen shows.
+pub fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 /// The longest beginning of `text` that fits into `cells`; where something is cut, it ends in `~`.

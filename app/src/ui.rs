@@ -1,4 +1,4 @@
-//! The screen's loop: keys and events in, commands out, at most one frame every 33 ms after a key, every 200 ms otherwise.
+//! The screen's loop: keys and events in, commands out, and frames at the pace that [`crate::pace`] keeps.
 //!
 //! Runs in the caller's thread; a second thread waits for keys. The engine is never waited for and never waits: commands
 //! are handed over if there is room, events are drained before each frame. A terminal that goes away, or a panic while
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, TrySendError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use engine::link::{Client, Command, Interrupt, Urgency};
 use ratatui::crossterm::event::Event;
@@ -27,6 +27,7 @@ use crate::input::{Input, Inputs};
 use crate::keymap::{self, Keymap};
 use crate::lang::Lang;
 use crate::mouse;
+use crate::pace::Pace;
 use crate::seat::Seat;
 use crate::state::{History, Level, Parent, Reach, Status};
 use crate::terminal::{self, Screen, Surface};
@@ -34,15 +35,6 @@ use crate::theme::{Palette, Theme};
 use crate::view::View;
 use crate::workbench::{Exit, Wants, Workbench};
 
-/// Least time between two frames.
-const FRAME: Duration = Duration::from_millis(33);
-/// Least time between two frames while nobody presses keys: drawing takes time from the kernels' threads, which on two
-/// cores is felt, and nobody reads ten frames a second.
-const CALM: Duration = Duration::from_millis(200);
-/// How long after a key frames come at the full pace, so that answers are seen at once.
-const LIVELY: Duration = Duration::from_secs(1);
-/// How often a screen without news is drawn, for its clocks.
-const IDLE: Duration = Duration::from_secs(1);
 /// Most events that are folded in before the next frame.
 const MOST_EVENTS: usize = 20_000;
 
@@ -215,21 +207,15 @@ pub fn drive(
     bench.state.reach.clone_from(&options.reach);
     let signals = &options.signals;
     let begin = Instant::now();
-    let mut drawn: Option<Instant> = None;
-    let mut pressed = None;
-    let mut dirty = true;
+    let mut pace = Pace::default();
     let mut connected = true;
     for input in first {
         take(&input, options.palette, &mut bench);
     }
     loop {
-        let pace = if pressed.is_some_and(|at: Instant| at.elapsed() < LIVELY) {
-            FRAME
-        } else {
-            CALM
-        };
-        let due = drawn.is_none_or(|at| at.elapsed() >= pace);
-        if (dirty && due) || drawn.is_none_or(|at| at.elapsed() >= IDLE) {
+        let now = begin.elapsed();
+        if pace.is_due(now) {
+            pace.drew(now);
             screen.set_mouse(bench.mouse)?;
             screen.take_bytes();
             let before = Instant::now();
@@ -238,25 +224,26 @@ pub fn drive(
                 #[cfg(debug_assertions)]
                 drill(bench.state.step());
             })?;
-            drawn = Some(Instant::now());
             let took = before.elapsed();
             let cpu = cost::thread_time().map(|own| own + clock.read() + errands.clock.read());
             let figures = &mut bench.figures;
             figures.drew(begin.elapsed(), took, screen.take_bytes(), cpu);
-            dirty = false;
         }
         // Keys wake the loop at once; events are looked for at the pace of frames, so that no thread has to forward
         // them and the link can be handed on when the screen closes.
-        match channel.recv_timeout(FRAME) {
+        match channel.recv_timeout(pace.wait(begin.elapsed())) {
             Ok(input) => {
                 bench.now = begin.elapsed();
                 for input in std::iter::once(input).chain(channel.try_iter()) {
-                    take(&input, options.palette, &mut bench);
+                    match input {
+                        Input::Event(Event::FocusGained) => pace.look(true),
+                        Input::Event(Event::FocusLost) => pace.look(false),
+                        input => {
+                            take(&input, options.palette, &mut bench);
+                            pace.press(bench.now);
+                        }
+                    }
                 }
-                dirty = true;
-                pressed = Some(Instant::now());
-                // The key's own frame waits for nothing.
-                drawn = None;
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
@@ -268,19 +255,23 @@ pub fn drive(
             let heard = listen(client, &mut bench);
             let most = &mut bench.figures.most_events;
             *most = heard.unwrap_or(0).max(*most);
-            dirty |= heard.is_none_or(|num| num > 0);
+            if heard.is_none_or(|num| num > 0) {
+                pace.news();
+            }
             connected = heard.is_some();
         }
         bench.tick();
         errands.send(bench.errands.drain(..));
         for news in errands.news() {
             bench.deliver(&news);
-            dirty = true;
+            pace.news();
         }
-        dirty |= bench.poll();
+        if bench.poll() {
+            pace.news();
+        }
         for panic in terminal::take_panics() {
             bench.state.note(Level::Bad, &panic);
-            dirty = true;
+            pace.news();
         }
         send(client, &mut bench);
         if let Some(text) = bench.clipboard.take() {
@@ -288,7 +279,7 @@ pub fn drive(
         }
         for (key, value) in std::mem::take(&mut bench.to_file) {
             write(options.file.as_ref(), &key, &value, &mut bench);
-            dirty = true;
+            pace.news();
         }
         if signals.hangup.load(Ordering::SeqCst) {
             return Ok(Outcome::Lost("terminal: hung up".to_owned()));
@@ -327,7 +318,7 @@ pub fn drive(
                 Wants::Redraw => screen.reclaim()?,
             }
             bench.heard = begin.elapsed();
-            drawn = None;
+            pace.anew();
         }
     }
 }

@@ -115,8 +115,9 @@ fn press(inputs: &Sender<Input>, seconds: f64) -> Pressed {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     };
     for number in 0..count {
-        // A loop that has ended hears nothing more.
-        drop(inputs.send(Input::Event(Event::FocusGained)));
+        // Bound to nothing. A loop that has ended hears nothing more.
+        let key = KeyEvent::new(KeyCode::F(24), KeyModifiers::NONE);
+        drop(inputs.send(Input::Event(Event::Key(key))));
         wait(number + 1);
     }
     let lively = Instant::now();
