@@ -76,7 +76,7 @@ impl Act {
     #[inline(always)]
     pub(super) fn value<S: Simd>(self, x: S::V) -> S::V {
         match self {
-            Self::Silu => S::mul(x, S::sigmoid(x)),
+            Self::Silu => S::div(x, S::one_and_exp_of_minus(x)),
             Self::GeluTanh => S::mul(x, gelu_gate::<S>(x)),
             Self::Gelu => S::mul(x, phi::<S>(x)),
             // In this order a NaN stays one.

@@ -17,6 +17,26 @@ pub(super) unsafe fn run<K: Kernel<f32>>(kernel: K) -> K::Out {
     kernel.run::<Avx2>()
 }
 
+/// The lanes rounded to `bf16`, to nearest, ties to even; a NaN stays a (quiet) NaN.
+#[inline(always)]
+fn halves(v: __m256) -> __m128i {
+    // SAFETY: inlined into `run`.
+    unsafe {
+        let bits = _mm256_castps_si256(v);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(
+            bits,
+            _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)),
+        ));
+        let quiet = _mm256_or_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(0x40));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+        let word = _mm256_blendv_epi8(rounded, quiet, nan);
+        // packus works in 128-bit halves: gather the two low quarters.
+        let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(word, word));
+        _mm256_castsi256_si128(packed)
+    }
+}
+
 // SAFETY of the blocks below: the functions are inlined into `run`, which is only called where the instructions exist.
 impl Simd for Avx2 {
     type A = f32;
@@ -45,22 +65,31 @@ impl Simd for Avx2 {
         // SAFETY: see above; the caller vouches for `p`.
         unsafe {
             if T::DTYPE == Dtype::Bf16 {
-                let bits = _mm256_castps_si256(v);
-                let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-                let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(
-                    bits,
-                    _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)),
-                ));
-                let quiet = _mm256_or_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(0x40));
-                let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
-                let word = _mm256_blendv_epi8(rounded, quiet, nan);
-                // packus works in 128-bit halves: gather the two low quarters.
-                let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(word, word));
-                _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(packed));
+                _mm_storeu_si128(p.cast(), halves(v));
             } else {
                 _mm256_storeu_ps(p.cast(), v);
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn stream_pair<T: Elem<Acc = f32>>(p: *mut T, [a, b]: [__m256; 2]) {
+        // SAFETY: see above; the caller vouches for `p`.
+        unsafe {
+            if !p.addr().is_multiple_of(32) {
+                Self::store_pair(p, [a, b]);
+            } else if T::DTYPE == Dtype::Bf16 {
+                _mm_stream_si128(p.cast(), halves(a));
+                _mm_stream_si128(p.add(8).cast(), halves(b));
+            } else {
+                _mm256_stream_ps(p.cast(), a);
+                _mm256_stream_ps(p.add(8).cast(), b);
+            }
+        }
+    }
+    #[inline(always)]
+    fn fence() {
+        // SAFETY: every x86-64 has it.
+        unsafe { _mm_sfence() }
     }
     #[inline(always)]
     fn add(a: __m256, b: __m256) -> __m256 {

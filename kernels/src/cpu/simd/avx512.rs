@@ -32,6 +32,47 @@ fn rounded(v: __m512) -> __m512i {
     }
 }
 
+/// The lanes rounded to `bf16`, one behind the other.
+#[inline(always)]
+fn halves(v: __m512) -> __m256i {
+    const UPPER: [u16; 32] = {
+        let mut upper = [0; 32];
+        let mut i = 0;
+        while i < 16 {
+            upper[i] = 2 * i as u16 + 1;
+            i += 1;
+        }
+        upper
+    };
+    // SAFETY: inlined into `run`.
+    unsafe {
+        let upper = _mm512_loadu_epi16(UPPER.as_ptr().cast());
+        _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper, rounded(v)))
+    }
+}
+
+/// The lanes of two vectors rounded to `bf16`, one of `a` and one of `b` in turns: the order of `load_pair`. As `rounded`, on
+/// both at once: the upper halves side by side, and one more where the lower half, with the tie's odd bit, is above the middle.
+#[inline(always)]
+fn interleaved(a: __m512, b: __m512) -> __m512i {
+    const OF_B: u32 = 0xaaaa_aaaa;
+    // SAFETY: inlined into `run`.
+    unsafe {
+        if _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b) != 0 {
+            // A NaN: rare, and not to be carried into infinity.
+            let low = _mm512_srli_epi32::<16>(rounded(a));
+            return _mm512_mask_mov_epi16(low, OF_B, rounded(b));
+        }
+        let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
+        let upper = _mm512_mask_mov_epi16(_mm512_srli_epi32::<16>(a), OF_B, b);
+        let lower = _mm512_mask_mov_epi16(a, OF_B, _mm512_slli_epi32::<16>(b));
+        let odd = _mm512_and_si512(upper, _mm512_set1_epi16(1));
+        let middle = _mm512_set1_epi16(i16::MIN);
+        let up = _mm512_cmpgt_epu16_mask(_mm512_adds_epu16(lower, odd), middle);
+        _mm512_mask_add_epi16(upper, up, upper, _mm512_set1_epi16(1))
+    }
+}
+
 // SAFETY of the blocks below: the functions are inlined into `run`, which is only called where the instructions exist.
 impl Simd for Avx512 {
     type A = f32;
@@ -60,18 +101,7 @@ impl Simd for Avx512 {
         // SAFETY: see above; the caller vouches for `p`.
         unsafe {
             if T::DTYPE == Dtype::Bf16 {
-                const UPPER: [u16; 32] = {
-                    let mut upper = [0; 32];
-                    let mut i = 0;
-                    while i < 16 {
-                        upper[i] = 2 * i as u16 + 1;
-                        i += 1;
-                    }
-                    upper
-                };
-                let upper = _mm512_loadu_epi16(UPPER.as_ptr().cast());
-                let halves = _mm512_permutexvar_epi16(upper, rounded(v));
-                _mm256_storeu_si256(p.cast(), _mm512_castsi512_si256(halves));
+                _mm256_storeu_si256(p.cast(), halves(v));
             } else {
                 _mm512_storeu_ps(p.cast(), v);
             }
@@ -98,14 +128,31 @@ impl Simd for Avx512 {
         // SAFETY: see above; the caller vouches for `p`.
         unsafe {
             if T::DTYPE == Dtype::Bf16 {
-                let low = _mm512_srli_epi32::<16>(rounded(a));
-                let both = _mm512_mask_mov_epi16(low, 0xaaaa_aaaa, rounded(b));
-                _mm512_storeu_epi32(p.cast(), both);
+                _mm512_storeu_epi32(p.cast(), interleaved(a, b));
             } else {
                 Self::store(p, a);
                 Self::store(p.add(16), b);
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn stream_pair<T: Elem<Acc = f32>>(p: *mut T, [a, b]: [__m512; 2]) {
+        // SAFETY: see above; the caller vouches for `p`.
+        unsafe {
+            if !p.addr().is_multiple_of(64) {
+                Self::store_pair(p, [a, b]);
+            } else if T::DTYPE == Dtype::Bf16 {
+                _mm512_stream_si512(p.cast(), interleaved(a, b));
+            } else {
+                _mm512_stream_ps(p.cast(), a);
+                _mm512_stream_ps(p.add(16).cast(), b);
+            }
+        }
+    }
+    #[inline(always)]
+    fn fence() {
+        // SAFETY: every x86-64 has it.
+        unsafe { _mm_sfence() }
     }
     #[inline(always)]
     unsafe fn load_part<T: Elem<Acc = f32>>(p: *const T, n: usize) -> __m512 {
@@ -195,6 +242,20 @@ impl Simd for Avx512 {
     fn max_lane(a: __m512) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_max_ps(a) }
+    }
+    /// As the function it replaces, in fewer steps: the sum with one hides what is left of the exponential's accuracy where
+    /// `n ln 2` is subtracted at once, and `a` beyond 87 changes it no more.
+    #[inline(always)]
+    fn one_and_exp_of_minus(a: __m512) -> __m512 {
+        // A NaN passes: max and min give their second argument when the first is not comparable.
+        let clamped = Self::max(Self::c(-87.0), Self::min(Self::c(87.0), a));
+        let n = Self::round(Self::mul(clamped, Self::c(-std::f64::consts::LOG2_E)));
+        // SAFETY: see above.
+        unsafe {
+            let r = _mm512_fnmsub_ps(n, Self::c(std::f64::consts::LN_2), clamped);
+            let p = super::math::exp_polynomial::<Self>(r);
+            Self::add(Self::c(1.0), _mm512_scalef_ps(p, n))
+        }
     }
     /// As the function it replaces, with one instruction in place of the powers of two.
     #[inline(always)]

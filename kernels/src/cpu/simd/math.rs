@@ -2,8 +2,8 @@
 
 use super::{Float as _, Simd};
 
-/// `e^x = 2^n e^r` with `n = round(x / ln 2)` and `|r| <= ln 2 / 2`; `e^r` by its Taylor polynomial of degree 7 (remainder
-/// below 6e-9), `x - n ln 2` in two steps (Cody and Waite) so that `r` keeps its bits.
+/// `e^x = 2^n e^r` with `n = round(x / ln 2)` and `|r| <= ln 2 / 2`; `x - n ln 2` in two steps (Cody and Waite) so that `r`
+/// keeps its bits.
 #[inline(always)]
 pub(super) fn exp<S: Simd>(x: S::V) -> S::V {
     // Below -87.3 the result is subnormal: give 0. Above 88.7 it overflows: give infinity.
@@ -25,17 +25,17 @@ pub(super) fn exp<S: Simd>(x: S::V) -> S::V {
     )
 }
 
-/// `e^r` for `|r| <= ln 2 / 2`.
+/// `e^r` for `|r| <= ln 2 / 2`: the polynomial of degree 6 whose largest relative error there is least (1.9e-9, by Remez'
+/// exchange), a step less than Taylor's of that accuracy.
 #[inline(always)]
 pub(super) fn exp_polynomial<S: Simd>(r: S::V) -> S::V {
-    let mut p = S::c(1.0 / 5040.0);
+    let mut p = S::c(0.001_383_684_613_69);
     for c in [
-        1.0 / 720.0,
-        1.0 / 120.0,
-        1.0 / 24.0,
-        1.0 / 6.0,
-        0.5,
-        1.0,
+        0.008_374_815_778_16,
+        0.041_668_225_566_1,
+        0.166_664_201_703,
+        0.499_999_920_798,
+        1.000_000_036_32,
         1.0,
     ] {
         p = S::fma(p, r, S::c(c));

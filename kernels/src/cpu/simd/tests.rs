@@ -79,7 +79,72 @@ fn functions_are_accurate_on_every_instruction_set() {
                 (sigmoid - 1.0 / (1.0 + (-t).exp())).abs() < 2e-7,
                 "{isa:?} sigmoid({x}) = {sigmoid}"
             );
+            let want = 1.0 / (1.0 + (-t).exp());
+            assert!(
+                t < -86.0 || ((sigmoid - want) / want).abs() < 5e-7,
+                "{isa:?} sigmoid({x}) = {sigmoid}, not {want}"
+            );
             assert_eq!(half, f64::from(Bf16::put(x).get()), "{isa:?} bf16({x})");
+        }
+    }
+}
+
+struct RoundPair<'a>(&'a [f32], Store);
+impl Kernel<f32> for RoundPair<'_> {
+    type Out = [[f32; 16]; 2];
+    #[inline(always)]
+    fn run<S: Simd<A = f32>>(self) -> Self::Out {
+        #[repr(align(64))]
+        struct Line([Bf16; 32]);
+        let mut line = Line([Bf16::default(); 32]);
+        let mut out = [[0f32; 16]; 2];
+        // SAFETY: there are 32 numbers, and a vector has at most 16.
+        unsafe {
+            let pair = [
+                S::load(self.0.as_ptr()),
+                S::load(self.0.as_ptr().add(S::LANES)),
+            ];
+            match self.1 {
+                Store::Cached => S::store_pair(line.0.as_mut_ptr(), pair),
+                Store::Streamed => S::stream_pair(line.0.as_mut_ptr(), pair),
+            }
+            for (out, v) in out.iter_mut().zip(S::load_pair(line.0.as_ptr())) {
+                S::store(out.as_mut_ptr(), v);
+            }
+        }
+        out
+    }
+}
+
+#[test]
+fn pairs_are_rounded_as_single_numbers_are() {
+    let uppers = [
+        0u32, 1, 0x3f80, 0x3f81, 0x7f7e, 0x7f7f, 0x7f80, 0x007f, 0x8000, 0xbf80, 0xff7f, 0xff80,
+        0x7fc0, 0x7f80,
+    ];
+    let lowers = [0u32, 1, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0xfffe, 0xffff];
+    let mut random = crate::philox::Stream::new(6, 6);
+    for isa in Isa::available() {
+        for round in 0..300 {
+            let xs: Vec<f32> = (0..32)
+                .map(|_| {
+                    let upper = uppers[random.below(if round % 3 == 0 { 14 } else { 11 }) as usize];
+                    f32::from_bits(upper << 16 | lowers[random.below(8) as usize])
+                })
+                .collect();
+            for to in [Store::Cached, Store::Streamed] {
+                let got = run(isa, RoundPair(&xs, to));
+                let lanes = lanes(isa);
+                for (i, &x) in xs[..2 * lanes].iter().enumerate() {
+                    let (got, want) = (got[i / lanes][i % lanes], Bf16::put(x).get());
+                    let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
+                    assert!(
+                        same,
+                        "{isa:?} {to:?} {x:e} {:#x}: {got:e}, not {want:e}",
+                        x.to_bits()
+                    );
+                }
+            }
         }
     }
 }
@@ -98,10 +163,10 @@ impl Kernel<f32> for Pairs<'_> {
     fn run<S: Simd<A = f32>>(self) -> Self::Out {
         let (a, b) = self.0.split_at(self.0.len() / 2);
         let mut wide = vec![0f32; a.len()];
-        zip::<S, f32>(a, b, &mut wide, &Product);
+        zip::<S, f32>(a, b, &mut wide, Store::Cached, &Product);
         let [a, b] = [a, b].map(|x| x.iter().map(|x| Bf16::put(*x)).collect::<Vec<_>>());
         let mut half = vec![Bf16::default(); a.len()];
-        zip::<S, Bf16>(&a, &b, &mut half, &Product);
+        zip::<S, Bf16>(&a, &b, &mut half, Store::Cached, &Product);
         (wide, half)
     }
 }
@@ -125,6 +190,46 @@ fn pairs_of_vectors_keep_their_places() {
     }
 }
 
+struct Streams<'a>(&'a [f32], usize);
+impl Kernel<f32> for Streams<'_> {
+    type Out = [Vec<f32>; 2];
+    #[inline(always)]
+    fn run<S: Simd<A = f32>>(self) -> Self::Out {
+        let (a, b) = self.0.split_at(self.0.len() / 2);
+        [Store::Cached, Store::Streamed].map(|to| {
+            let mut y = vec![7f32; a.len() + self.1];
+            zip::<S, f32>(a, b, &mut y[self.1..], to, &Product);
+            let mut narrow = vec![Bf16::default(); a.len() + self.1];
+            let [a, b] = [a, b].map(|x| x.iter().map(|x| Bf16::put(*x)).collect::<Vec<_>>());
+            zip::<S, Bf16>(&a, &b, &mut narrow[self.1..], to, &Product);
+            S::fence();
+            y.extend(narrow.iter().map(|y| y.get()));
+            y
+        })
+    }
+}
+
+#[test]
+fn what_is_streamed_is_what_is_stored_wherever_it_begins() {
+    let xs: Vec<f32> = (0..2 * 117).map(|i| i as f32 * 0.37 - 20.0).collect();
+    for isa in Isa::available() {
+        for offset in [0, 1, 3, 8, 16, 31] {
+            let [stored, streamed] = run(isa, Streams(&xs, offset));
+            assert_eq!(stored, streamed, "{isa:?} from {offset} on");
+        }
+    }
+}
+
+/// Lanes of a vector.
+fn lanes(isa: Isa) -> usize {
+    match isa {
+        Isa::Scalar => 1,
+        Isa::Neon => 4,
+        Isa::Avx2 => 8,
+        Isa::Avx512 | Isa::Avx512Bf16 => 16,
+    }
+}
+
 struct Reductions<'a>(&'a [f32]);
 impl Kernel<f32> for Reductions<'_> {
     type Out = (f32, f32);
@@ -141,12 +246,7 @@ fn reductions() {
     let xs: Vec<f32> = (0..16).map(|i| (i * 7 % 16) as f32 - 5.0).collect();
     for isa in Isa::available() {
         let (sum, max) = run(isa, Reductions(&xs));
-        let lanes = match isa {
-            Isa::Scalar => 1,
-            Isa::Neon => 4,
-            Isa::Avx2 => 8,
-            Isa::Avx512 | Isa::Avx512Bf16 => 16,
-        };
+        let lanes = lanes(isa);
         assert_eq!(sum, xs[..lanes].iter().sum::<f32>(), "{isa:?}");
         assert_eq!(
             max,

@@ -6,7 +6,7 @@ use super::{ActivationLinear, ROWS};
 use crate::arena::{Shared, scratch_of};
 use crate::cpu::gemm::{Epilogue, Mat, MatMut, chunk_bytes, gemm, panel_bytes};
 use crate::cpu::rows::parallel;
-use crate::cpu::simd::{Kernel, Simd, blocks, run, zip};
+use crate::cpu::simd::{Kernel, Simd, Store, blocks, run, zip};
 use crate::op::{Backward, Forward, GradMode};
 use crate::ops::act::Gate;
 use crate::ops::linear::cpu::column_sums;
@@ -179,7 +179,7 @@ impl<X: Elem> Kernel<X::Acc> for ForwardRows<'_, X> {
             let (gate, up) = u.split_at(self.cols);
             let act = self.op.act;
             if self.op.gated {
-                zip::<S, X>(gate, up, h, &Gate(act));
+                zip::<S, X>(gate, up, h, Store::Cached, &Gate(act));
             } else {
                 for i in blocks::<S>(self.cols) {
                     i.store::<S, X>(h, act.value::<S>(i.load::<S, X>(gate)));

@@ -6,12 +6,14 @@ use super::{Act, Gate};
 use crate::Elem;
 use crate::arena::Shared;
 use crate::cpu::rows::parallel;
-use crate::cpu::simd::{Kernel, Simd, blocks, run, zip};
+use crate::cpu::simd::{Kernel, Simd, Store, blocks, run, zip};
 use crate::op::{Backward, Forward, GradMode};
 
 pub(super) fn forward<X: Elem>(act: Act, cx: &mut Forward<'_>) {
     let (x, isa, cols) = (cx.input::<X>(0), cx.cpu.isa, cx.metas[0].cols() / 2);
-    let y = Shared::new(cx.output::<X>(0));
+    let y = cx.output::<X>(0);
+    let to = Store::of(size_of_val(y));
+    let y = Shared::new(y);
     parallel(&cx.cpu.pool, cx.metas[0].rows(), 3 * cols, |start, end| {
         let rows = ForwardRows {
             act,
@@ -19,6 +21,7 @@ pub(super) fn forward<X: Elem>(act: Act, cx: &mut Forward<'_>) {
             x: &x[2 * start * cols..2 * end * cols],
             // SAFETY: each task has rows of its own.
             y: unsafe { y.slice(start * cols, (end - start) * cols) },
+            to,
         };
         run(isa, rows);
     });
@@ -29,6 +32,7 @@ struct ForwardRows<'a, X> {
     cols: usize,
     x: &'a [X],
     y: &'a mut [X],
+    to: Store,
 }
 
 impl<X: Elem> Kernel<X::Acc> for ForwardRows<'_, X> {
@@ -38,8 +42,9 @@ impl<X: Elem> Kernel<X::Acc> for ForwardRows<'_, X> {
         let rows = self.x.chunks_exact(2 * self.cols);
         for (x, y) in rows.zip(self.y.chunks_exact_mut(self.cols)) {
             let (gate, up) = x.split_at(self.cols);
-            zip::<S, X>(gate, up, y, &Gate(self.act));
+            zip::<S, X>(gate, up, y, self.to, &Gate(self.act));
         }
+        S::fence();
     }
 }
 
