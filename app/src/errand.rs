@@ -301,7 +301,8 @@ impl Clerk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::run_folder::{NameFrom, Origin, RunFolder};
+    use engine::link::{Body, Event};
+    use engine::run_folder::{EventWriter, NameFrom, Origin, RunFolder};
 
     #[test]
     fn a_wish_is_a_name_and_changes() {
@@ -343,5 +344,40 @@ mod tests {
             panic!("{:?}", news[5]);
         };
         assert_eq!(runs.len(), 1);
+    }
+
+    #[test]
+    fn a_record_of_samples_is_read_again_once_it_has_grown() {
+        let home = tempfile::tempdir().unwrap();
+        let other =
+            RunFolder::create(home.path(), "other", NameFrom::Flag, &Origin::default()).unwrap();
+        let path = other.path().to_owned();
+        let mut writer = EventWriter::open(&path.join(EVENTS)).unwrap();
+        let mut write = |step: u64| {
+            let body = Body::Sample {
+                step,
+                prompt: "a".to_owned(),
+                text: "b".to_owned(),
+                readable: None,
+            };
+            let time = "2026-01-01T00:00:00Z".to_owned();
+            writer.append(&Event { body, time }).unwrap();
+        };
+        let errands = Errands::start(&home.path().join("own")).unwrap();
+        let read = |path: &Path| {
+            errands.send([Errand::Samples(path.to_owned())]);
+            match errands.news.recv().unwrap() {
+                News::Samples(of, samples) if of == path => samples,
+                other => panic!("{other:?}"),
+            }
+        };
+        let step = |samples: &Samples| samples.nearest("a", 99).unwrap().sample.step;
+        write(1);
+        let first = read(&path).unwrap();
+        assert!(Arc::ptr_eq(&first, &read(&path).unwrap()), "nothing is new");
+        write(2);
+        assert_eq!((step(&first), step(&read(&path).unwrap())), (1, 2));
+        let why = read(&home.path().join("none")).unwrap_err();
+        assert!(why.contains("the record of none cannot be read"), "{why}");
     }
 }

@@ -65,6 +65,24 @@ struct Parts {
 }
 
 impl Parts {
+    /// The list of runs above the sample, else over it.
+    fn asking(area: Rect, rows: u16) -> Self {
+        let height = if area.height >= ABOVE {
+            rows.min(area.height / 2)
+        } else {
+            area.height
+        };
+        Self {
+            choice: Rect { height, ..area },
+            is_table: false,
+            page: Rect {
+                y: area.y + height,
+                height: area.height - height,
+                ..area
+            },
+        }
+    }
+
     /// The table above or beside the sample, else the list beside it, else the sample alone.
     fn new(area: Rect, grid: &Grid<'_>, table: bool) -> Self {
         if table && area.height >= ABOVE && matrix::fits(area.width) {
@@ -253,27 +271,28 @@ impl Panel for Samples {
         let grid = Grid::new(&state.samples, len);
         let parts = Parts::new(area, &grid, self.table);
         self.cramped.set(self.table && !parts.is_table);
-        if self.other.is_open() {
-            // Where there is no room beside the sample it lies over it.
-            let beside = parts.choice.width > 0 && len > 0;
-            let at = if beside { parts.choice } else { area };
-            self.other.render(scene, &grid, at, buf);
-            if !beside {
-                return;
-            }
-        }
+        let asking = self
+            .other
+            .is_open()
+            .then(|| Parts::asking(area, self.other.height(state, &grid)));
         if len == 0 {
-            draw_none(view, area, buf);
+            draw_none(view, asking.map_or(area, |parts| parts.page), buf);
+        }
+        let at = if let Some(asking) = asking {
+            self.other.render(scene, &grid, asking.choice, buf);
+            asking.page
+        } else {
+            parts.page
+        };
+        if len == 0 {
             return;
         }
         let cell = self.chosen.cell(&grid, &state.samples, view.cursor);
-        if !self.other.is_open() {
-            if parts.is_table {
-                matrix::draw(scene, &grid, cell, &self.drawn, parts.choice, buf);
-            } else if parts.choice.width > 0 {
-                let place = self.chosen.place(&grid, &state.samples, view.cursor);
-                draw_list(scene, (place, &self.shown), len, parts.choice, buf);
-            }
+        if asking.is_none() && parts.is_table {
+            matrix::draw(scene, &grid, cell, &self.drawn, parts.choice, buf);
+        } else if asking.is_none() && parts.choice.width > 0 {
+            let place = self.chosen.place(&grid, &state.samples, view.cursor);
+            draw_list(scene, (place, &self.shown), len, parts.choice, buf);
         }
         let note = if self.cramped.get() {
             matrix::no_room(view)
@@ -290,9 +309,9 @@ impl Panel for Samples {
                     other: self.other.find(sample),
                     marked: self.marked,
                 };
-                page.draw(note, view, parts.page, buf);
+                page.draw(note, view, at, buf);
             }
-            None => page::draw_missing(grid.steps[cell.column], note, view, parts.page, buf),
+            None => page::draw_missing(grid.steps[cell.column], note, view, at, buf),
         }
     }
 }

@@ -61,6 +61,8 @@ impl Drawn {
     }
 }
 
+const EMPTY: Text = Text::new("(empty)", "(空)");
+
 /// How the table lies in an area.
 struct Plan {
     /// Cells of the column of prompts.
@@ -86,8 +88,8 @@ pub(super) fn fits(width: u16) -> bool {
 }
 
 impl Plan {
-    /// The window of the table around the chosen cell.
-    fn new(grid: &Grid<'_>, chosen: Cell, inner: Rect) -> Self {
+    /// The window of the table that has the chosen cell: the one from `first` on, where that does.
+    fn new(grid: &Grid<'_>, chosen: Cell, first: Cell, inner: Rect) -> Self {
         let widest = grid
             .prompts
             .iter()
@@ -103,16 +105,17 @@ impl Plan {
         let height = inner.height.saturating_sub(1);
         let lines = (height / (grid.prompts.len() as u16).max(1)).clamp(1, LINES);
         let num_rows = usize::from(height / lines);
-        let window = |len: usize, at: usize, shown: usize| {
-            let first = paint::scroll(len, at, shown);
+        let window = |len: usize, at: usize, first: usize, shown: usize| {
+            let first = first.min(at).max((at + 1).saturating_sub(shown));
+            let first = first.min(len.saturating_sub(shown));
             first..len.min(first + shown)
         };
         Self {
             prompt,
             column,
             lines,
-            rows: window(grid.prompts.len(), chosen.row, num_rows),
-            columns: window(grid.steps.len(), chosen.column, num_columns),
+            rows: window(grid.prompts.len(), chosen.row, first.row, num_rows),
+            columns: window(grid.steps.len(), chosen.column, first.column, num_columns),
         }
     }
 }
@@ -134,7 +137,8 @@ pub(super) fn draw(
         width: area.width.saturating_sub(2),
         height: area.height.saturating_sub(2),
     };
-    let plan = Plan::new(grid, chosen, inside);
+    // What stands still is found again.
+    let plan = Plan::new(grid, chosen, drawn.at.get().first, inside);
     let count = text::count(scene.state.samples_until(view.cursor) as u64);
     let of = Text::new("of", "/").get(view.lang);
     let window = |word: Text, shown: &Range<usize>, len: usize| {
@@ -155,11 +159,14 @@ pub(super) fn draw(
         vec![(&*prompts, theme.dim)],
     ];
     let notes: Vec<Group<'_>> = vec![
-        vec![(past_note(view), theme.dim)],
         vec![
-            ("  C ", theme.good),
-            (Text::new("checkpoint", "检查点").get(view.lang), theme.dim),
+            ("C ", theme.good),
+            (
+                Text::new("checkpoint  ", "检查点  ").get(view.lang),
+                theme.dim,
+            ),
         ],
+        vec![(past_note(view), theme.dim)],
     ];
     let room = area.width.saturating_sub(4);
     let (title, notes) = (fitting(&title, room), fitting(&notes, room));
@@ -257,7 +264,7 @@ fn draw_row(
     let (view, theme) = (scene.view, &scene.view.theme);
     let is_chosen = row == chosen.row;
     let prompt = match grid.prompts[row] {
-        "" => Text::new("(empty)", "(空)").get(view.lang).to_owned(),
+        "" => EMPTY.get(view.lang).to_owned(),
         prompt => label(prompt),
     };
     let style = if is_chosen { theme.strong } else { theme.dim };
@@ -312,14 +319,18 @@ fn draw_cell(
                 share if usize::from(inner.width) >= SHARE => share.trim_start().to_owned(),
                 _ => String::new(),
             };
-            let shown = format!("{share}{}", flat(&sample.text, inner));
+            let (text, style) = match flat(&sample.text, inner) {
+                text if text.is_empty() => (EMPTY.get(scene.view.lang).to_owned(), theme.dim),
+                text => (text, theme.text),
+            };
+            let shown = format!("{share}{text}");
             let lines = beginning(&shown, inner.width, inner.height);
             let mut left = share.len();
             for (line, piece) in lines.iter().enumerate() {
                 // Digits and a sign: as many cells as bytes.
                 let (share, text) = piece.split_at(left.min(piece.len()));
                 left = 0;
-                let pieces = [(share, theme.good), (text, theme.text)];
+                let pieces = [(share, theme.good), (text, style)];
                 paint::line(buf, inner, line as u16, &pieces);
             }
         }

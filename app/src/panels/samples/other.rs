@@ -184,6 +184,14 @@ impl Other {
         none.into_iter().chain(near.into_iter().map(Some)).collect()
     }
 
+    /// Rows of the screen that the list takes at best.
+    pub(super) fn height(&self, state: &State, grid: &Grid<'_>) -> u16 {
+        // A line of words where there is no run.
+        (self.rows(state, grid).len() as u16)
+            .saturating_add(3)
+            .max(6)
+    }
+
     /// Draws the list.
     pub(super) fn render(&self, scene: &Scene<'_>, grid: &Grid<'_>, area: Rect, buf: &mut Buffer) {
         let view = scene.view;
