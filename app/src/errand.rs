@@ -1,9 +1,11 @@
-//! What the screens want done in the folder of runs: looking through it, tagging, setting aside, deleting, forking.
+//! What the screens want done in the folder of runs: looking through it, tagging, setting aside, deleting, forking, reading
+//! what another run has written.
 //!
 //! A thread of its own does it, one errand after the other, so that no disk makes the screen wait. What comes of it goes
 //! to every panel ([`crate::panels::Panel::hear`]).
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,10 +13,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use engine::launch::{Fork, Request, plan_fork};
-use engine::run_folder::{Meta, shelf};
+use engine::run_folder::{EVENTS, Meta, RunError, shelf};
 use engine::watch::batch::KeptBatch;
 
 use crate::book::course::Course;
+use crate::book::samples::Samples;
 use crate::book::{self, Entry, Known};
 use crate::cli::fork;
 use crate::cost::Clock;
@@ -42,6 +45,8 @@ pub enum Errand {
     Fork(ForkWish),
     /// Read the rows that an alert of the run on show has kept of a step.
     Rows(u64),
+    /// Read what a run has written after its prompts.
+    Samples(PathBuf),
 }
 
 /// A fork that a person asks for.
@@ -84,6 +89,8 @@ pub enum News {
     Plan(Result<Vec<String>, String>),
     /// The rows of a step, or why there are none.
     Rows(u64, Result<KeptBatch, String>),
+    /// What a run has written, by its folder, or why it cannot be read.
+    Samples(PathBuf, Result<Arc<Samples>, String>),
     /// What was done, or why not, in a line.
     Done(Result<String, String>),
 }
@@ -107,6 +114,7 @@ impl Errands {
         let mut clerk = Clerk {
             run: run.to_owned(),
             known: Known::default(),
+            samples: None,
         };
         let clock = Clock::default();
         let own = clock.clone();
@@ -142,6 +150,8 @@ impl Errands {
 struct Clerk {
     run: PathBuf,
     known: Known,
+    /// What was read last of a run's samples, and how long its record was then.
+    samples: Option<(PathBuf, u64, Arc<Samples>)>,
 }
 
 impl Clerk {
@@ -214,7 +224,28 @@ impl Clerk {
                 let failed = |error| format!("the rows of step {step} cannot be read: {error}");
                 News::Rows(step, kept.map_err(failed))
             }
+            Errand::Samples(run) => {
+                let samples = self.samples_of(&run);
+                let failed =
+                    |error| format!("the record of {} cannot be read: {error}", name(&run));
+                let samples = samples.map_err(failed);
+                News::Samples(run, samples)
+            }
         }
+    }
+
+    /// The samples of a run; its record is read again only where it has grown.
+    fn samples_of(&mut self, run: &Path) -> Result<Arc<Samples>, RunError> {
+        let record = fs::metadata(run.join(EVENTS));
+        let length = record.map_or(0, |record| record.len());
+        if let Some((known, then, samples)) = &self.samples
+            && (known.as_path(), *then) == (run, length)
+        {
+            return Ok(Arc::clone(samples));
+        }
+        let samples = Arc::new(Samples::read(run)?);
+        self.samples = Some((run.to_owned(), length, Arc::clone(&samples)));
+        Ok(samples)
     }
 
     fn plan(&self, wish: &ForkWish) -> Result<Vec<String>, String> {
@@ -270,7 +301,8 @@ impl Clerk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::run_folder::{NameFrom, Origin, RunFolder};
+    use engine::link::{Body, Event};
+    use engine::run_folder::{EventWriter, NameFrom, Origin, RunFolder};
 
     #[test]
     fn a_wish_is_a_name_and_changes() {
@@ -312,5 +344,40 @@ mod tests {
             panic!("{:?}", news[5]);
         };
         assert_eq!(runs.len(), 1);
+    }
+
+    #[test]
+    fn a_record_of_samples_is_read_again_once_it_has_grown() {
+        let home = tempfile::tempdir().unwrap();
+        let other =
+            RunFolder::create(home.path(), "other", NameFrom::Flag, &Origin::default()).unwrap();
+        let path = other.path().to_owned();
+        let mut writer = EventWriter::open(&path.join(EVENTS)).unwrap();
+        let mut write = |step: u64| {
+            let body = Body::Sample {
+                step,
+                prompt: "a".to_owned(),
+                text: "b".to_owned(),
+                readable: None,
+            };
+            let time = "2026-01-01T00:00:00Z".to_owned();
+            writer.append(&Event { body, time }).unwrap();
+        };
+        let errands = Errands::start(&home.path().join("own")).unwrap();
+        let read = |path: &Path| {
+            errands.send([Errand::Samples(path.to_owned())]);
+            match errands.news.recv().unwrap() {
+                News::Samples(of, samples) if of == path => samples,
+                other => panic!("{other:?}"),
+            }
+        };
+        let step = |samples: &Samples| samples.nearest("a", 99).unwrap().sample.step;
+        write(1);
+        let first = read(&path).unwrap();
+        assert!(Arc::ptr_eq(&first, &read(&path).unwrap()), "nothing is new");
+        write(2);
+        assert_eq!((step(&first), step(&read(&path).unwrap())), (1, 2));
+        let why = read(&home.path().join("none")).unwrap_err();
+        assert!(why.contains("the record of none cannot be read"), "{why}");
     }
 }

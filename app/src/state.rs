@@ -30,7 +30,7 @@ pub use layers::{LayerHistory, Quantity};
 /// Lines that the log keeps; the run's folder has them all.
 const LOG_LINES: usize = 2000;
 /// Samples that are kept.
-const SAMPLES: usize = 500;
+pub const SAMPLES: usize = 500;
 /// Looks at the machine that are kept.
 const LOOKS: usize = 360;
 

@@ -15,9 +15,11 @@ use engine::run_folder::index::{LineKind, Table};
 use engine::run_folder::{Index, Meta, RunError, RunRecord, State, Summary, list, tree};
 
 pub mod course;
+pub mod family;
 #[cfg(test)]
 pub mod fixture;
 pub mod query;
+pub mod samples;
 pub mod stats;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,19 @@
-//! What the model writes: the samples of each step, the newest first in view, older ones of the same prompt beside it.
+//! What the model writes: the samples of each step as a list or as a table of prompts and steps, the chosen one in full, and
+//! beside it what another run wrote after the same prompt.
 //!
-//! Text comes from the model and may hold anything, so it is shown escaped.
+//! Text comes from the model and may hold anything, so it is shown escaped. `grid.rs` says what is chosen, `matrix.rs` draws
+//! the table, `page.rs` a sample, `other.rs` another run's.
+
+use std::cell::Cell;
+use std::time::Duration;
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
-use ratatui::style::Style;
 
-use super::list::{self, Dated, Place, Shown};
+use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey, past_mark, past_note};
+use crate::errand::{Errand, News};
 use crate::lang::{self, Text};
 use crate::paint;
 use crate::state::{Sample, State};
@@ -16,14 +21,137 @@ use crate::text;
 use crate::view::{Scene, View};
 
 mod diff;
+mod grid;
+mod matrix;
+mod other;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use grid::{Chosen, Grid};
+use other::Other;
+use page::Page;
+
+/// Least width at which the list stands beside the sample.
+const LIST: u16 = 70;
+/// Least height at which the table stands above the sample.
+const ABOVE: u16 = 13;
+/// Least width and height at which it stands beside it.
+const BESIDE: (u16, u16) = (100, 5);
 
 /// The screen; see the module's page.
 #[derive(Default)]
 pub struct Samples {
-    place: Dated,
+    chosen: Chosen,
     shown: Shown,
-    /// Whether what the sample before it did not say is marked.
+    drawn: matrix::Drawn,
+    /// Whether the table is wanted.
+    table: bool,
+    /// Whether it had no room when it was last drawn.
+    cramped: Cell<bool>,
+    /// Whether what the sample that is compared with did not say is marked.
     marked: bool,
+    other: Other,
+    errands: Vec<Errand>,
+}
+
+/// How the screen is parted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Parts {
+    /// The table's place, or the list's; empty where there is room for neither.
+    choice: Rect,
+    is_table: bool,
+    page: Rect,
+}
+
+impl Parts {
+    /// The list of runs above the sample, else over it.
+    fn asking(area: Rect, rows: u16) -> Self {
+        let height = if area.height >= ABOVE {
+            rows.min(area.height / 2)
+        } else {
+            area.height
+        };
+        Self {
+            choice: Rect { height, ..area },
+            is_table: false,
+            page: Rect {
+                y: area.y + height,
+                height: area.height - height,
+                ..area
+            },
+        }
+    }
+
+    /// The table above or beside the sample, else the list beside it, else the sample alone.
+    fn new(area: Rect, grid: &Grid<'_>, table: bool) -> Self {
+        if table && area.height >= ABOVE && matrix::fits(area.width) {
+            let height = matrix::height(grid, area.height / 2);
+            return Self {
+                choice: Rect { height, ..area },
+                is_table: true,
+                page: Rect {
+                    y: area.y + height,
+                    height: area.height - height,
+                    ..area
+                },
+            };
+        }
+        let is_table = table && area.width >= BESIDE.0 && area.height >= BESIDE.1;
+        let width = match area.width {
+            width if is_table => width * 3 / 5,
+            width if width >= LIST => (width / 3).min(44),
+            _ => 0,
+        };
+        Self {
+            choice: Rect { width, ..area },
+            is_table,
+            page: Rect {
+                x: area.x + width,
+                width: area.width - width,
+                ..area
+            },
+        }
+    }
+}
+
+impl Samples {
+    /// Whether keys move in the table.
+    fn in_table(&self) -> bool {
+        self.table && !self.cramped.get()
+    }
+
+    fn sample_of(&self, grid: &Grid<'_>, state: &State, view: &View) -> Option<usize> {
+        if self.in_table() {
+            return grid.sample(self.chosen.cell(grid, &state.samples, view.cursor));
+        }
+        let len = state.samples_until(view.cursor);
+        let row = self
+            .chosen
+            .place(grid, &state.samples, view.cursor)
+            .row(len);
+        (row < len).then_some(row)
+    }
+
+    /// Moves up and down.
+    fn go(&mut self, key: &str, grid: &Grid<'_>, state: &State, cursor: Option<u64>) -> bool {
+        if self.in_table() {
+            let cell = self.chosen.cell(grid, &state.samples, cursor);
+            let mut place = Place::at(cell.row);
+            let taken = place.handle(key, grid.prompts.len());
+            if taken {
+                let row = place.row(grid.prompts.len());
+                self.chosen.choose(grid, grid::Cell { row, ..cell }, cursor);
+            }
+            return taken;
+        }
+        let mut place = self.chosen.place(grid, &state.samples, cursor);
+        let taken = place.handle(key, state.samples_until(cursor));
+        if taken {
+            self.chosen.put(place, cursor);
+        }
+        taken
+    }
 }
 
 impl Panel for Samples {
@@ -34,11 +162,35 @@ impl Panel for Samples {
     fn keys(&self) -> &'static [PanelKey] {
         const KEYS: &[PanelKey] = &[
             PanelKey {
+                keys: &["v"],
+                label: Text::new("table", "表格"),
+                help: Text::new(
+                    "a table of prompts and steps, or a list",
+                    "提示与步的表格, 或列表",
+                ),
+            },
+            PanelKey {
                 keys: &["d"],
                 label: Text::new("diff", "差异"),
                 help: Text::new(
-                    "mark the words that the sample of the same prompt before it does not have there",
-                    "标出同一提示的上一个样本在该处没有的词",
+                    "mark the words that the sample of the same prompt before it, or of the other run, does not have there",
+                    "标出同一提示的上一个样本 (或另一运行的样本) 在该处没有的词",
+                ),
+            },
+            PanelKey {
+                keys: &["o"],
+                label: Text::new("other run", "另一运行"),
+                help: Text::new(
+                    "choose a run whose sample of the same prompt is shown beside: the newest up to that step",
+                    "选择一个运行, 并排显示其同一提示截至该步的最新样本",
+                ),
+            },
+            PanelKey {
+                keys: &["right", "left"],
+                label: Text::new("step", "步"),
+                help: Text::new(
+                    "the sample of the same prompt after it or before it",
+                    "同一提示的下/上一个样本",
                 ),
             },
             list::KEYS,
@@ -47,83 +199,124 @@ impl Panel for Samples {
     }
 
     fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
-        if key == "d" {
-            self.marked = !self.marked;
-            return true;
+        let cursor = view.cursor;
+        let grid = Grid::new(&state.samples, state.samples_until(cursor));
+        if self.other.is_open() {
+            return self.other.handle(key, state, &grid, &mut self.errands);
         }
-        let len = state.samples_until(view.cursor);
-        let last = len.saturating_sub(1);
-        self.place.handle(key, len, view.cursor, last)
+        match key {
+            "v" => self.table = !self.table,
+            "d" => self.marked = !self.marked,
+            "o" => self.other.ask(&mut self.errands),
+            "right" | "left" => {
+                let later = key == "right";
+                if self.in_table() {
+                    let cell = self.chosen.cell(&grid, &state.samples, cursor);
+                    let column = cell
+                        .column
+                        .saturating_add_signed(if later { 1 } else { -1 });
+                    let column = column.min(grid.steps.len().saturating_sub(1));
+                    let cell = grid::Cell { column, ..cell };
+                    self.chosen.choose(&grid, cell, cursor);
+                } else {
+                    self.chosen.go_along(&grid, &state.samples, cursor, later);
+                }
+            }
+            key => return self.go(key, &grid, state, cursor),
+        }
+        true
     }
 
     fn copied(&self, scene: &Scene<'_>) -> Option<String> {
-        let len = scene.state.samples_until(scene.view.cursor);
-        let place = self.place.at(scene.view.cursor, len.saturating_sub(1));
-        let sample = scene.state.samples.get(place.row(len))?;
+        let (state, view) = (scene.state, scene.view);
+        let grid = Grid::new(&state.samples, state.samples_until(view.cursor));
+        let sample = &state.samples[self.sample_of(&grid, state, view)?];
         let lines = text::escape_lines(&format!("{}{}", sample.prompt, sample.text));
         Some(lines.join("\n") + "\n")
     }
 
-    fn click(&mut self, at: Position, _: &State, view: &View) -> Option<bool> {
-        let (_, len) = self.shown.at(at)?;
-        let mut place = self.place.at(view.cursor, len.saturating_sub(1));
-        let clicked = self.shown.click(&mut place, at);
-        self.place.put(place, view.cursor);
-        clicked
+    fn click(&mut self, at: Position, state: &State, view: &View) -> Option<bool> {
+        if self.other.is_open() {
+            return self.other.click(at);
+        }
+        let cursor = view.cursor;
+        let grid = Grid::new(&state.samples, state.samples_until(cursor));
+        if self.in_table() {
+            let clicked = self.drawn.at(at)?;
+            let before = self.chosen.cell(&grid, &state.samples, cursor);
+            self.chosen.choose(&grid, clicked, cursor);
+            return Some(before == clicked);
+        }
+        let mut place = self.chosen.place(&grid, &state.samples, cursor);
+        let clicked = self.shown.click(&mut place, at)?;
+        self.chosen.put(place, cursor);
+        Some(clicked)
+    }
+
+    fn tick(&mut self, now: Duration) {
+        self.other.tick(now, &mut self.errands);
+    }
+
+    fn errands(&mut self) -> Vec<Errand> {
+        std::mem::take(&mut self.errands)
+    }
+
+    fn hear(&mut self, news: &News) {
+        self.other.hear(news);
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let len = state.samples_until(view.cursor);
-        let place = self.place.at(view.cursor, len.saturating_sub(1));
+        let grid = Grid::new(&state.samples, len);
+        let parts = Parts::new(area, &grid, self.table);
+        self.cramped.set(self.table && !parts.is_table);
+        let asking = self
+            .other
+            .is_open()
+            .then(|| Parts::asking(area, self.other.height(state, &grid)));
         if len == 0 {
-            let mark = past_mark(view);
-            let title = [
-                (
-                    Text::new("samples", "样本").get(view.lang),
-                    view.theme.title,
-                ),
-                (&*mark, view.theme.warn),
-            ];
-            let inner = paint::frame(buf, area, view, &title, &[]);
-            paint::centred(
-                buf,
-                inner,
-                &lang::NO_SAMPLES.with_key(view, "sample"),
-                view.theme.dim,
-            );
+            draw_none(view, asking.map_or(area, |parts| parts.page), buf);
+        }
+        let at = if let Some(asking) = asking {
+            self.other.render(scene, &grid, asking.choice, buf);
+            asking.page
+        } else {
+            parts.page
+        };
+        if len == 0 {
             return;
         }
-        let selected = place.row(len);
-        let list_width = if area.width >= 70 {
-            (area.width / 3).min(44)
-        } else {
-            0
-        };
-        let list = Rect {
-            width: list_width,
-            ..area
-        };
-        let page = Rect {
-            x: area.x + list_width,
-            width: area.width - list_width,
-            ..area
-        };
-        if list_width > 0 {
-            render_list(scene, (place, &self.shown), len, list, buf);
+        let cell = self.chosen.cell(&grid, &state.samples, view.cursor);
+        if asking.is_none() && parts.is_table {
+            matrix::draw(scene, &grid, cell, &self.drawn, parts.choice, buf);
+        } else if asking.is_none() && parts.choice.width > 0 {
+            let place = self.chosen.place(&grid, &state.samples, view.cursor);
+            draw_list(scene, (place, &self.shown), len, parts.choice, buf);
         }
-        let sample = &state.samples[selected];
-        let earlier: Vec<&Sample> = state
-            .samples
-            .range(..selected)
-            .rev()
-            .filter(|s| s.prompt == sample.prompt)
-            .collect();
-        draw(sample, &earlier, self.marked, view, page, buf);
+        let note = if self.cramped.get() {
+            matrix::no_room(view)
+        } else {
+            ""
+        };
+        match self.sample_of(&grid, state, view) {
+            Some(index) => {
+                let sample = &state.samples[index];
+                let before = state.samples.range(..index).rev();
+                let page = Page {
+                    sample,
+                    earlier: before.filter(|s| s.prompt == sample.prompt).collect(),
+                    other: self.other.find(sample),
+                    marked: self.marked,
+                };
+                page.draw(note, view, at, buf);
+            }
+            None => page::draw_missing(grid.steps[cell.column], note, view, at, buf),
+        }
     }
 }
 
-fn render_list(
+fn draw_list(
     scene: &Scene<'_>,
     (place, shown): (Place, &Shown),
     len: usize,
@@ -146,7 +339,7 @@ fn render_list(
         let sample = &samples[index];
         let chosen = index == place.row(len);
         let step = text::fit_right(&text::count(sample.step), 9);
-        let share = share(sample);
+        let share = page::share(sample);
         let prompt = text::escape(&sample.prompt);
         let pieces = [
             (&*step, if chosen { theme.strong } else { theme.text }),
@@ -158,17 +351,30 @@ fn render_list(
     }
 }
 
-fn share(sample: &Sample) -> String {
-    sample
-        .readable
-        .map_or_else(String::new, |r| format!("{:>4.0}% ", r * 100.0))
+/// A frame that says how to get a sample.
+fn draw_none(view: &View, area: Rect, buf: &mut Buffer) {
+    let mark = past_mark(view);
+    let title = [
+        (
+            Text::new("samples", "样本").get(view.lang),
+            view.theme.title,
+        ),
+        (&*mark, view.theme.warn),
+    ];
+    let inner = paint::frame(buf, area, view, &title, &[]);
+    paint::centred(
+        buf,
+        inner,
+        &lang::NO_SAMPLES.with_key(view, "sample"),
+        view.theme.dim,
+    );
 }
 
 /// The newest sample, at the data cursor's step where there is one, in a frame, for other screens.
 pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let view = scene.view;
     if let Some(sample) = scene.state.sample_at(view.cursor) {
-        draw(sample, &[], false, view, area, buf);
+        of(sample).draw("", view, area, buf);
         return;
     }
     let inner = paint::frame(
@@ -186,95 +392,12 @@ pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     );
 }
 
-/// One sample with its prompt, then earlier ones of the same prompt as far as there is room.
-fn draw(
-    sample: &Sample,
-    earlier: &[&Sample],
-    marked: bool,
-    view: &View,
-    area: Rect,
-    buf: &mut Buffer,
-) {
-    let theme = &view.theme;
-    let step = format!("@{}", text::count(sample.step));
-    let mark = past_mark(view);
-    let readable = sample.readable.map_or_else(String::new, |r| {
-        let word = Text::new("readable", "可读").get(view.lang);
-        format!("  {word} {:.0}%", r * 100.0)
-    });
-    let before = earlier.first().filter(|_| marked);
-    let new = before.map_or_else(String::new, |older| {
-        let words = Text::new("new since", "相对新增").get(view.lang);
-        format!("  {words} @{}", text::count(older.step))
-    });
-    let title = [
-        (Text::new("sample ", "样本 ").get(view.lang), theme.title),
-        (&*step, theme.strong),
-        (&*new, theme.key),
-        (&*readable, theme.good),
-        (&*mark, theme.warn),
-    ];
-    let inner = paint::frame(buf, area, view, &title, &[]);
-    let inner = Rect {
-        x: inner.x + u16::from(inner.width > 2),
-        width: inner.width.saturating_sub(2),
-        ..inner
-    };
-    let mut row = match before {
-        Some(older) => diff::draw(older, sample, view, inner, buf),
-        None => write(
-            &sample.prompt,
-            &sample.text,
-            (theme.dim, theme.text),
-            inner,
-            0,
-            buf,
-        ),
-    };
-    for older in earlier {
-        if row + 2 >= inner.height {
-            break;
-        }
-        let head = format!("@{} {}", text::count(older.step), share(older));
-        paint::line(buf, inner, row + 1, &[(&head, theme.border)]);
-        row = write("", &older.text, (theme.dim, theme.dim), inner, row + 2, buf);
+/// The page of a sample alone.
+fn of(sample: &Sample) -> Page<'_> {
+    Page {
+        sample,
+        earlier: Vec::new(),
+        other: None,
+        marked: false,
     }
-}
-
-/// Writes a prompt and what followed it, wrapped; returns the row behind.
-fn write(
-    prompt: &str,
-    written: &str,
-    (of_prompt, of_text): (Style, Style),
-    area: Rect,
-    mut row: u16,
-    buf: &mut Buffer,
-) -> u16 {
-    // Wrapped as one text, so that the prompt runs on into what the model made of it.
-    let mut left_of_prompt = text::escape_lines(prompt).join("\n").chars().count();
-    let whole = format!("{prompt}{written}");
-    for line in text::escape_lines(&whole) {
-        let mut taken = 0;
-        for piece in text::wrap(&line, usize::from(area.width)) {
-            if row >= area.height {
-                return row;
-            }
-            let num_chars = piece.chars().count();
-            let of_the_prompt: String = piece.chars().take(left_of_prompt).collect();
-            let rest = &piece[of_the_prompt.len()..];
-            paint::line(
-                buf,
-                area,
-                row,
-                &[(&of_the_prompt, of_prompt), (rest, of_text)],
-            );
-            left_of_prompt = left_of_prompt.saturating_sub(num_chars);
-            taken += num_chars;
-            row += 1;
-        }
-        // Spaces at which a line was broken, and the newline itself.
-        left_of_prompt =
-            left_of_prompt.saturating_sub(line.chars().count().saturating_sub(taken) + 1);
-    }
-    row
 }

@@ -7,6 +7,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 mod machine;
+pub mod samples;
 mod states;
 
 pub use states::states;

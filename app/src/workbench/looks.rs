@@ -8,7 +8,7 @@ use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Position, Rect};
 
 use super::Workbench;
-use super::fixture::{bench, event, events, hear_all, states, text};
+use super::fixture::{bench, event, events, hear_all, samples, states, text};
 use crate::chart::glyph::GlyphSet;
 use crate::keymap::Keymap;
 use crate::lang::Lang;
@@ -93,6 +93,7 @@ fn themes_have_the_colours_that_they_should() {
 #[test]
 fn no_size_breaks_any_screen() {
     let mut situations: Vec<Workbench> = states().into_iter().map(|(_, bench)| bench).collect();
+    situations.extend(samples::situations());
     let num = situations.len();
     for bench in &mut situations {
         bench.view.theme = Theme::new(Palette::Dark);
@@ -160,6 +161,7 @@ fn no_order_of_things_breaks_a_screen() {
             }
             bench.exit = None;
             bench.tick();
+            samples::answer(&mut bench);
             let area = Rect::new(0, 0, width, height);
             bench.render(area, &mut Buffer::empty(area));
         }
