@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use engine::checkpoint::{self, Surveyed};
 use engine::launch::{Fork, Request, plan_fork};
-use engine::run_folder::{Meta, shelf};
+use engine::run_folder::{Meta, now, shelf};
 use engine::watch::batch::KeptBatch;
 
 use crate::book::course::Course;
@@ -42,6 +43,10 @@ pub enum Errand {
     Fork(ForkWish),
     /// Read the rows that an alert of the run on show has kept of a step.
     Rows(u64),
+    /// Look what checkpoints the run on show has, as it is after so many changes that its engine has told of.
+    Survey(u64),
+    /// Compare the checkpoint of a step of the run on show with its hashes.
+    Verify(u64),
 }
 
 /// A fork that a person asks for.
@@ -84,6 +89,10 @@ pub enum News {
     Plan(Result<Vec<String>, String>),
     /// The rows of a step, or why there are none.
     Rows(u64, Result<KeptBatch, String>),
+    /// The checkpoints that the run has, as they are after so many changes, or why they cannot be looked at.
+    Survey(u64, Result<Arc<Vec<Surveyed>>, String>),
+    /// Whether the checkpoint of a step is what was written, and when that was found.
+    Verified(u64, String, Result<(), String>),
     /// What was done, or why not, in a line.
     Done(Result<String, String>),
 }
@@ -213,6 +222,16 @@ impl Clerk {
                 let kept = KeptBatch::read(&self.run, step);
                 let failed = |error| format!("the rows of step {step} cannot be read: {error}");
                 News::Rows(step, kept.map_err(failed))
+            }
+            Errand::Survey(number) => {
+                let found = checkpoint::survey(&self.run).map(Arc::new);
+                News::Survey(number, found.map_err(|error| error.to_string()))
+            }
+            Errand::Verify(step) => {
+                let name = checkpoint::folder_name(step);
+                let found = checkpoint::verify(&self.run.join("checkpoints").join(name));
+                let found = found.map(drop).map_err(|error| error.to_string());
+                News::Verified(step, now(), found)
             }
         }
     }

@@ -351,7 +351,7 @@ impl Panel for Runs {
                 }
             }
             News::Done(said) => self.said = Some(said.clone()),
-            News::Plan(_) | News::Rows(..) => {}
+            News::Plan(_) | News::Rows(..) | News::Survey(..) | News::Verified(..) => {}
         }
     }
 
