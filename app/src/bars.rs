@@ -6,12 +6,12 @@ use ratatui::style::Style;
 
 use crate::chart::glyph::GlyphSet;
 use crate::keymap::Binding;
-use crate::lang::{self, Lang, Text};
+use crate::lang::{self, Text};
 use crate::paint;
 use crate::panels::{self, Panel};
-use crate::state::{Level, Status};
+use crate::state::{Level, State, Status};
 use crate::text;
-use crate::view::Scene;
+use crate::view::{Scene, View};
 
 /// Where the lines and the screen between them lie; what has no room is empty.
 #[derive(Clone, Copy, Debug)]
@@ -195,10 +195,11 @@ pub fn tabs(
     area: Rect,
     buf: &mut Buffer,
 ) {
-    let (theme, lang) = (&scene.view.theme, scene.view.lang);
+    let theme = &scene.view.theme;
     let mut end = area.x;
-    for (place, index) in tab_places(lang, panels, current, area) {
-        let title = panels[index].title().get(lang);
+    let titles = titles(scene.state, scene.view, panels, area.width);
+    for (place, index) in tab_places(&titles, current, area) {
+        let title = titles[index].as_str();
         let number = digit(index);
         let bare = usize::from(place.width) < number.len() + text::width(title) + 2;
         let title = if bare { "" } else { title };
@@ -238,15 +239,15 @@ pub fn tabs(
     }
 }
 
+/// The screens' names in a row of that width, with what shall be seen from everywhere.
+pub fn titles(state: &State, view: &View, panels: &[Box<dyn Panel>], width: u16) -> Vec<String> {
+    let titles = panels.iter().map(|panel| panel.tab(state, view, width));
+    titles.collect()
+}
+
 /// Where the screens' names stand, with the screen of each; a screen without a name has its digit only.
-pub fn tab_places(
-    lang: Lang,
-    panels: &[Box<dyn Panel>],
-    current: usize,
-    area: Rect,
-) -> Vec<(Rect, usize)> {
-    let titles: Vec<&str> = panels.iter().map(|panel| panel.title().get(lang)).collect();
-    let named = named(&titles, current, usize::from(area.width));
+pub fn tab_places(titles: &[String], current: usize, area: Rect) -> Vec<(Rect, usize)> {
+    let named = named(titles, current, usize::from(area.width));
     let mut places = Vec::new();
     let mut end = area.x;
     for (index, title) in titles.iter().enumerate() {
@@ -281,7 +282,7 @@ fn digit(index: usize) -> String {
 }
 
 /// The screens whose names fit into `width` columns: the one on show, then those nearest to it.
-fn named(titles: &[&str], current: usize, width: usize) -> Vec<usize> {
+fn named(titles: &[String], current: usize, width: usize) -> Vec<usize> {
     let digits: usize = (0..titles.len()).map(|index| digit(index).len()).sum();
     // An alert's mark stands at the right.
     let mut room = width.saturating_sub(digits + 2 * titles.len() + 4);
@@ -289,7 +290,7 @@ fn named(titles: &[&str], current: usize, width: usize) -> Vec<usize> {
     order.sort_by_key(|index| (index.abs_diff(current), *index));
     let mut named = Vec::new();
     for index in order {
-        let needed = text::width(titles[index]) + usize::from(index < 9);
+        let needed = text::width(&titles[index]) + usize::from(index < 9);
         if needed > room && index != current {
             break;
         }

@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use engine::checkpoint::{self, Surveyed};
 use engine::launch::{Fork, Request, plan_fork};
-use engine::run_folder::{EVENTS, Meta, RunError, shelf};
+use engine::run_folder::{EVENTS, Meta, RunError, now, shelf};
 use engine::watch::batch::KeptBatch;
 
 use crate::book::course::Course;
@@ -47,6 +48,10 @@ pub enum Errand {
     Rows(u64),
     /// Read what a run has written after its prompts.
     Samples(PathBuf),
+    /// Look what checkpoints the run on show has, as it is after so many changes that its engine has told of.
+    Survey(u64),
+    /// Compare the checkpoint of a step of the run on show with its hashes.
+    Verify(u64),
 }
 
 /// A fork that a person asks for.
@@ -91,6 +96,10 @@ pub enum News {
     Rows(u64, Result<KeptBatch, String>),
     /// What a run has written, by its folder, or why it cannot be read.
     Samples(PathBuf, Result<Arc<Samples>, String>),
+    /// The checkpoints that the run has, as they are after so many changes, or why they cannot be looked at.
+    Survey(u64, Result<Arc<Vec<Surveyed>>, String>),
+    /// Whether the checkpoint of a step is what was written, and when that was found.
+    Verified(u64, String, Result<(), String>),
     /// What was done, or why not, in a line.
     Done(Result<String, String>),
 }
@@ -230,6 +239,16 @@ impl Clerk {
                     |error| format!("the record of {} cannot be read: {error}", name(&run));
                 let samples = samples.map_err(failed);
                 News::Samples(run, samples)
+            }
+            Errand::Survey(number) => {
+                let found = checkpoint::survey(&self.run).map(Arc::new);
+                News::Survey(number, found.map_err(|error| error.to_string()))
+            }
+            Errand::Verify(step) => {
+                let name = checkpoint::folder_name(step);
+                let found = checkpoint::verify(&self.run.join("checkpoints").join(name));
+                let found = found.map(drop).map_err(|error| error.to_string());
+                News::Verified(step, now(), found)
             }
         }
     }

@@ -135,9 +135,7 @@ impl Leave {
 fn result(choice: Choice, state: &State, lang: Lang) -> String {
     let last = state.checkpoints.last();
     match (choice, last) {
-        (Choice::Stop, Some(c)) => {
-            format!("{}, {}", text::bytes(c.bytes), text::duration(c.seconds))
-        }
+        (Choice::Stop, Some(c)) => c.cost(),
         (Choice::Discard, _) => {
             let lost = state.step().saturating_sub(last.map_or(0, |c| c.step));
             let phrase = Text::new("steps lost", "步丢失").get(lang);

@@ -65,7 +65,8 @@ impl Workbench {
         }
         let parts = bars::split(self.drawn());
         if mouse.what == What::Press && parts.tabs.contains(mouse.at) {
-            let tabs = bars::tab_places(self.view.lang, &self.panels, self.current, parts.tabs);
+            let titles = bars::titles(&self.state, &self.view, &self.panels, parts.tabs.width);
+            let tabs = bars::tab_places(&titles, self.current, parts.tabs);
             if let Some((_, panel)) = tabs.iter().find(|(place, _)| place.contains(mouse.at)) {
                 self.show(*panel);
             }

@@ -72,6 +72,17 @@ impl Plain {
             } => {
                 format!("checkpoint {path} ({reason}, {seconds:.2} s)")
             }
+            Body::CheckpointTagged { path, tag, .. } => match tag {
+                Some(tag) => format!("checkpoint {path} is tagged {tag}"),
+                None => format!("checkpoint {path} has no tag any more"),
+            },
+            Body::CheckpointDeleted { path, reason, .. } => {
+                format!("checkpoint {path} is deleted ({reason})")
+            }
+            Body::CheckpointVerified { path, message, .. } => match message {
+                None => format!("checkpoint {path} is verified"),
+                Some(why) => format!("checkpoint {path} is damaged: {why}"),
+            },
             Body::Resumed { step, path, .. } => format!("goes on behind step {step} from {path}"),
             Body::Paused { step, reason, hard } => {
                 let why = reason

@@ -17,15 +17,19 @@ use crate::chart::ema::Ema;
 use crate::chart::means::Means;
 use crate::chart::series::{Series, Track};
 
+mod checkpoints;
 mod fold;
 mod history;
 mod layers;
 pub mod past;
+mod superseded;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoints::{Checked, Checkpoint, Kept};
 pub use history::{History, Past};
 pub use layers::{LayerHistory, Quantity};
+pub use superseded::{Plotted, Superseded};
 
 /// Lines that the log keeps; the run's folder has them all.
 const LOG_LINES: usize = 2000;
@@ -149,23 +153,6 @@ pub struct Sample {
     pub text: String,
     /// Share of sentences that the demo's grammar accepts.
     pub readable: Option<f64>,
-}
-
-/// One checkpoint on the disk.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
-    /// After this step.
-    pub step: u64,
-    /// Its folder, relative to the run's.
-    pub path: String,
-    /// Time that writing took.
-    pub seconds: f64,
-    /// Size on disk.
-    pub bytes: u64,
-    /// Why it was written.
-    pub reason: String,
-    /// Smoothed loss of that step.
-    pub loss: Option<f32>,
 }
 
 /// How much a line of the log weighs.
@@ -298,6 +285,12 @@ pub struct State {
     pub plan: Option<Box<Planned>>,
     /// Checkpoints in order.
     pub checkpoints: Vec<Checkpoint>,
+    /// How often the engine has told of a change of its checkpoints.
+    pub num_shelved: u64,
+    /// The best checkpoint as the run's folder notes it, if it does.
+    noted_best: Option<u64>,
+    /// Whether the folder was looked at for it since the last checkpoint.
+    knows_best: bool,
     /// The configuration in force.
     pub config: Vec<ConfigValue>,
     /// Number of its version.
@@ -306,6 +299,8 @@ pub struct State {
     pub versions: Vec<Version>,
     /// The configurations that came into force one after the other.
     pub configs: past::Configs,
+    /// Steps that were trained again, the earliest attempt first.
+    pub superseded: Vec<Superseded>,
     /// The parent, of a fork.
     pub parent: Option<Parent>,
     /// The last edit, where it was refused.
@@ -346,10 +341,14 @@ impl State {
             profile: None,
             plan: None,
             checkpoints: Vec::new(),
+            num_shelved: 0,
+            noted_best: None,
+            knows_best: false,
             config: Vec::new(),
             config_version: 0,
             versions: Vec::new(),
             configs: past::Configs::default(),
+            superseded: Vec::new(),
             parent: None,
             rejected: None,
             marks: Vec::new(),

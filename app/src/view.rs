@@ -46,6 +46,8 @@ pub struct View {
     pub keys: Arc<Keymap>,
     /// A line that a panel asks for with the key that it takes.
     pub wish: Option<String>,
+    /// Whether the charts show the steps that were trained again.
+    pub attempts: bool,
     /// Whether a panel asks for the first screen, where the cursor is seen.
     pub to_charts: bool,
 }
@@ -65,6 +67,7 @@ impl View {
             pinned: None,
             keys: Arc::default(),
             wish: None,
+            attempts: false,
             to_charts: false,
         }
     }

@@ -313,6 +313,14 @@ impl Workbench {
 
     /// Hands what came of an errand to the screens.
     pub fn deliver(&mut self, news: &News) {
+        match news {
+            News::Survey(number, Ok(found)) => self.state.survey(*number, found),
+            News::Verified(step, time, found) => {
+                let found = found.as_ref().map(drop).map_err(String::as_str);
+                self.state.checked(*step, time, found);
+            }
+            _ => {}
+        }
         for panel in &mut self.panels {
             panel.hear(news);
         }

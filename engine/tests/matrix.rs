@@ -6,7 +6,7 @@
 #[expect(dead_code, reason = "not all that running tests share is needed")]
 mod running;
 
-use engine::checkpoint::{list, verify};
+use engine::checkpoint::{list, tag_of, verify};
 use engine::link::{Body, Command, Urgency};
 use engine::train::run::Ending;
 use running::{Answer, Running, losses, start};
@@ -80,6 +80,33 @@ const PHASES: [Phase; 6] = [
     },
 ];
 
+/// Stand for the step of a checkpoint that was tagged before, in commands.
+const MINE: u64 = u64::MAX;
+const OTHER: u64 = u64::MAX - 1;
+/// A step that has no checkpoint.
+const NOWHERE: u64 = 99_999_999;
+
+/// A command with the steps that it stands for in a run.
+fn with_steps(command: &Command, run: &Path) -> Command {
+    let mut command = command.clone();
+    if let Command::Tag { step, .. }
+    | Command::Untag { step }
+    | Command::Verify { step }
+    | Command::Delete { step } = &mut command
+    {
+        let tag = match *step {
+            MINE => "mine",
+            OTHER => "other",
+            _ => return command,
+        };
+        let there = list(&run.join("checkpoints")).expect("a folder");
+        let has = |path: &Path| tag_of(path).as_deref() == Some(tag);
+        let found = there.iter().find(|(_, path)| has(path));
+        *step = found.map_or(NOWHERE, |(step, _)| *step);
+    }
+    command
+}
+
 /// An event that a command causes.
 type Effect = Option<fn(&Body) -> bool>;
 
@@ -104,6 +131,41 @@ fn commands() -> Vec<(&'static str, Command, Effect)> {
             },
             None,
         ),
+        (
+            "other tagged checkpoint",
+            Command::Checkpoint {
+                tag: Some("other".to_owned()),
+            },
+            Some(|body| matches!(body, Body::CheckpointTagged { .. })),
+        ),
+        (
+            "verify",
+            Command::Verify { step: OTHER },
+            Some(|body| matches!(body, Body::CheckpointVerified { valid: true, .. })),
+        ),
+        (
+            "tag",
+            Command::Tag {
+                step: OTHER,
+                name: "other".to_owned(),
+            },
+            Some(|body| matches!(body, Body::CheckpointTagged { .. })),
+        ),
+        (
+            "tag in two lines",
+            Command::Tag {
+                step: OTHER,
+                name: "a\nb".to_owned(),
+            },
+            None,
+        ),
+        (
+            "delete",
+            Command::Delete { step: MINE },
+            Some(|body| matches!(body, Body::CheckpointDeleted { .. })),
+        ),
+        ("delete nothing", Command::Delete { step: NOWHERE }, None),
+        ("untag nothing", Command::Untag { step: NOWHERE }, None),
         (
             "eval",
             Command::Eval,
@@ -153,7 +215,7 @@ fn commands() -> Vec<(&'static str, Command, Effect)> {
             back(None),
             Some(|body| matches!(body, Body::Resumed { .. })),
         ),
-        ("rollback to nowhere", back(Some(99_999_999)), None),
+        ("rollback to nowhere", back(Some(NOWHERE)), None),
     ]
 }
 
@@ -168,7 +230,14 @@ fn refusal(phase: &Phase, command: &str) -> Option<&'static str> {
         ("rollback to nowhere", _) => "no checkpoint of step 99999999",
         ("resume", None) => "is not paused",
         ("pause", Some(_)) | ("hard pause", Some(true)) => "is paused already",
-        ("checkpoint" | "tagged checkpoint", Some(true)) => "is on the disk already",
+        ("checkpoint" | "tagged checkpoint" | "other tagged checkpoint", Some(true)) => {
+            "is on the disk already"
+        }
+        // In a pause both names were given to one checkpoint, in a hard one none was.
+        ("delete", Some(_))
+        | ("delete nothing" | "untag nothing", _)
+        | ("verify" | "tag" | "tag in two lines", Some(true)) => "no checkpoint of step",
+        ("tag in two lines", _) => "one line",
         _ => return None,
     })
 }
@@ -242,7 +311,7 @@ fn every_command(phase: &Phase) {
             run.wait("step", |body| matches!(body, Body::Step(_)));
         }
         let what = format!("{name} in {}", phase.name);
-        let answer = run.ask(command.clone());
+        let answer = run.ask(with_steps(command, &folder));
         let events = &answer.before;
         asked += 1;
         in_phase += usize::from(phase.ends.is_none_or(|ends| events.iter().any(ends)));

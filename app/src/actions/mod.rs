@@ -7,12 +7,14 @@
 use crate::lang::Text;
 use crate::workbench::Workbench;
 
+pub mod attempts;
 pub mod back;
 pub mod checkpoint;
 pub mod command;
 pub mod copy;
 pub mod cursor;
 pub mod debug;
+pub mod delete;
 pub mod eval;
 pub mod freeze;
 pub mod glyphs;
@@ -39,9 +41,12 @@ pub mod set;
 pub mod smoothing;
 pub mod stop;
 pub mod suspend;
+pub mod tag;
 pub mod theme;
 pub mod undo;
 pub mod unit;
+pub mod untag;
+pub mod verify;
 pub mod write;
 pub mod zoom;
 
@@ -57,6 +62,10 @@ pub static ALL: &[&Action] = &[
     &write::ACTION,
     &reload::ACTION,
     &rollback::ACTION,
+    &tag::ACTION,
+    &untag::ACTION,
+    &verify::ACTION,
+    &delete::ACTION,
     &profile::ACTION,
     &note::ACTION,
     &stop::ACTION,
@@ -76,6 +85,7 @@ pub static ALL: &[&Action] = &[
     &log_axis::ACTION,
     &unit::ACTION,
     &smoothing::ACTION,
+    &attempts::ACTION,
     &freeze::ACTION,
     &copy::ACTION,
     &theme::ACTION,
@@ -237,6 +247,12 @@ fn first(before: &[&str], words: &[&str]) -> Vec<String> {
         [] => words.iter().map(|word| (*word).to_owned()).collect(),
         _ => Vec::new(),
     }
+}
+
+/// A word that is a step.
+fn step(word: &str) -> Result<u64, Refused> {
+    let step = word.parse().ok();
+    step.ok_or_else(|| Refused::because(format!("expected a step, found {word:?}")))
 }
 
 /// The refusal of a word that is none of those.

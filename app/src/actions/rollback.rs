@@ -24,7 +24,7 @@ pub const ACTION: Action = Action::new(
 .weighs(result);
 
 /// The steps of the checkpoints, the newest first.
-fn steps(bench: &Workbench) -> Vec<String> {
+pub(super) fn steps(bench: &Workbench) -> Vec<String> {
     let steps = bench.state.checkpoints.iter().rev();
     let mut steps: Vec<String> = steps.map(|c| c.step.to_string()).collect();
     steps.dedup();
@@ -60,11 +60,7 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
     let mut words = argument.split_whitespace();
     let step = match words.next() {
         None => None,
-        Some(word) => Some(
-            word.parse()
-                .ok()
-                .ok_or_else(|| Refused::because(format!("expected a step, found {word:?}")))?,
-        ),
+        Some(word) => Some(super::step(word)?),
     };
     let lr_scale = match words.next() {
         None => None,

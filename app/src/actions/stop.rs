@@ -30,9 +30,7 @@ fn result(argument: &str, bench: &Workbench) -> Vec<String> {
             Lang::Zh => format!("训练结束, 丢失 {lost} 步"),
         }];
     }
-    let cost = last.map_or_else(String::new, |c| {
-        format!(" ({}, {})", text::bytes(c.bytes), text::duration(c.seconds))
-    });
+    let cost = last.map_or_else(String::new, |c| format!(" ({})", c.cost()));
     vec![match lang {
         Lang::En => format!("a checkpoint is written{cost}, then the run ends"),
         Lang::Zh => format!("保存检查点{cost}, 然后结束训练"),

@@ -156,12 +156,13 @@ const ASCII: Rules = Rules {
 };
 
 impl Chart<'_> {
-    /// Draws the chart into `area`. Returns where the plot within its axes lies.
+    /// Draws the chart alone.
+    #[cfg(test)]
     pub fn render(&self, area: Rect, buf: &mut Buffer) -> Rect {
         self.render_over(&[], area, buf)
     }
 
-    /// Draws the chart over the lines of other runs.
+    /// Draws the chart into `area`, over the lines of other runs. Returns where the plot within its axes lies.
     pub fn render_over(&self, others: &[Other<'_>], area: Rect, buf: &mut Buffer) -> Rect {
         let area = area.intersection(buf.area);
         if area.is_empty() {

@@ -73,7 +73,7 @@ impl Rows {
     }
 
     /// Seconds of training up to the last row.
-    fn elapsed(&self) -> f64 {
+    pub fn elapsed(&self) -> f64 {
         let last = self.parts.last();
         last.map_or(self.seconds, |part| part.seconds_at(part.len - 1))
     }

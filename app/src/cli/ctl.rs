@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// Flags of `zerollm ctl`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    about = "Ask a run that is on for something: pause, resume, checkpoint, eval, sample, stop, set, reload, rollback, \
-        profile, note; or make a fork of it",
+    about = "Ask a run that is on for something: pause, resume, checkpoint, tag, untag, verify, delete, eval, sample, \
+        stop, set, reload, rollback, profile, note; or make a fork of it",
     long_about = "Ask a run that another process trains for something, and wait for its answer. The engine obeys between \
         two steps. Exit code 0: done; 1: refused, or no answer in time; 2: no such run, or it is not on.",
     after_help = "Example:\n  zerollm ctl demo pause\n  zerollm ctl demo set optimizer.lr=3e-4\n  \
@@ -66,6 +66,28 @@ enum What {
         #[arg(long)]
         tag: Option<String>,
     },
+    /// Mark a checkpoint with a name: it is never deleted by keep_last
+    Tag {
+        /// Its step
+        step: u64,
+        /// The name
+        name: String,
+    },
+    /// Take a checkpoint's mark away
+    Untag {
+        /// Its step
+        step: u64,
+    },
+    /// Read a checkpoint again, beside training, and compare its hashes
+    Verify {
+        /// Its step
+        step: u64,
+    },
+    /// Delete a checkpoint, tagged or not; the newest good one is refused
+    Delete {
+        /// Its step
+        step: u64,
+    },
     /// Evaluate on the validation data
     Eval,
     /// Let the model write
@@ -109,6 +131,10 @@ impl What {
             Self::Pause { hard } => Command::Pause { hard },
             Self::Resume => Command::Resume,
             Self::Checkpoint { tag } => Command::Checkpoint { tag },
+            Self::Tag { step, name } => Command::Tag { step, name },
+            Self::Untag { step } => Command::Untag { step },
+            Self::Verify { step } => Command::Verify { step },
+            Self::Delete { step } => Command::Delete { step },
             Self::Eval => Command::Eval,
             Self::Sample => Command::Sample,
             Self::Stop { no_checkpoint } => Command::Stop {

@@ -1,4 +1,10 @@
-//! The checkpoints on the disk: when, why, how large, how good; and going on from one of them, in place or as a fork.
+//! The checkpoints on the disk: when, how good, how large, whether they are whole and why they stay; what can be done with
+//! one: going on from it, in place or as a fork, marking, verifying, comparing its configuration, deleting.
+//!
+//! The list is what the engine has told of and what lies in the run's folder, which is looked at whenever the engine says
+//! that something has changed, and every few seconds. Only the engine changes anything there.
+
+use std::time::Duration;
 
 use engine::link::Command;
 use ratatui::buffer::Buffer;
@@ -9,11 +15,21 @@ use super::field::{Field, Typed};
 use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::errand::{Errand, ForkWish, News};
-use crate::lang::{self, Text};
+use crate::lang::{self, Lang, Text};
 use crate::paint;
-use crate::state::{Checkpoint, State};
+use crate::state::{Checked, Checkpoint, State};
 use crate::text;
 use crate::view::{Scene, View};
+
+mod diff;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use diff::Diff;
+
+/// How often the folder is looked at while nothing is heard of a change.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The screen; see the module's page.
 #[derive(Default)]
@@ -21,9 +37,17 @@ pub struct Checkpoints {
     place: Place,
     shown: Shown,
     asking: Option<Asking>,
-    /// What came of the last fork.
+    /// The step of the checkpoint that others are compared with.
+    marked: Option<u64>,
+    /// The comparison of configurations, while it is on show.
+    diff: Option<Diff>,
+    /// What came of the last fork, or of verifying here.
     said: Option<Result<String, String>>,
     errands: Vec<Errand>,
+    /// The changes that the engine had told of when the folder was last looked at.
+    surveyed: Option<u64>,
+    /// When that was.
+    looked: Duration,
 }
 
 /// What stands below the list.
@@ -40,6 +64,37 @@ impl Checkpoints {
     fn chosen<'a>(&self, state: &'a State) -> Option<&'a Checkpoint> {
         let rows = &state.checkpoints;
         rows.get(self.place.row(rows.len()))
+    }
+
+    /// Compares the chosen one's configuration with the marked one's, else with that in force.
+    fn compare(&mut self, state: &State) {
+        let Some(chosen) = self.chosen(state) else {
+            return;
+        };
+        let marked = state
+            .checkpoints
+            .iter()
+            .find(|c| Some(c.step) == self.marked);
+        let other = marked.filter(|other| other.step != chosen.step);
+        // From the earlier state to the later.
+        let (one, other) = match other {
+            Some(other) if other.step < chosen.step => (other, Some(chosen)),
+            other => (chosen, other),
+        };
+        self.diff = Diff::new(one, other, state);
+        if self.diff.is_none() {
+            let step = text::count(one.step);
+            let why = format!("the configuration of step {step} cannot be read from here");
+            self.said = Some(Err(why));
+        }
+    }
+
+    /// Asks for a look at the folder.
+    fn look(&mut self, number: u64) {
+        self.errands
+            .retain(|errand| !matches!(errand, Errand::Survey(_)));
+        self.errands.push(Errand::Survey(number));
+        self.surveyed = Some(number);
     }
 
     fn answer(&mut self, asking: Asking, key: &str, asked: &mut Vec<Command>) {
@@ -107,9 +162,26 @@ impl Checkpoints {
             None => match &self.said {
                 Some(Ok(said)) => vec![(text::escape(said), theme.good)],
                 Some(Err(why)) => vec![(text::escape(why), theme.bad)],
-                None => Vec::new(),
+                None => self.about(state, view),
             },
         }
+    }
+
+    /// The chosen one's folder, why it was written, and what is wrong with it.
+    fn about(&self, state: &State, view: &View) -> Vec<(String, Style)> {
+        let theme = &view.theme;
+        let Some(chosen) = self.chosen(state) else {
+            return Vec::new();
+        };
+        let path = text::escape(&chosen.path);
+        let mut lines = vec![(
+            format!("{path}  {}", text::escape(&chosen.reason)),
+            theme.dim,
+        )];
+        if let Checked::Damaged(why) = &chosen.checked {
+            lines.push((text::escape(why), theme.bad));
+        }
+        lines
     }
 }
 
@@ -136,17 +208,71 @@ impl Panel for Checkpoints {
                     "从所选检查点以修改后的配置另起一个运行",
                 ),
             },
+            PanelKey {
+                keys: &["T", "U"],
+                label: Text::new("tag, untag", "标签/去标签"),
+                help: Text::new(
+                    "mark the chosen checkpoint with a name, so that it is never deleted; take the mark away",
+                    "给所选检查点加标签 (永不自动删除); 去掉标签",
+                ),
+            },
+            PanelKey {
+                keys: &["v"],
+                label: Text::new("verify", "校验"),
+                help: Text::new(
+                    "read the chosen checkpoint again and compare its hashes, beside training",
+                    "重读所选检查点并核对哈希, 不打断训练",
+                ),
+            },
+            PanelKey {
+                keys: &["d"],
+                label: Text::new("diff", "对比配置"),
+                help: Text::new(
+                    "the keys in which its configuration differs from the marked one's, else from that in force",
+                    "所选检查点的配置与已标记者 (否则与当前) 的差异",
+                ),
+            },
+            PanelKey {
+                keys: &["space"],
+                label: Text::new("mark", "标记"),
+                help: Text::new(
+                    "mark the chosen checkpoint for a comparison; again: unmark",
+                    "标记所选检查点以便对比; 再按取消",
+                ),
+            },
+            PanelKey {
+                keys: &["D"],
+                label: Text::new("delete", "删除"),
+                help: Text::new(
+                    "delete the chosen checkpoint, after a question that says what goes",
+                    "确认后永久删除所选检查点",
+                ),
+            },
             list::KEYS,
         ];
         KEYS
     }
 
-    fn handle(&mut self, key: &str, state: &State, _: &mut View, asked: &mut Vec<Command>) -> bool {
+    fn handle(
+        &mut self,
+        key: &str,
+        state: &State,
+        view: &mut View,
+        asked: &mut Vec<Command>,
+    ) -> bool {
         if let Some(asking) = self.asking.take() {
             self.answer(asking, key, asked);
             return true;
         }
         self.said = None;
+        if let Some(diff) = &mut self.diff {
+            match key {
+                "d" | "esc" => self.diff = None,
+                key => return diff.place.handle(key, diff.len()),
+            }
+            return true;
+        }
+        let chosen = self.chosen(state).map(|checkpoint| checkpoint.step);
         match key {
             "r" => {
                 self.asking = self
@@ -158,9 +284,30 @@ impl Panel for Checkpoints {
                     .chosen(state)
                     .map(|checkpoint| Asking::Fork(checkpoint.step, Field::default()));
             }
+            "T" => view.wish = chosen.map(|step| format!("tag {step}")),
+            "U" => view.wish = chosen.map(|step| format!("untag {step}")),
+            "v" => view.wish = chosen.map(|step| format!("verify {step}")),
+            "D" => view.wish = chosen.map(|step| format!("delete {step}")),
+            "d" => self.compare(state),
+            "space" => self.marked = chosen.filter(|_| self.marked != chosen),
             key => return self.place.handle(key, state.checkpoints.len()),
         }
         true
+    }
+
+    fn poll(&mut self, state: &State, _: &mut Vec<Command>) -> bool {
+        if state.reach.folder.is_some() && self.surveyed != Some(state.num_shelved) {
+            self.look(state.num_shelved);
+        }
+        false
+    }
+
+    fn tick(&mut self, now: Duration) {
+        let due = now.saturating_sub(self.looked) >= LOOK;
+        if let Some(number) = self.surveyed.filter(|_| due) {
+            self.looked = now;
+            self.look(number);
+        }
     }
 
     fn types(&self) -> bool {
@@ -181,46 +328,55 @@ impl Panel for Checkpoints {
         match (news, &mut self.asking) {
             (News::Plan(plan), Some(Asking::Plan(_, known))) => *known = Some(plan.clone()),
             // Of another screen's errands only while it waits for none of its own.
+            (News::Verified(step, _, found), _) => {
+                let step = text::count(*step);
+                self.said = Some(match found {
+                    Ok(()) => Ok(format!("the checkpoint of step {step} is what was written")),
+                    Err(why) => Err(why.clone()),
+                });
+            }
             (News::Done(said), _) if self.said.is_some() => self.said = Some(said.clone()),
             _ => {}
         }
     }
 
     fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+        if let Some(diff) = &mut self.diff {
+            // Its rows open nothing.
+            return diff.shown.click(&mut diff.place, at).map(|_| false);
+        }
         self.shown.click(&mut self.place, at)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+        if let Some(diff) = &self.diff {
+            diff.render(scene, area, buf);
+            return;
+        }
+        const NOTES: Text = Text::new(
+            "keep_last deletes older ones, never the best or a tagged one",
+            "较旧的按 keep_last 删除, 最佳和有标签的除外",
+        );
         let (state, view) = (scene.state, scene.view);
-        let theme = &view.theme;
+        let (theme, lang) = (&view.theme, view.lang);
         let rows = &state.checkpoints;
-        let written = text::bytes(rows.iter().map(|c| c.bytes).sum());
+        let bytes = text::bytes(rows.iter().map(|c| c.bytes).sum());
         let num = text::count(rows.len() as u64);
         let room = room(state).map_or_else(String::new, |room| {
-            let more = Text::new("room for", "还可容纳").get(view.lang);
-            format!("  {more} {}", text::count(room))
+            let room = text::count(room);
+            match lang {
+                Lang::En => format!("  {room} more fit"),
+                Lang::Zh => format!("  还可容纳 {room} 个"),
+            }
         });
         let title = [
-            (
-                Text::new("checkpoints ", "检查点 ").get(view.lang),
-                theme.title,
-            ),
+            (Text::new("checkpoints ", "检查点 ").get(lang), theme.title),
             (&*num, theme.strong),
-            (
-                Text::new("  written ", "  共写入 ").get(view.lang),
-                theme.dim,
-            ),
-            (&*written, theme.text),
+            ("  ", theme.text),
+            (&*bytes, theme.text),
             (&*room, theme.dim),
         ];
-        let notes = [(
-            Text::new(
-                "keep_last deletes older ones on the disk",
-                "较旧的会按 keep_last 从磁盘删除",
-            )
-            .get(view.lang),
-            theme.dim,
-        )];
+        let notes = [(NOTES.get(lang), theme.dim)];
         let inner = paint::frame(buf, area, view, &title, &notes);
         if rows.is_empty() {
             paint::centred(
@@ -272,58 +428,26 @@ impl Checkpoints {
     fn render_rows(&self, scene: &Scene<'_>, inner: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
-        let rows = &state.checkpoints;
-        let head = format!(
-            " {} {} {} {}  {}",
-            text::fit_right("step", 10),
-            text::fit_right("loss", 8),
-            text::fit_right("size", 9),
-            text::fit_right("time", 7),
-            text::fit("why", 11)
-        );
-        paint::line(
-            buf,
-            inner,
-            0,
-            &[
-                (&head, theme.dim),
-                (Text::new("path", "路径").get(view.lang), theme.dim),
-            ],
-        );
+        // The mark of the chosen row, and that of what is compared.
+        let (head, rows) = table::rows(state, view, inner.width.saturating_sub(2));
+        let mut pieces = vec![("  ", theme.text)];
+        pieces.extend(head.iter().map(|(words, style)| (words.as_str(), *style)));
+        paint::line(buf, inner, 0, &pieces);
         let list = Rect {
             y: inner.y + inner.height.min(1),
             height: inner.height.saturating_sub(1),
             ..inner
         };
         let selected = self.place.row(rows.len());
-        let best = state.best_eval().map(|e| e.step);
-        for (row, index) in self.shown.rows(self.place, rows.len(), list).enumerate() {
-            let c = &rows[index];
-            let loss = c
-                .loss
-                .map_or_else(|| "-".to_owned(), |l| text::value(f64::from(l), 4));
-            let figures = format!(
-                "{} {} {} {}  ",
-                text::fit_right(&text::count(c.step), 10),
-                text::fit_right(&loss, 8),
-                text::fit_right(&text::bytes(c.bytes), 9),
-                text::fit_right(&text::duration(c.seconds), 7),
+        for (line, index) in self.shown.rows(self.place, rows.len(), list).enumerate() {
+            let marked = self.marked == Some(state.checkpoints[index].step);
+            let mut pieces = vec![(if marked { "*" } else { " " }, theme.key)];
+            pieces.extend(
+                rows[index]
+                    .iter()
+                    .map(|(words, style)| (words.as_str(), *style)),
             );
-            let why = text::fit(&text::escape(&c.reason), 11);
-            let path = text::escape(&c.path);
-            let mark = if best == Some(c.step) {
-                Text::new("  best validation", "  验证损失最低").get(view.lang)
-            } else {
-                ""
-            };
-            let chosen = index == selected;
-            let pieces = [
-                (&*figures, theme.text),
-                (&*why, theme.text),
-                (&*path, theme.dim),
-                (mark, theme.good),
-            ];
-            paint::item(buf, list, row as u16, chosen, theme, &pieces);
+            paint::item(buf, list, line as u16, index == selected, theme, &pieces);
         }
     }
 }

@@ -14,13 +14,16 @@ use super::filter::{self, Filter};
 use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey, past_mark, past_note};
 use crate::edit::when;
-use crate::lang::{self, Text};
+use crate::lang::{self, Lang, Text};
 use crate::paint;
 use crate::state::State;
 use crate::text;
 use crate::view::{Scene, View};
 
 mod history;
+
+/// Where the row of screens is so wide, it says what is wrong with the configuration.
+const WIDE: u16 = 140;
 
 /// The screen; see the module's page.
 pub struct Config {
@@ -59,6 +62,19 @@ impl Config {
 impl Panel for Config {
     fn title(&self) -> Text {
         Text::new("Config", "配置")
+    }
+
+    fn tab(&self, state: &State, view: &View, width: u16) -> String {
+        let title = self.title().get(view.lang);
+        // The number that the refused one would have had.
+        let refused = state.rejected.as_ref().filter(|_| width >= WIDE);
+        let refused = refused.map(|_| state.config_version + 1);
+        match (state.differs_from_file(), refused, view.lang) {
+            (false, ..) => title.to_owned(),
+            (true, None, _) => format!("{title}*"),
+            (true, Some(version), Lang::En) => format!("{title}* (v{version} rejected)"),
+            (true, Some(version), Lang::Zh) => format!("{title}* (v{version} 被拒)"),
+        }
     }
 
     fn keys(&self) -> &'static [PanelKey] {

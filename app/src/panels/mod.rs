@@ -47,6 +47,11 @@ pub trait Panel {
     /// Its name in the row of screens.
     fn title(&self) -> Text;
 
+    /// What stands in the row of screens, `width` cells wide: its name, with what shall be seen from everywhere.
+    fn tab(&self, _state: &State, view: &View, _width: u16) -> String {
+        self.title().get(view.lang).to_owned()
+    }
+
     /// The keys that it takes.
     fn keys(&self) -> &'static [PanelKey];
 

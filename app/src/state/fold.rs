@@ -6,8 +6,7 @@ use engine::registry::Class;
 use engine::watch::NONFINITE;
 
 use super::{
-    Checkpoint, LOG_LINES, LOOKS, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status,
-    Version,
+    LOG_LINES, LOOKS, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status, Version,
 };
 use crate::text;
 
@@ -53,43 +52,20 @@ impl State {
                     readable: *readable,
                 });
             }
-            Body::Checkpoint {
-                step,
-                path,
-                seconds,
-                bytes,
-                reason,
-            } => {
-                if reason == "command" {
-                    self.answered("checkpoint");
-                }
-                self.checkpoints.retain(|c| c.path != *path);
-                self.checkpoints.push(Checkpoint {
-                    step: *step,
-                    path: path.clone(),
-                    seconds: *seconds,
-                    bytes: *bytes,
-                    reason: reason.clone(),
-                    loss: self.loss.ema.last(),
-                });
-                self.mark(*step, Mark::Checkpoint);
-                // The folder's own name says it all; the screen of checkpoints has the path.
-                let name = path.rsplit('/').next().unwrap_or(path);
-                let line = format!(
-                    "{name}  {}  {}  {reason}",
-                    text::bytes(*bytes),
-                    text::duration(*seconds)
-                );
-                self.log(time, *step, Level::Good, "ckpt", &line);
-            }
+            Body::Checkpoint { .. }
+            | Body::CheckpointTagged { .. }
+            | Body::CheckpointDeleted { .. }
+            | Body::CheckpointVerified { .. } => self.shelve(event),
             Body::Resumed {
                 step,
                 path,
                 attempt,
             } => {
                 self.rewind(*step);
-                // Later ones are set aside on the disk.
+                // Later ones are set aside on the disk; this one was compared with its hashes before it was read.
                 self.checkpoints.retain(|c| c.step <= *step);
+                self.checked(*step, time, Ok(()));
+                self.num_shelved += 1;
                 self.mark(*step, Mark::Resume);
                 self.status = Status::Running;
                 let line = format!("attempt {attempt} goes on from {path}");
@@ -98,6 +74,10 @@ impl State {
             Body::Paused { step, reason, hard } => {
                 self.status = Status::Paused(reason.clone());
                 self.memory_free = *hard;
+                if *hard {
+                    // What is to be taken up again was read back.
+                    self.checked(*step, time, Ok(()));
+                }
                 self.answered("pause");
                 let level = if reason.is_some() {
                     Level::Warn
@@ -183,11 +163,19 @@ impl State {
                 message,
             } => {
                 self.reply(*id, *refused);
+                if command == "reload" && !refused {
+                    // The file is right, even where it changes nothing.
+                    self.rejected = None;
+                }
                 // What the event just before has said already is not said twice.
                 let said = matches!(
                     (command.as_str(), before),
                     ("pause" | "resume", Some("pause"))
                         | ("checkpoint", Some("ckpt"))
+                        | (
+                            "checkpoint" | "tag" | "untag" | "delete" | "verify",
+                            Some("shelf")
+                        )
                         | ("eval", Some("eval"))
                         | ("set" | "reload", Some("config"))
                 );
@@ -327,6 +315,7 @@ impl State {
     /// Forgets what came after `step`: it is superseded by another attempt.
     fn rewind(&mut self, step: u64) {
         let rows = self.track.rows_before_step(step.saturating_add(1));
+        self.supersede(rows);
         self.track.truncate(rows);
         for metric in [
             &mut self.loss,
@@ -391,17 +380,24 @@ impl State {
     }
 
     /// The oldest command of that word is done.
-    fn answered(&mut self, word: &str) {
+    pub(super) fn answered(&mut self, word: &str) {
         if let Some(at) = self.pending.iter().position(|p| p.command.word() == word) {
             self.pending.remove(at);
         }
     }
 
-    fn mark(&mut self, step: u64, mark: Mark) {
+    pub(super) fn mark(&mut self, step: u64, mark: Mark) {
         self.marks.push((step, mark));
     }
 
-    fn log(&mut self, time: &str, step: u64, level: Level, tag: &'static str, message: &str) {
+    pub(super) fn log(
+        &mut self,
+        time: &str,
+        step: u64,
+        level: Level,
+        tag: &'static str,
+        message: &str,
+    ) {
         self.last_tag = Some(tag);
         self.push_log(clock(time), step, level, tag, message);
     }

@@ -164,6 +164,7 @@ impl State {
         }
         let mut rows = history.before.clone();
         if let Some(index) = &history.index {
+            self.recall_superseded(index, rows.elapsed());
             rows = rows.then(index, u64::MAX);
         }
         if rows.len() == 0 {
@@ -182,12 +183,13 @@ impl State {
             metric.series = Series::behind(Recorded::new(&rows, name));
             metric.smooth(metric.ema.beta());
         }
-        for checkpoint in &mut self.checkpoints {
-            let rows = self
-                .track
-                .rows_before_step(checkpoint.step.saturating_add(1));
-            let loss = rows.checked_sub(1).and_then(|row| self.loss.ema.at(row));
-            checkpoint.loss = loss.filter(|loss| loss.is_finite());
+        let losses: Vec<Option<f32>> = self
+            .checkpoints
+            .iter()
+            .map(|checkpoint| self.loss_at(checkpoint.step))
+            .collect();
+        for (checkpoint, loss) in self.checkpoints.iter_mut().zip(losses) {
+            checkpoint.loss = loss;
         }
     }
 }

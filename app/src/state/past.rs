@@ -30,6 +30,14 @@ impl Configs {
         }
     }
 
+    /// The value of a key when no edit had changed it, or the file had taken the edit over.
+    fn unedited(&self, key: &str) -> Option<&str> {
+        let values = self.versions.iter().rev();
+        let mut values = values.filter_map(|(_, _, config)| config.iter().find(|v| v.key == key));
+        let found = values.find(|value| value.source != "edit");
+        found.map(|value| value.value.as_str())
+    }
+
     /// Forgets what came after `step`; what is in force now, `version`, is in force from there on.
     pub(super) fn rewind(&mut self, step: u64, version: u32, config: &[ConfigValue]) {
         self.versions.retain(|known| known.0 <= step);
@@ -41,6 +49,14 @@ impl Configs {
 }
 
 impl State {
+    /// Whether the configuration in force is not what the run's file says: an edit is not in the file, or the last change of
+    /// it was refused.
+    pub fn differs_from_file(&self) -> bool {
+        let mut edits = self.config.iter().filter(|value| value.source == "edit");
+        self.rejected.is_some()
+            || edits.any(|edit| self.configs.unedited(&edit.key) != Some(&edit.value))
+    }
+
     /// Version and keys of the configuration under which `step` was trained; of the present without one.
     pub fn config_at(&self, step: Option<u64>) -> (u32, &[ConfigValue]) {
         let versions = self.configs.versions.iter();
@@ -129,6 +145,53 @@ mod tests {
         // Going back does not take an edit back.
         assert_eq!(scale_at(&state, Some(15)).0, 3);
         assert_eq!(scale_at(&state, Some(10)).0, 1);
+    }
+
+    #[test]
+    fn the_file_differs_as_long_as_it_does_not_say_what_is_in_force() {
+        let mut state = State::new(0.9);
+        state.apply(&events(1)[0]);
+        assert!(!state.differs_from_file());
+        state.apply(&edit(10, 2, "1.0", "0.5"));
+        assert!(state.differs_from_file());
+        // Taken back, it is as the file says.
+        state.apply(&edit(20, 3, "0.5", "1.0"));
+        assert!(!state.differs_from_file());
+        state.apply(&edit(30, 4, "1.0", "0.5"));
+        let sources = [("schedule.lr_scale".to_owned(), "file".to_owned())];
+        let body = Body::ConfigSources {
+            step: 30,
+            sources: sources.into(),
+        };
+        let time = String::new();
+        state.apply(&Event { body, time });
+        assert!(!state.differs_from_file(), "it was written back");
+        let reply = |refused| Event {
+            body: Body::Reply {
+                step: 30,
+                id: 1,
+                command: "reload".to_owned(),
+                refused,
+                message: "nothing has changed".to_owned(),
+            },
+            time: String::new(),
+        };
+        let rejected = Body::ConfigRejected {
+            step: 30,
+            line: 3,
+            column: 1,
+            message: "no".to_owned(),
+        };
+        let time = String::new();
+        state.apply(&Event {
+            body: rejected,
+            time,
+        });
+        state.apply(&reply(true));
+        assert!(state.differs_from_file());
+        // The person has put the old text back.
+        state.apply(&reply(false));
+        assert!(!state.differs_from_file());
     }
 
     #[test]

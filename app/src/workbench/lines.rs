@@ -31,6 +31,7 @@ impl Workbench {
     pub fn start(&mut self, line: &str) {
         let weighs = actions::parse(line)
             .ok()
+            .filter(|(action, argument)| !(argument.is_empty() && action.wants_more()))
             .and_then(|(action, argument)| Some((action, argument, action.weighs?)));
         if let Some((action, argument, result)) = weighs {
             if let Err(refused) = self.may_ask(action.name) {

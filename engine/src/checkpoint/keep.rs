@@ -23,8 +23,10 @@ pub struct Found {
 const BEST: &str = "best";
 /// The file that marks a checkpoint as never to be deleted. It is not the manifest's: the mark can come later.
 const TAG: &str = "tag";
+/// Most characters of such a mark.
+const LONGEST_TAG: usize = 64;
 /// The folder of checkpoints that a later attempt has left behind.
-const ASIDE: &str = "superseded";
+pub(super) const ASIDE: &str = "superseded";
 
 /// Reads a checkpoint's folder through and compares it with its manifest.
 ///
@@ -150,7 +152,7 @@ pub(super) fn move_aside(checkpoints: &Path, path: &Path) -> Result<(), Checkpoi
     fs::rename(path, place).map_err(fault)
 }
 
-/// Marks a checkpoint with a name; [`prune`] never deletes it.
+/// Marks a checkpoint with a name; [`super::prune`] never deletes it.
 ///
 /// # Errors
 /// If the mark cannot be written.
@@ -158,6 +160,34 @@ pub fn tag(folder: &Path, name: &str) -> Result<(), CheckpointError> {
     let path = folder.join(TAG);
     write_atomic(&RealDisk, &path, format!("{name}\n").as_bytes())
         .map_err(|error| CheckpointError::disk(&path, "write", error))
+}
+
+/// Takes a checkpoint's mark away.
+///
+/// # Errors
+/// If the mark cannot be removed.
+pub fn untag(folder: &Path) -> Result<(), CheckpointError> {
+    let path = folder.join(TAG);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(CheckpointError::disk(&path, "remove", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why a name cannot mark a checkpoint, in a line; nothing where it can.
+pub fn refuse_tag(name: &str) -> Option<String> {
+    let why = if name.trim().is_empty() {
+        "a tag needs a name".to_owned()
+    } else if name.chars().any(char::is_control) {
+        "a tag is one line, without control characters".to_owned()
+    } else if name.chars().count() > LONGEST_TAG {
+        format!("a tag has at most {LONGEST_TAG} characters")
+    } else {
+        return None;
+    };
+    Some(format!("{why}; give another, such as before-the-change"))
 }
 
 /// The name that a checkpoint is marked with.
@@ -198,55 +228,4 @@ pub fn forget_best(run: &Path) -> Result<(), CheckpointError> {
 pub fn best(run: &Path) -> Option<u64> {
     let text = fs::read_to_string(run.join(BEST)).ok()?;
     step_of(Path::new(text.trim()))
-}
-
-/// What [`prune`] did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Steps whose checkpoints were deleted.
-    pub steps: Vec<u64>,
-    /// Bytes that this freed, as their manifests say.
-    pub bytes: u64,
-}
-
-/// Deletes checkpoints until the last `keep_last` are left (0: none is deleted), never the best one of the run or one that
-/// is tagged. Folders that do not look complete are neither counted nor touched. Checkpoints set aside go too, unless
-/// tagged.
-///
-/// # Errors
-/// If a folder cannot be read or removed.
-pub fn prune(run: &Path, checkpoints: &Path, keep_last: usize) -> Result<Pruned, CheckpointError> {
-    let mut pruned = Pruned::default();
-    if keep_last == 0 {
-        return Ok(pruned);
-    }
-    let best = best(run);
-    let mut all = list(checkpoints)?;
-    all.retain(|(_, path)| Manifest::read(path).is_ok_and(|m| m.check(path, false).is_ok()));
-    let old = all.len().saturating_sub(keep_last);
-    let mut doomed: Vec<(u64, PathBuf)> = all.into_iter().take(old).collect();
-    doomed.retain(|(step, _)| best != Some(*step));
-    if let Ok(aside) = fs::read_dir(checkpoints.join(ASIDE)) {
-        for path in aside.flatten().map(|entry| entry.path()) {
-            let step = path.file_stem().and_then(|stem| step_of(Path::new(stem)));
-            doomed.extend(step.map(|step| (step, path)));
-        }
-    }
-    for (step, path) in doomed {
-        if tag_of(&path).is_some() {
-            continue;
-        }
-        let fault = |error| CheckpointError::disk(&path, "delete the folder", error);
-        let bytes = Manifest::read(&path).map_or(0, |manifest| manifest.bytes());
-        // Renamed first, so that a kill half-way leaves a leftover and not a damaged checkpoint.
-        let leftover = checkpoints.join(format!(
-            "{TEMPORARY}prune-{}",
-            path.file_name().unwrap_or_default().to_string_lossy()
-        ));
-        fs::rename(&path, &leftover).map_err(fault)?;
-        fs::remove_dir_all(&leftover).map_err(fault)?;
-        pruned.steps.push(step);
-        pruned.bytes += bytes;
-    }
-    Ok(pruned)
 }

@@ -11,6 +11,8 @@ mod derive;
 mod disk;
 mod keep;
 mod manifest;
+mod remove;
+mod survey;
 mod tensors;
 mod trainer;
 mod write;
@@ -21,10 +23,12 @@ mod tests;
 pub use derive::{FORK, derive};
 pub use disk::{Disk, DiskFile, RealDisk, write_atomic};
 pub use keep::{
-    Found, Pruned, best, clean, forget_best, list, newest_valid, prune, set_aside, set_best, tag,
-    tag_of, verify,
+    Found, best, clean, forget_best, list, newest_valid, refuse_tag, set_aside, set_best, tag,
+    tag_of, untag, verify,
 };
 pub use manifest::{FileRecord, Manifest};
+pub use remove::{Removed, delete, prune};
+pub use survey::{Surveyed, survey};
 pub use tensors::{TensorSink, TensorSource, load_tensors};
 pub use trainer::{DataPosition, TrainerState};
 pub use write::{Contents, Written, write, write_on};
@@ -89,6 +93,15 @@ pub enum CheckpointError {
         step: u64,
         /// Why.
         message: String,
+    },
+    /// The run needs it: a resume goes on from there.
+    #[error(
+        "{}: not deleted: it is the newest good checkpoint, from which the run would go on; write another first",
+        path.display()
+    )]
+    Newest {
+        /// Its folder.
+        path: PathBuf,
     },
     /// The folder is not a complete checkpoint.
     #[error("{}: not a valid checkpoint: {message}", path.display())]

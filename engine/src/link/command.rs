@@ -20,6 +20,28 @@ pub enum Command {
         #[serde(default)]
         tag: Option<String>,
     },
+    /// Mark a checkpoint with a name, so that `keep_last` never deletes it.
+    Tag {
+        /// The checkpoint's step.
+        step: u64,
+        /// The name, a line of at most 64 characters.
+        name: String,
+    },
+    /// Take a checkpoint's mark away.
+    Untag {
+        /// The checkpoint's step.
+        step: u64,
+    },
+    /// Delete a checkpoint, tagged or not; refused of the newest good one.
+    Delete {
+        /// The checkpoint's step.
+        step: u64,
+    },
+    /// Read a checkpoint's files again and compare their hashes with its manifest, beside training.
+    Verify {
+        /// The checkpoint's step.
+        step: u64,
+    },
     /// Evaluate now.
     Eval,
     /// Write samples now.
@@ -74,6 +96,10 @@ impl Command {
             Self::Pause { .. } => "pause",
             Self::Resume => "resume",
             Self::Checkpoint { .. } => "checkpoint",
+            Self::Tag { .. } => "tag",
+            Self::Untag { .. } => "untag",
+            Self::Delete { .. } => "delete",
+            Self::Verify { .. } => "verify",
             Self::Eval => "eval",
             Self::Sample => "sample",
             Self::Rollback { .. } => "rollback",

@@ -62,6 +62,40 @@ pub enum Body {
         /// Why: `interval`, `command`, `pause`, `stop`, `preempted`, `best`, `finished`.
         reason: String,
     },
+    /// A checkpoint was marked with a name, or its mark was taken away.
+    CheckpointTagged {
+        /// The checkpoint's step.
+        step: u64,
+        /// Its folder, relative to the run's.
+        path: String,
+        /// The name; none where the mark was taken away.
+        tag: Option<String>,
+    },
+    /// A checkpoint was deleted.
+    CheckpointDeleted {
+        /// The checkpoint's step.
+        step: u64,
+        /// Where it was, relative to the run's folder.
+        path: String,
+        /// Size on disk.
+        bytes: u64,
+        /// Why: `keep_last`, `command`.
+        reason: String,
+    },
+    /// A checkpoint's files were read again and compared with its manifest, because somebody asked.
+    CheckpointVerified {
+        /// The checkpoint's step.
+        step: u64,
+        /// Its folder, relative to the run's.
+        path: String,
+        /// Whether they are what was written.
+        valid: bool,
+        /// Time that reading took.
+        seconds: f64,
+        /// What is wrong, where something is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
     /// The run goes on from a checkpoint.
     Resumed {
         /// Last step done.

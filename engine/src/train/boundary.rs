@@ -24,6 +24,7 @@ impl Engine {
                     return Ok(Some(Ending::Preempted));
                 }
             }
+            self.tell_verified();
             self.obey_touch_files()?;
             while let Some(request) = self
                 .kept_requests
@@ -72,6 +73,14 @@ impl Engine {
             Command::Checkpoint { tag } => match self.checkpoint("command", tag.as_deref())? {
                 Ok(path) => (false, format!("{path} is written")),
                 Err(why) => (true, why),
+            },
+            Command::Tag { step, name } => self.tag(step, Some(name)),
+            Command::Untag { step } => self.tag(step, None),
+            Command::Delete { step } => self.delete(step),
+            Command::Verify { step } => match self.begin_to_verify(id, step) {
+                // The answer comes when it is done.
+                None => return Ok(()),
+                Some(why) => (true, why),
             },
             Command::Eval => {
                 if self.evaluate()? {

@@ -13,6 +13,7 @@ mod rest;
 mod rewind;
 pub mod run;
 pub mod saving;
+mod shelf;
 pub mod stats;
 pub mod step;
 mod telemetry;

@@ -63,7 +63,7 @@ impl Engine {
         Ok((false, message))
     }
 
-    fn no_checkpoint_of(&self, step: u64) -> String {
+    pub(super) fn no_checkpoint_of(&self, step: u64) -> String {
         let there = checkpoint::list(&self.folder.checkpoints()).unwrap_or_default();
         let steps: Vec<String> = there.iter().map(|(step, _)| step.to_string()).collect();
         let known = match steps.as_slice() {

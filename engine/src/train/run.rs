@@ -7,6 +7,7 @@ use super::ahead::{Ahead, Planned};
 use super::alerts::{ROLLBACKS, Wishes};
 use super::patience::Patience;
 use super::saving::{Saver, device_failed};
+use super::shelf::Shelf;
 use super::stats;
 use super::step::{Gradients, Trainer};
 use super::telemetry::Telemetry;
@@ -75,6 +76,7 @@ pub struct Engine {
     pub(super) interrupt: Interrupt,
     pub(super) source: ConfigSource,
     pub(super) saver: Saver,
+    pub(super) shelf: Shelf,
     /// Last step done.
     pub(super) step: u64,
     pub(super) tokens: u64,
@@ -161,6 +163,7 @@ impl Engine {
             interrupt,
             source: origin.source.clone(),
             saver,
+            shelf: Shelf::default(),
             step: 0,
             tokens: 0,
             seconds: 0.0,

@@ -152,6 +152,9 @@ impl Engine {
             .checkpoints
             .join(checkpoint::folder_name(self.step));
         let relative = self.folder.relative(&path);
+        if let Some(why) = tag.and_then(checkpoint::refuse_tag) {
+            return Ok(Err(why));
+        }
         if self.step == 0 {
             return Ok(Err(
                 "there is nothing to save: no step is done yet".to_owned()
@@ -168,13 +171,16 @@ impl Engine {
                 self.write_checkpoint(reason)
             };
             match written {
-                Ok(written) => self.emit(Body::Checkpoint {
-                    step: self.step,
-                    path: relative.clone(),
-                    seconds: written.seconds,
-                    bytes: written.bytes,
-                    reason: reason.to_owned(),
-                }),
+                Ok(written) => {
+                    self.is_written_anew();
+                    self.emit(Body::Checkpoint {
+                        step: self.step,
+                        path: relative.clone(),
+                        seconds: written.seconds,
+                        bytes: written.bytes,
+                        reason: reason.to_owned(),
+                    });
+                }
                 Err(error) if matches!(reason, "stop" | "preempted" | "finished") => {
                     return Err(failed(&error));
                 }
@@ -185,16 +191,22 @@ impl Engine {
                 }
             }
         }
-        if let Some(tag) = tag
-            && let Err(error) = checkpoint::tag(&path, tag)
-        {
-            let message = format!("{relative} is written, and could not be tagged: {error}");
-            self.warn(message.clone());
-            return Ok(Err(message));
+        if let Some(tag) = tag.map(str::trim) {
+            if let Err(error) = checkpoint::tag(&path, tag) {
+                let message = format!("{relative} is written, and could not be tagged: {error}");
+                self.warn(message.clone());
+                return Ok(Err(message));
+            }
+            self.tell_tag(self.step, Some(tag.to_owned()));
         }
         let keep = self.config().train.keep_last;
-        if let Err(error) = checkpoint::prune(self.folder.path(), &self.saver.checkpoints, keep) {
-            self.warn(format!("old checkpoints could not be deleted: {error}"));
+        match checkpoint::prune(self.folder.path(), &self.saver.checkpoints, keep) {
+            Ok(pruned) => {
+                for removed in &pruned {
+                    self.tell_removed(removed, "keep_last");
+                }
+            }
+            Err(error) => self.warn(format!("old checkpoints could not be deleted: {error}")),
         }
         Ok(Ok(relative))
     }

@@ -351,7 +351,11 @@ impl Panel for Runs {
                 }
             }
             News::Done(said) => self.said = Some(said.clone()),
-            News::Plan(_) | News::Rows(..) | News::Samples(..) => {}
+            News::Plan(_)
+            | News::Rows(..)
+            | News::Samples(..)
+            | News::Survey(..)
+            | News::Verified(..) => {}
         }
     }
 

@@ -9,9 +9,9 @@ use crate::chart::axis::Scale;
 use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Marker, Other};
 use crate::chart::series::XUnit;
 use crate::chart::spark::{self, Shows};
-use crate::lang;
+use crate::lang::{self, Text};
 use crate::paint;
-use crate::state::{Mark, Metric};
+use crate::state::{Mark, Metric, Plotted, Superseded};
 use crate::text;
 use crate::view::Scene;
 
@@ -170,6 +170,20 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
             &["zoom in", "zoom out"],
         ));
     }
+    if !state.superseded.is_empty() {
+        let word = Text::new("earlier attempts ", "旧尝试 ").get(view.lang);
+        let shown = if view.attempts {
+            Text::new(" shown", " 显示")
+        } else {
+            Text::new(" hidden", " 隐藏")
+        };
+        let value = format!("{}{}", state.superseded.len(), shown.get(view.lang));
+        notes.push(vec![
+            (word.to_owned(), theme.dim),
+            (value, theme.text),
+            (" (:attempts)  ".to_owned(), theme.dim),
+        ]);
+    }
     if let Some(parent) = &state.parent {
         let name = text::truncate(&text::escape(&parent.name), 20);
         let name = format!("{name}@{}  ", text::count(parent.step));
@@ -239,7 +253,28 @@ pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
         means: &parent.means,
         style: view.theme.floor,
     });
-    chart.render_over(parent.as_slice(), area, buf)
+    let mut others = superseded(scene, Plotted::Loss);
+    others.extend(parent);
+    chart.render_over(&others, area, buf)
+}
+
+/// What earlier attempts measured, where that is to be seen.
+fn superseded<'a>(scene: &Scene<'a>, metric: Plotted) -> Vec<Other<'a>> {
+    let shown = scene
+        .state
+        .superseded
+        .iter()
+        .filter(|_| scene.view.attempts);
+    let other = |attempt: &'a Superseded| {
+        let (series, means) = attempt.line(metric);
+        Other {
+            track: &attempt.track,
+            series,
+            means,
+            style: scene.view.theme.dim,
+        }
+    };
+    shown.map(other).collect()
 }
 
 fn chart<'a>(scene: &Scene<'a>, metric: &'a Metric, smooth: bool) -> Chart<'a> {
@@ -307,6 +342,14 @@ impl Which {
         }
     }
 
+    fn plotted(self) -> Plotted {
+        match self {
+            Self::Lr => Plotted::Lr,
+            Self::GradNorm => Plotted::GradNorm,
+            Self::Speed => Plotted::Speed,
+        }
+    }
+
     fn value(self, scene: &Scene<'_>, row: usize) -> String {
         let (raw, smooth) = at(self.metric(scene), row);
         match self {
@@ -338,7 +381,8 @@ pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) -> R
     }
     let metric = which.metric(scene);
     if inner.height >= 5 {
-        chart(scene, metric, which != Which::Lr).render(indented(inner), buf)
+        let others = superseded(scene, which.plotted());
+        chart(scene, metric, which != Which::Lr).render_over(&others, indented(inner), buf)
     } else {
         let window = (view.unit, view.window(&state.track));
         let looks = (view.glyphs, theme.line);

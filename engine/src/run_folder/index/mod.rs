@@ -12,6 +12,7 @@
 mod bucket;
 mod build;
 mod layout;
+mod left;
 mod line;
 mod read;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod write;
 
 pub use bucket::Bucket;
 pub use layout::{BETAS, Table};
+pub use left::{Left, LeftRow};
 pub use line::LineKind;
 pub use read::Column;
 pub use write::IndexWriter;

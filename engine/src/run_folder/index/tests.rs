@@ -300,6 +300,43 @@ fn a_step_without_a_takeover_before_it_supersedes_too() {
 }
 
 #[test]
+fn what_attempts_left_behind_is_still_to_be_found() {
+    let mut events: Vec<Event> = (1..=30).map(|s| step(s, 1, s as f64)).collect();
+    events.extend(takeover(10, 2));
+    events.extend((11..=20).map(|s| step(s, 2, 100.0 + s as f64)));
+    events.push(step(21, 2, f64::NAN));
+    events.extend(takeover(15, 3));
+    events.extend((16..=18).map(|s| step(s, 3, 200.0 + s as f64)));
+    for rows in [4, 7, 1000] {
+        let place = folder(&events, rows);
+        let index = Index::open_with(place.path(), rows).unwrap();
+        agrees(place.path(), &index);
+        let left = index.superseded(1000);
+        let steps = |left: &Left| left.rows.iter().map(|row| row.step).collect::<Vec<_>>();
+        assert_eq!(left.len(), 2, "{rows}");
+        assert_eq!((left[0].after, left[1].after), (10, 15));
+        assert_eq!(steps(&left[0]), (11..=30).collect::<Vec<_>>());
+        assert_eq!(steps(&left[1]), (16..=21).collect::<Vec<_>>());
+        assert_eq!(left[1].rows[0].figures[0], 116.0);
+        assert!(left[1].rows[5].figures[0].is_nan());
+        // The second attempt began behind ten steps of half a second.
+        assert_eq!(
+            (left[1].rows[0].seconds, left[1].rows[0].tokens),
+            (8.0, 1024)
+        );
+        // Means, as few as are asked for, that leave no row out.
+        let few = &index.superseded(3)[0].rows;
+        assert_eq!(few.len(), 3);
+        let losses: Vec<f64> = few.iter().map(|row| row.figures[0]).collect();
+        assert_eq!(losses, [14.0, 21.0, 27.5]);
+        assert_eq!(few[2].step, 30);
+    }
+    let whole: Vec<Event> = (1..=9).map(|s| step(s, 1, 1.0)).collect();
+    let place = folder(&whole, 4);
+    assert_eq!(Index::open(place.path()).unwrap().superseded(9), []);
+}
+
+#[test]
 fn lines_that_are_no_events_are_left_out() {
     let place = tempfile::tempdir().unwrap();
     let good = serde_json::to_string(&step(1, 1, 1.0)).unwrap();

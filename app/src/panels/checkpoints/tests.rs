@@ -1,0 +1,247 @@
+//! The list at several widths, what its keys ask for, and what is said where nothing can be asked.
+
+use engine::checkpoint::{Surveyed, folder_name};
+use engine::link::{Body, Command};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::diff::differences;
+use crate::errand::{Errand, News};
+use crate::lang::Lang;
+use crate::seat::Seat;
+use crate::workbench::Workbench;
+use crate::workbench::fixture::{
+    applied, asked, bench, checkpoint, event, events, hear_all, line, press, text, type_text,
+};
+
+fn surveyed(step: u64, lr: &str) -> Surveyed {
+    Surveyed {
+        step,
+        path: PathBuf::from("runs/demo/checkpoints").join(folder_name(step)),
+        bytes: 54_601_728,
+        reason: "interval".to_owned(),
+        tag: None,
+        best: false,
+        fault: None,
+        config_version: Some(if step < 900 { 1 } else { 2 }),
+        config: vec![
+            ("optimizer.lr".to_owned(), lr.to_owned()),
+            ("train.clip_norm".to_owned(), "1.0".to_owned()),
+        ],
+    }
+}
+
+/// A run with a tagged, a damaged, a best and an ordinary checkpoint, on the screen of checkpoints.
+fn shelf() -> Workbench {
+    let mut bench = bench();
+    hear_all(&mut bench, &events(1240));
+    bench.hear(&applied(3, "train.keep_last", "3", "2"));
+    hear_all(
+        &mut bench,
+        &[checkpoint(1200, "best"), checkpoint(1240, "command")],
+    );
+    let found = [
+        Surveyed {
+            tag: Some("before the spike".to_owned()),
+            ..surveyed(500, "0.001")
+        },
+        surveyed(1000, "0.0005"),
+        Surveyed {
+            best: true,
+            ..surveyed(1200, "0.0005")
+        },
+        surveyed(1240, "0.0005"),
+    ];
+    let number = bench.state.num_shelved;
+    bench.deliver(&News::Survey(number, Ok(Arc::new(found.to_vec()))));
+    let verified = |step: u64, message: Option<&str>| Body::CheckpointVerified {
+        step,
+        path: format!("checkpoints/{}", folder_name(step)),
+        valid: message.is_none(),
+        seconds: 0.2,
+        message: message.map(str::to_owned),
+    };
+    bench.hear(&event(verified(1240, None), 230));
+    let why = "model.safetensors is not what was written (its hash differs)";
+    bench.hear(&event(verified(1000, Some(why)), 231));
+    press(&mut bench, &["5"]);
+    bench
+}
+
+#[test]
+fn columns_fall_away_by_priority() {
+    let mut bench = shelf();
+    press(&mut bench, &["k", "k"]);
+    for (width, height) in [(40, 10), (80, 24), (160, 50)] {
+        insta::assert_snapshot!(
+            format!("shelf-{width}x{height}"),
+            text(&bench, width, height)
+        );
+    }
+    bench.view.lang = Lang::Zh;
+    insta::assert_snapshot!("shelf-zh", text(&bench, 80, 24));
+    let all = [
+        "step", "loss", "kept", "verified", "val", "size", "config", "took", "why",
+    ];
+    let mut before = usize::MAX;
+    bench.view.lang = Lang::En;
+    for width in (30..120).rev() {
+        let seen = text(&bench, width, 24);
+        let head = seen
+            .lines()
+            .find(|line| line.contains("step "))
+            .unwrap_or("");
+        let head = seen
+            .lines()
+            .find(|line| line.contains(" loss "))
+            .unwrap_or(head);
+        let num = all.iter().take_while(|name| head.contains(*name)).count();
+        assert!(num <= before && num >= 2, "{width}: {head}");
+        assert_eq!(
+            all.iter().filter(|name| head.contains(*name)).count(),
+            num,
+            "{width}: {head}"
+        );
+        before = num;
+    }
+    assert!(before < all.len());
+}
+
+#[test]
+fn keys_ask_the_engine() {
+    let mut bench = shelf();
+    press(&mut bench, &["k", "T"]);
+    type_text(&mut bench, "good one");
+    press(&mut bench, &["enter"]);
+    let tag = Command::Tag {
+        step: 1200,
+        name: "good one".to_owned(),
+    };
+    assert_eq!(asked(&mut bench), [tag]);
+    press(&mut bench, &["v"]);
+    assert_eq!(asked(&mut bench), [Command::Verify { step: 1200 }]);
+    press(&mut bench, &["g", "U"]);
+    assert_eq!(asked(&mut bench), [Command::Untag { step: 500 }]);
+    press(&mut bench, &["D"]);
+    let seen = text(&bench, 80, 24);
+    for part in [
+        "step 500 goes for good: 52.1 MiB",
+        "tagged before the spike",
+    ] {
+        assert!(seen.contains(part), "{part}\n{seen}");
+    }
+    press(&mut bench, &["esc"]);
+    assert_eq!(asked(&mut bench), []);
+    press(&mut bench, &["j", "j", "D"]);
+    assert!(text(&bench, 80, 24).contains("lowest validation loss"));
+    press(&mut bench, &["y"]);
+    assert_eq!(asked(&mut bench), [Command::Delete { step: 1200 }]);
+    press(&mut bench, &["G", "D"]);
+    assert!(text(&bench, 80, 24).contains("newest good one"));
+    press(&mut bench, &["esc"]);
+    line(&mut bench, "delete 500");
+    assert_eq!(asked(&mut bench), [Command::Delete { step: 500 }]);
+    for (wrong, part) in [
+        ("delete soon", "expected a step"),
+        ("tag -1 x", "expected a step"),
+        ("untag 5 6", "expected a step"),
+        ("verify 99999999999999999999", "expected a step"),
+    ] {
+        line(&mut bench, wrong);
+        assert!(text(&bench, 100, 24).contains(part), "{wrong}");
+        press(&mut bench, &["esc"]);
+    }
+    assert_eq!(asked(&mut bench), []);
+}
+
+#[test]
+fn who_cannot_ask_is_told_and_may_still_look() {
+    for over in [false, true] {
+        let mut bench = shelf();
+        bench.state.reach.folder = Some(PathBuf::from("runs/demo"));
+        let why = if over {
+            let end = Body::Finished {
+                step: 1240,
+                loss: 1.0,
+                seconds: 1.0,
+                reason: "stopped".into(),
+            };
+            bench.hear(&event(end, 240));
+            "the run is over"
+        } else {
+            bench.seat = Seat::Watching;
+            "looks on only"
+        };
+        for key in ["T", "U", "D"] {
+            press(&mut bench, &[key]);
+            let seen = text(&bench, 100, 24);
+            assert!(
+                seen.contains(why) && bench.prompt.is_none(),
+                "{key}\n{seen}"
+            );
+        }
+        press(&mut bench, &["v"]);
+        assert_eq!(asked(&mut bench), []);
+        let errand = Errand::Verify(1240);
+        assert_eq!(bench.errands.iter().filter(|e| **e == errand).count(), 1);
+        let found = Err("it is short".to_owned());
+        let news = News::Verified(1240, "2026-03-02T09:08:07Z".to_owned(), found);
+        bench.deliver(&news);
+        let seen = text(&bench, 100, 24);
+        assert!(
+            seen.contains("damaged") && seen.contains("it is short"),
+            "{seen}"
+        );
+    }
+}
+
+#[test]
+fn configurations_are_compared() {
+    let mut bench = shelf();
+    press(&mut bench, &["g", "space", "j", "d"]);
+    let seen = text(&bench, 80, 24);
+    for part in ["500 v1 -> 1,000 v2", "optimizer.lr", "0.001 -> 0.0005"] {
+        assert!(seen.contains(part), "{part}\n{seen}");
+    }
+    assert!(!seen.contains("clip_norm"), "{seen}");
+    // The other way round it is the same comparison; and the marked one is compared with what is in force.
+    press(&mut bench, &["esc", "space", "g", "d"]);
+    assert!(text(&bench, 80, 24).contains("500 v1 -> 1,000 v2"));
+    press(&mut bench, &["d", "j", "d"]);
+    let seen = text(&bench, 80, 24);
+    assert!(seen.contains("1,000 v2 -> now v3"), "{seen}");
+    insta::assert_snapshot!("shelf-diff", seen);
+    press(&mut bench, &["esc"]);
+    assert!(text(&bench, 80, 24).contains("checkpoints 4"));
+    let side = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    };
+    let one = side(&[("a", "1"), ("b", "2")]);
+    assert_eq!(differences(&one, &one), []);
+    assert_eq!(differences(&one, &side(&[("a", "1"), ("c", "2")])).len(), 2);
+}
+
+#[test]
+fn the_folder_is_looked_at_when_something_changed() {
+    let mut bench = shelf();
+    bench.poll();
+    bench.tick();
+    assert!(bench.errands.is_empty(), "no folder is known");
+    bench.state.reach.folder = Some(PathBuf::from("runs/demo"));
+    let surveys = |bench: &mut Workbench| {
+        bench.poll();
+        bench.tick();
+        let errands = std::mem::take(&mut bench.errands);
+        let surveys = errands.iter().filter(|e| matches!(e, Errand::Survey(_)));
+        surveys.count()
+    };
+    assert_eq!(surveys(&mut bench), 1);
+    assert_eq!(surveys(&mut bench), 0);
+    bench.hear(&checkpoint(1241, "command"));
+    assert_eq!(surveys(&mut bench), 1);
+    bench.now += std::time::Duration::from_secs(6);
+    assert_eq!(surveys(&mut bench), 1);
+}

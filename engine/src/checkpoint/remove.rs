@@ -1,0 +1,116 @@
+//! Which checkpoints go, and how: whole or not at all.
+//!
+//! A folder that goes is renamed first, to a name that is no checkpoint's: killed at any point there is the checkpoint, or a
+//! leftover that [`super::clean`] removes, never half of one.
+
+use super::keep::ASIDE;
+use super::{CheckpointError, Manifest, TEMPORARY, best, forget_best, list, step_of, tag_of};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Its step.
+    pub step: u64,
+    /// Where it was.
+    pub path: PathBuf,
+    /// Bytes that this freed, as its manifest says.
+    pub bytes: u64,
+}
+
+/// Deletes checkpoints until the last `keep_last` are left (0: none is deleted), never the best one of the run or one that
+/// is tagged. Folders that do not look complete are neither counted nor touched. Checkpoints set aside go too, unless
+/// tagged.
+///
+/// # Errors
+/// If a folder cannot be read or removed.
+pub fn prune(
+    run: &Path,
+    checkpoints: &Path,
+    keep_last: usize,
+) -> Result<Vec<Removed>, CheckpointError> {
+    let mut pruned = Vec::new();
+    if keep_last == 0 {
+        return Ok(pruned);
+    }
+    let best = best(run);
+    let mut all = list(checkpoints)?;
+    all.retain(|(_, path)| looks_complete(path));
+    let old = all.len().saturating_sub(keep_last);
+    let mut doomed: Vec<(u64, PathBuf)> = all.into_iter().take(old).collect();
+    doomed.retain(|(step, _)| best != Some(*step));
+    if let Ok(aside) = fs::read_dir(checkpoints.join(ASIDE)) {
+        for path in aside.flatten().map(|entry| entry.path()) {
+            let step = path.file_stem().and_then(|stem| step_of(Path::new(stem)));
+            doomed.extend(step.map(|step| (step, path)));
+        }
+    }
+    for (step, path) in doomed {
+        if tag_of(&path).is_none() {
+            pruned.push(remove(checkpoints, step, &path, || Ok(()))?);
+        }
+    }
+    Ok(pruned)
+}
+
+/// Deletes the checkpoint of `step` because somebody asks for it, tagged or not. Where it is the best of the run, the note
+/// of that goes with it.
+///
+/// # Errors
+/// If there is none, if it is the newest that a resume could take up (those of the steps in `damaged` are known not to be
+/// what was written, so they do not count), or if the disk refuses.
+pub fn delete(
+    run: &Path,
+    checkpoints: &Path,
+    step: u64,
+    damaged: &BTreeSet<u64>,
+) -> Result<Removed, CheckpointError> {
+    let all = list(checkpoints)?;
+    let Some((_, path)) = all.iter().find(|(found, _)| *found == step) else {
+        return Err(CheckpointError::Invalid {
+            path: checkpoints.join(super::folder_name(step)),
+            message: "it is not there".to_owned(),
+        });
+    };
+    let good = |(step, path): &&(u64, PathBuf)| !damaged.contains(step) && looks_complete(path);
+    let newest = all.iter().rev().find(good);
+    if newest.is_some_and(|(newest, _)| *newest == step) {
+        return Err(CheckpointError::Newest { path: path.clone() });
+    }
+    remove(checkpoints, step, path, || match best(run) {
+        Some(best) if best == step => forget_best(run),
+        _ => Ok(()),
+    })
+}
+
+/// Whether a folder holds all files that its manifest lists, at their sizes.
+fn looks_complete(path: &Path) -> bool {
+    Manifest::read(path).is_ok_and(|manifest| manifest.check(path, false).is_ok())
+}
+
+/// Renames a checkpoint's folder, does what belongs to that, and deletes it.
+fn remove(
+    checkpoints: &Path,
+    step: u64,
+    path: &Path,
+    then: impl FnOnce() -> Result<(), CheckpointError>,
+) -> Result<Removed, CheckpointError> {
+    let fault = |error| CheckpointError::disk(path, "delete the folder", error);
+    let bytes = Manifest::read(path).map_or(0, |manifest| manifest.bytes());
+    let leftover = checkpoints.join(format!(
+        "{TEMPORARY}prune-{}",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    ));
+    // Of an earlier try that could not be finished.
+    drop(fs::remove_dir_all(&leftover));
+    fs::rename(path, &leftover).map_err(fault)?;
+    then()?;
+    fs::remove_dir_all(&leftover).map_err(fault)?;
+    Ok(Removed {
+        step,
+        path: path.to_owned(),
+        bytes,
+    })
+}

@@ -1,0 +1,194 @@
+//! The checkpoints that a run has: marking, deleting and verifying them because somebody asks.
+//!
+//! Marks and deletions are done at once, between two steps. Hashing gigabytes would keep training waiting, so a thread of its
+//! own reads them; the answer comes at the first boundary after it is done.
+
+use super::run::Engine;
+use crate::checkpoint::{self, CheckpointError, folder_name};
+use crate::link::Body;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Instant;
+
+/// What is known of the checkpoints beyond what their folders say.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    /// Steps whose checkpoints were found not to be what was written.
+    damaged: BTreeSet<u64>,
+    verifying: Option<Verifying>,
+}
+
+/// A checkpoint that is being read.
+#[derive(Debug)]
+struct Verifying {
+    /// The request's number.
+    id: u64,
+    step: u64,
+    begin: Instant,
+    found: Receiver<Result<(), CheckpointError>>,
+}
+
+impl Engine {
+    fn place_of(&self, step: u64) -> PathBuf {
+        self.folder.checkpoints().join(folder_name(step))
+    }
+
+    /// Notes that the checkpoint of the last step done was just written.
+    pub(super) fn is_written_anew(&mut self) {
+        self.shelf.damaged.remove(&self.step);
+    }
+
+    /// Says that a checkpoint was marked.
+    pub(super) fn tell_tag(&mut self, step: u64, tag: Option<String>) {
+        let path = self.folder.relative(&self.place_of(step));
+        self.emit(Body::CheckpointTagged { step, path, tag });
+    }
+
+    /// Obeys the wish for a mark, or (without a name) for none. Returns whether it was refused, and a line.
+    pub(super) fn tag(&mut self, step: u64, name: Option<String>) -> (bool, String) {
+        let path = self.place_of(step);
+        if !path.exists() {
+            return (true, self.no_checkpoint_of(step));
+        }
+        if let Some(why) = name.as_deref().and_then(checkpoint::refuse_tag) {
+            return (true, why);
+        }
+        let tag = name.map(|name| name.trim().to_owned());
+        let relative = self.folder.relative(&path);
+        let (done, message) = match &tag {
+            Some(name) => (
+                checkpoint::tag(&path, name),
+                format!("{relative} is tagged {name}: keep_last never deletes it"),
+            ),
+            None if checkpoint::tag_of(&path).is_none() => {
+                return (true, format!("{relative} has no tag"));
+            }
+            None => (
+                checkpoint::untag(&path),
+                format!("{relative} has no tag any more: keep_last may delete it"),
+            ),
+        };
+        if let Err(error) = done {
+            return (true, error.to_string());
+        }
+        self.tell_tag(step, tag);
+        (false, message)
+    }
+
+    /// Obeys the wish to delete a checkpoint. Returns whether it was refused, and a line.
+    pub(super) fn delete(&mut self, step: u64) -> (bool, String) {
+        let path = self.place_of(step);
+        if !path.exists() {
+            return (true, self.no_checkpoint_of(step));
+        }
+        if self.released && step == self.step {
+            let why = "the paused run takes its memory from it again; resume it first";
+            return (true, format!("the checkpoint of step {step} stays: {why}"));
+        }
+        let checkpoints = self.folder.checkpoints();
+        let deleted =
+            checkpoint::delete(self.folder.path(), &checkpoints, step, &self.shelf.damaged);
+        match deleted {
+            Ok(removed) => {
+                let path = self.folder.relative(&removed.path);
+                let message = format!("{path} is deleted ({} bytes)", removed.bytes);
+                self.tell_removed(&removed, "command");
+                (false, message)
+            }
+            Err(error) => (true, error.to_string()),
+        }
+    }
+
+    /// Says that a checkpoint was deleted.
+    pub(super) fn tell_removed(&mut self, removed: &checkpoint::Removed, reason: &str) {
+        if removed.path == self.place_of(removed.step) {
+            self.shelf.damaged.remove(&removed.step);
+        }
+        self.emit(Body::CheckpointDeleted {
+            step: removed.step,
+            path: self.folder.relative(&removed.path),
+            bytes: removed.bytes,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Begins to verify a checkpoint. `Some` says why not.
+    pub(super) fn begin_to_verify(&mut self, id: u64, step: u64) -> Option<String> {
+        let path = self.place_of(step);
+        if !path.exists() {
+            return Some(self.no_checkpoint_of(step));
+        }
+        if let Some(other) = &self.shelf.verifying {
+            let other = other.step;
+            return Some(format!(
+                "the checkpoint of step {other} is being verified; ask again when that is done"
+            ));
+        }
+        let (sender, found) = channel();
+        let started = std::thread::Builder::new()
+            .name("verify".to_owned())
+            .spawn(move || drop(sender.send(checkpoint::verify(&path).map(drop))));
+        if let Err(error) = started {
+            return Some(format!("the system gives no thread to read it: {error}"));
+        }
+        self.shelf.verifying = Some(Verifying {
+            id,
+            step,
+            begin: Instant::now(),
+            found,
+        });
+        None
+    }
+
+    /// Answers who asked for a checkpoint to be verified, once that is done.
+    pub(super) fn tell_verified(&mut self) {
+        let Some(verifying) = &self.shelf.verifying else {
+            return;
+        };
+        let found = match verifying.found.try_recv() {
+            Ok(found) => found.map_err(|error| error.to_string()),
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => Err("reading it failed".to_owned()),
+        };
+        let (id, step) = (verifying.id, verifying.step);
+        let seconds = verifying.begin.elapsed().as_secs_f64();
+        self.shelf.verifying = None;
+        let path = self.place_of(step);
+        let (refused, message) = if path.exists() {
+            self.verified(step, seconds, found)
+        } else {
+            let why = "it was deleted or set aside meanwhile";
+            (true, format!("the checkpoint of step {step}: {why}"))
+        };
+        self.emit(Body::Reply {
+            step: self.step,
+            id,
+            command: "verify".to_owned(),
+            refused,
+            message,
+        });
+    }
+
+    /// Says what came of verifying a checkpoint. Returns whether it is damaged, and a line.
+    fn verified(&mut self, step: u64, seconds: f64, found: Result<(), String>) -> (bool, String) {
+        let path = self.folder.relative(&self.place_of(step));
+        self.emit(Body::CheckpointVerified {
+            step,
+            path: path.clone(),
+            valid: found.is_ok(),
+            seconds,
+            message: found.clone().err(),
+        });
+        match found {
+            Ok(()) => {
+                self.shelf.damaged.remove(&step);
+                (false, format!("{path} is what was written"))
+            }
+            Err(why) => {
+                self.shelf.damaged.insert(step);
+                (true, why)
+            }
+        }
+    }
+}
