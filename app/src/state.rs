@@ -25,7 +25,7 @@ pub mod past;
 mod tests;
 
 pub use history::{History, Past};
-pub use layers::{LayerHistory, Quantity};
+pub use layers::{LayerHistory, Quantity, Spread};
 
 /// Lines that the log keeps; the run's folder has them all.
 const LOG_LINES: usize = 2000;
