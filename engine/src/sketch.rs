@@ -109,9 +109,9 @@ pub struct Counter {
 impl Counter {
     /// A counter for `total` values in tensors whose last dimensions are `widths`. The stride has no factor in common with
     /// a width, so that the sample walks through all channels.
-    pub fn new(total: usize, widths: impl Iterator<Item = usize> + Clone) -> Self {
+    pub fn new(total: usize, widths: &[usize]) -> Self {
         let mut stride = total.div_ceil(SAMPLE).max(1);
-        while !widths.clone().all(|width| coprime(stride, width)) {
+        while !widths.iter().all(|width| coprime(stride, *width)) {
             stride += 1;
         }
         Self {
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn of(values: &[f32]) -> Sketch {
-        let mut counter = Counter::new(values.len(), std::iter::once(1));
+        let mut counter = Counter::new(values.len(), &[1]);
         counter.add(values.len(), |at| values[at]);
         counter.sketch()
     }
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_sample_walks_through_all_channels_and_says_its_stride() {
         let (tokens, width) = (4096, 768);
-        let mut counter = Counter::new(tokens * width, [width, 3].into_iter());
+        let mut counter = Counter::new(tokens * width, &[width, 3]);
         // Channel c has a magnitude of 2^(c % 16); every octave has the same number of values.
         counter.add(tokens * width, |at| f32::exp2((at % width % 16) as f32));
         let sketch = counter.sketch();

@@ -25,6 +25,8 @@ pub use map::{legend, map, shade};
 const COURSE: u16 = Quantity::ALL.len() as u16 + 2;
 /// From this width on there is a side beside the map.
 const WIDE: u16 = 120;
+/// From this width on its histograms are twice as wide.
+const ROOMY: u16 = 152;
 
 /// The screen; see the module's page.
 pub struct Layers {
@@ -159,7 +161,10 @@ impl Parts {
     fn of(area: Rect) -> Self {
         let mut map = area;
         if area.width >= WIDE && area.height >= COURSE + histogram::LEAST.height {
-            let width = (area.width * 2 / 5).max(histogram::LEAST.width).min(72);
+            let width = match area.width {
+                ROOMY.. => histogram::DOUBLE,
+                _ => area.width * 2 / 5,
+            };
             map.width -= width;
             let course = Rect {
                 x: map.right(),

@@ -7,7 +7,7 @@ use crate::lang::Text;
 
 /// Snapshots that are kept; beyond that, neighbours are merged by their greater value.
 const MOST: usize = 2048;
-/// Histograms that are kept; beyond that, every other one is left out.
+/// Steps whose histograms are kept; beyond that, every other one is left out.
 const SPREADS: usize = 256;
 /// Lists of values: one for each quantity, and how many values were not finite.
 const LISTS: usize = Quantity::ALL.len() + 1;
@@ -72,7 +72,10 @@ pub struct LayerHistory {
     steps: Vec<u64>,
     /// One list of values a snapshot, for each quantity in the order of [`Quantity::ALL`], and for the counts.
     values: [Vec<Vec<f32>>; LISTS],
-    spreads: Vec<Spread>,
+    /// With their numbers: evenly spaced ones, and the newest.
+    spreads: Vec<(u64, Spread)>,
+    /// How often every other of them was left out.
+    thinned: u32,
 }
 
 /// Snapshots that a median looks at.
@@ -107,8 +110,10 @@ impl LayerHistory {
 
     /// The newest histograms up to a step.
     pub fn spread(&self, step: u64) -> Option<&Spread> {
-        let count = self.spreads.partition_point(|spread| spread.step <= step);
-        self.spreads[..count].last()
+        let count = self
+            .spreads
+            .partition_point(|(_, spread)| spread.step <= step);
+        self.spreads[..count].last().map(|(_, spread)| spread)
     }
 
     /// Least and greatest positive finite value of a quantity over all layers and snapshots.
@@ -179,18 +184,21 @@ impl LayerHistory {
         if layers.activation_sketch.is_empty() && layers.gradient_sketch.is_empty() {
             return;
         }
-        self.spreads.push(Spread {
+        let number = self.spreads.last().map_or(0, |(number, _)| number + 1);
+        // The newest was kept whatever its number.
+        self.spreads
+            .pop_if(|(last, _)| !last.is_multiple_of(1 << self.thinned));
+        let spread = Spread {
             step: layers.step,
             activations: layers.activation_sketch.clone(),
             gradients: layers.gradient_sketch.clone(),
-        });
+        };
+        self.spreads.push((number, spread));
         if self.spreads.len() > SPREADS {
-            // The newest stays.
-            let mut keep = self.spreads.len().is_multiple_of(2);
-            self.spreads.retain(|_| {
-                keep = !keep;
-                keep
-            });
+            self.thinned += 1;
+            let stride = 1 << self.thinned;
+            self.spreads
+                .retain(|(kept, _)| kept.is_multiple_of(stride) || *kept == number);
         }
     }
 
@@ -200,7 +208,9 @@ impl LayerHistory {
         for history in &mut self.values {
             history.truncate(len);
         }
-        let len = self.spreads.partition_point(|spread| spread.step <= step);
+        let len = self
+            .spreads
+            .partition_point(|(_, spread)| spread.step <= step);
         self.spreads.truncate(len);
     }
 

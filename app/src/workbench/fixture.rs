@@ -140,7 +140,7 @@ pub fn step(step: u64) -> Event {
 /// A bell, a little to the right of zero, with a few values that are zero.
 fn sketch(scale: f64) -> Sketch {
     const COUNT: usize = 400;
-    let mut counter = Counter::new(COUNT, std::iter::once(1));
+    let mut counter = Counter::new(COUNT, &[1]);
     counter.add(COUNT, |at| {
         let share = (at as f64 + 0.5) / COUNT as f64;
         let value = (2.0 * share - 1.0).atanh() * 1.1 + 0.1;

@@ -95,7 +95,7 @@ impl Statistics {
             self.rms[layer] = (sizes.squares / values.len().max(1) as f64).sqrt();
             self.max[layer] = sizes.max;
             self.nonfinite[layer] = sizes.nonfinite as f64;
-            let mut counter = Counter::new(values.len(), std::iter::once(width));
+            let mut counter = Counter::new(values.len(), &[width]);
             counter.add(values.len(), |at| get(at) as f32);
             self.sketches[layer] = counter.sketch();
             let hidden = observed.iter().any(|other| other.hidden.is_some() && other.name == seen.name);
@@ -122,13 +122,14 @@ fn sizes<T: Elem>(values: &[T]) -> Sizes {
     const INFINITE: i32 = f32::INFINITY.to_bits() as i32;
     let mut squares = [0.0; LANES];
     let mut greatest = [0; LANES];
-    let mut nonfinite = [0; LANES];
+    // No lane has 2^32 values; wider counts would halve the speed.
+    let mut nonfinite = [0_u32; LANES];
     let mut see = |lane: usize, value: T| {
         let x = value.get().to_f64();
         squares[lane] += x * x;
         let bits = (x as f32).abs().to_bits() as i32;
         greatest[lane] = bits.max(greatest[lane]);
-        nonfinite[lane] += u64::from(bits >= INFINITE);
+        nonfinite[lane] += u32::from(bits >= INFINITE);
     };
     let chunks = values.chunks_exact(LANES);
     let rest = chunks.remainder();
@@ -144,7 +145,7 @@ fn sizes<T: Elem>(values: &[T]) -> Sizes {
     Sizes {
         squares: squares.iter().sum(),
         max: f64::from(f32::from_bits(greatest as u32)),
-        nonfinite: nonfinite.iter().sum(),
+        nonfinite: nonfinite.into_iter().map(u64::from).sum(),
     }
 }
 

@@ -86,11 +86,12 @@ pub fn layers(
 /// How the gradients of some parameters are spread.
 fn sketch(params: &Params, members: &[(ParamId, Group)]) -> Sketch {
     let total = members.iter().map(|(id, _)| params.range(*id).len()).sum();
-    let widths = members.iter().map(|(id, _)| {
+    let width = |(id, _): &(ParamId, Group)| {
         let shape = &params.specs().get(*id).shape;
         shape.last().copied().unwrap_or(1)
-    });
-    let mut counter = Counter::new(total, widths);
+    };
+    let widths: Vec<usize> = members.iter().map(width).collect();
+    let mut counter = Counter::new(total, &widths);
     for (id, _) in members {
         let gradient = params.gradient(*id);
         counter.add(gradient.len(), |at| gradient[at]);

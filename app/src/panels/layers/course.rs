@@ -21,14 +21,13 @@ pub(super) fn draw(scene: &Scene<'_>, layer: usize, area: Rect, buf: &mut Buffer
     let snapshot = snapshot(scene);
     // How many values the greatest magnitude stands for when it is none.
     let broken = snapshot.map_or(0, |snapshot| layers.nonfinite(layer, snapshot));
-    let broken = format!(
-        "{} {}",
-        text::count(broken),
-        Text::new("values not finite", "个非有限值").get(view.lang)
-    );
-    let notes = [(broken.as_str(), theme.bad)];
-    let shown = usize::from(!broken.starts_with("0 "));
-    let inner = paint::frame(buf, area, view, &[(&name, theme.title)], &notes[..shown]);
+    let words = Text::new("values not finite", "个非有限值").get(view.lang);
+    let note = format!("{} {words}", text::count(broken));
+    let notes: &[_] = match broken {
+        0 => &[],
+        _ => &[(note.as_str(), theme.bad)],
+    };
+    let inner = paint::frame(buf, area, view, &[(&name, theme.title)], notes);
     let Some(snapshot) = snapshot else {
         return;
     };

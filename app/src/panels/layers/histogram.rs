@@ -1,4 +1,4 @@
-//! How the values of one layer are spread: a column for each octave of magnitude, below zero at the left, above at the right.
+//! How the values of one layer are spread: a bar for each octave of magnitude, below zero at the left, above at the right.
 //!
 //! Where the data cursor stands in the past, the newest histogram stands below that of the cursor's step, on the same axis
 //! and the same scale.
@@ -16,11 +16,14 @@ use crate::state::{Quantity, Spread};
 use crate::text;
 use crate::view::{Scene, View};
 
-/// Columns of a histogram.
+/// Buckets of a histogram; each has a column, or several.
 const BUCKETS: u16 = 2 * OCTAVES as u16 + 1;
 
 /// The least room, frame included.
 pub(super) const LEAST: Size = Size::new(BUCKETS + 4, 7);
+
+/// The width, frame included, in which a bucket has two columns.
+pub(super) const DOUBLE: u16 = 2 * BUCKETS + 4;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
