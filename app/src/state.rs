@@ -28,7 +28,7 @@ mod tests;
 
 pub use checkpoints::{Checked, Checkpoint, Kept};
 pub use history::{History, Past};
-pub use layers::{LayerHistory, Quantity};
+pub use layers::{LayerHistory, Quantity, Spread};
 pub use superseded::{Plotted, Superseded};
 
 /// Lines that the log keeps; the run's folder has them all.

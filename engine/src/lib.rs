@@ -19,6 +19,7 @@ pub mod run_folder;
 pub mod safetensors;
 pub mod schedule;
 pub mod setup;
+pub mod sketch;
 pub mod tape;
 pub mod telemetry;
 pub mod train;

@@ -123,6 +123,26 @@ fn every_variant_trains_as_on_the_cpu() {
                     "{name} in {precision}: layer {layer} has {a}, not {b}"
                 );
             }
+            let seen = on_gpu.statistics.max.iter().zip(&on_cpu.statistics.max);
+            for (layer, (a, b)) in seen.enumerate() {
+                assert!(
+                    (a - b).abs() <= 3e-2 * b.abs(),
+                    "{name} in {precision}: layer {layer} has at most {a}, not {b}"
+                );
+            }
+            assert_eq!(on_gpu.statistics.nonfinite, on_cpu.statistics.nonfinite);
+            let sketches = &on_gpu.statistics.sketches;
+            for (layer, (a, b)) in sketches.iter().zip(&on_cpu.statistics.sketches).enumerate() {
+                // A value at a bound may lie on either side of it.
+                let top = a.top.max(b.top);
+                let pairs = a.buckets(top).into_iter().zip(b.buckets(top));
+                let moved: u64 = pairs.map(|(a, b)| a.abs_diff(b)).sum();
+                assert_eq!((a.count(), a.stride), (b.count(), b.stride));
+                assert!(
+                    moved <= a.count() / 20 + 2,
+                    "{name} in {precision}: layer {layer} is spread as {a:?}, not {b:?}"
+                );
+            }
             for trainer in [&mut on_gpu, &mut on_cpu] {
                 trainer
                     .update(&got, 1e-2, 1, 1.0)

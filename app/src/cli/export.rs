@@ -17,13 +17,15 @@ use std::path::{Path, PathBuf};
 /// Flags of `zerollm export`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    about = "Write a run's record for other programs: tensorboard, csv, prometheus, html",
+    about = "Write a run's record for other programs: tensorboard, csv, layers-csv, prometheus, html",
     long_about = "Write a run's record in a form that other programs read. Of a step that was trained twice, what the last \
         attempt measured.\n\n\
-        tensorboard: an event file in the folder NAME.tensorboard (scalars of steps, evaluations and layers; samples as text).\n\
+        tensorboard: an event file in the folder NAME.tensorboard (scalars of steps, evaluations and layers; histograms of \
+        layers; samples as text).\n\
         csv: a row a step, on stdout.\n\
+        layers-csv: a row a step and layer, on stdout.\n\
         prometheus: the latest figures as text, on stdout.\n\
-        html: one page, NAME.html, with curves, evaluations, samples, checkpoints and configuration; opens offline.",
+        html: one page, NAME.html, with curves, evaluations, layers, samples, checkpoints and configuration; opens offline.",
     after_help = "Examples:\n  zerollm export demo --to csv > demo.csv\n  zerollm export demo --to html --output demo.html\n  \
         zerollm export demo --to tensorboard --output logs/demo\n\nJSON (with --output, or where a file is written anyway): \
         run, format, path, bytes."

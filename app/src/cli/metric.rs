@@ -16,7 +16,8 @@ use serde_json::{Value, json};
         last attempt measured.\n\n\
         Names: loss, lr, grad_norm, clipped, tokens, tokens_per_second, step_seconds, data_wait_seconds; of evaluations \
         validation_loss, validation_perplexity, validation_bits_per_byte; of layers activation_rms.LAYER, \
-        gradient_rms.LAYER, weight_rms.LAYER, update_ratio.LAYER, dead_share.LAYER (such as gradient_rms.blocks.0.mixer).",
+        gradient_rms.LAYER, weight_rms.LAYER, update_ratio.LAYER, dead_share.LAYER, activation_max.LAYER, \
+        activation_nonfinite.LAYER (such as gradient_rms.blocks.0.mixer).",
     after_help = "Example:\n  zerollm metric demo loss\n  zerollm metric demo grad_norm --around 1200 --window 20\n  \
         zerollm metric demo validation_loss --json\n\nJSON: run, metric, steps, values."
 )]

@@ -1,9 +1,16 @@
 //! Layer statistics over time, as the heat map shows them.
 
 use engine::link::Layers;
+use engine::sketch::Sketch;
+
+use crate::lang::Text;
 
 /// Snapshots that are kept; beyond that, neighbours are merged by their greater value.
 const MOST: usize = 2048;
+/// Steps whose histograms are kept; beyond that, every other one is left out.
+const SPREADS: usize = 256;
+/// Lists of values: one for each quantity, and how many values were not finite.
+const LISTS: usize = Quantity::ALL.len() + 1;
 
 /// What is measured of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +18,8 @@ pub enum Quantity {
     /// RMS of its output.
     #[default]
     Activation,
+    /// Greatest magnitude of its output.
+    Max,
     /// RMS of the gradient of its parameters.
     Gradient,
     /// RMS of its parameters.
@@ -23,8 +32,9 @@ pub enum Quantity {
 
 impl Quantity {
     /// All quantities, in the order in which the key walks through them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Activation,
+        Self::Max,
         Self::Gradient,
         Self::Weight,
         Self::Update,
@@ -32,15 +42,27 @@ impl Quantity {
     ];
 
     /// Its name on the screen.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> Text {
         match self {
-            Self::Activation => "activation rms",
-            Self::Gradient => "gradient rms",
-            Self::Weight => "weight rms",
-            Self::Update => "update/weight",
-            Self::Dead => "dead share",
+            Self::Activation => Text::new("activation rms", "激活 rms"),
+            Self::Max => Text::new("max |x|", "最大 |x|"),
+            Self::Gradient => Text::new("gradient rms", "梯度 rms"),
+            Self::Weight => Text::new("weight rms", "权重 rms"),
+            Self::Update => Text::new("update/weight", "更新/权重"),
+            Self::Dead => Text::new("dead share", "死单元占比"),
         }
     }
+}
+
+/// How the values of the layers were spread at a step.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    /// The step.
+    pub step: u64,
+    /// Of each layer's output.
+    pub activations: Vec<Sketch>,
+    /// Of the gradients of each layer's parameters.
+    pub gradients: Vec<Sketch>,
 }
 
 /// All snapshots of one run.
@@ -48,8 +70,12 @@ impl Quantity {
 pub struct LayerHistory {
     names: Vec<String>,
     steps: Vec<u64>,
-    /// One list of values a snapshot, for each quantity in the order of [`Quantity::ALL`].
-    values: [Vec<Vec<f32>>; 5],
+    /// One list of values a snapshot, for each quantity in the order of [`Quantity::ALL`], and for the counts.
+    values: [Vec<Vec<f32>>; LISTS],
+    /// With their numbers: evenly spaced ones, and the newest.
+    spreads: Vec<(u64, Spread)>,
+    /// How often every other of them was left out.
+    thinned: u32,
 }
 
 /// Snapshots that a median looks at.
@@ -72,6 +98,22 @@ impl LayerHistory {
             .get(snapshot)?
             .get(layer)
             .copied()
+    }
+
+    /// How many values of a layer's output were not finite; 0 where nobody counted.
+    pub fn nonfinite(&self, layer: usize, snapshot: usize) -> u64 {
+        let counts = self.values[LISTS - 1].get(snapshot);
+        counts
+            .and_then(|counts| counts.get(layer))
+            .map_or(0, |count| *count as u64)
+    }
+
+    /// The newest histograms up to a step.
+    pub fn spread(&self, step: u64) -> Option<&Spread> {
+        let count = self
+            .spreads
+            .partition_point(|(_, spread)| spread.step <= step);
+        self.spreads[..count].last().map(|(_, spread)| spread)
     }
 
     /// Least and greatest positive finite value of a quantity over all layers and snapshots.
@@ -126,16 +168,37 @@ impl LayerHistory {
         self.steps.push(layers.step);
         let lists = [
             &layers.activation_rms,
+            &layers.activation_max,
             &layers.gradient_rms,
             &layers.weight_rms,
             &layers.update_ratio,
             &layers.dead_share,
+            &layers.activation_nonfinite,
         ];
         for (history, list) in self.values.iter_mut().zip(lists) {
             history.push(list.iter().map(|&v| v as f32).collect());
         }
         if self.steps.len() > MOST {
             self.halve();
+        }
+        if layers.activation_sketch.is_empty() && layers.gradient_sketch.is_empty() {
+            return;
+        }
+        let number = self.spreads.last().map_or(0, |(number, _)| number + 1);
+        // The newest was kept whatever its number.
+        self.spreads
+            .pop_if(|(last, _)| !last.is_multiple_of(1 << self.thinned));
+        let spread = Spread {
+            step: layers.step,
+            activations: layers.activation_sketch.clone(),
+            gradients: layers.gradient_sketch.clone(),
+        };
+        self.spreads.push((number, spread));
+        if self.spreads.len() > SPREADS {
+            self.thinned += 1;
+            let stride = 1 << self.thinned;
+            self.spreads
+                .retain(|(kept, _)| kept.is_multiple_of(stride) || *kept == number);
         }
     }
 
@@ -145,6 +208,10 @@ impl LayerHistory {
         for history in &mut self.values {
             history.truncate(len);
         }
+        let len = self
+            .spreads
+            .partition_point(|(_, spread)| spread.step <= step);
+        self.spreads.truncate(len);
     }
 
     fn halve(&mut self) {

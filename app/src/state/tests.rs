@@ -314,6 +314,7 @@ fn the_log_and_the_layers_are_bounded_and_keep_outbursts() {
             gradient_rms: vec![if i == 77 { f64::NAN } else { value }],
             weight_rms: vec![1.0],
             update_ratio: vec![1.0],
+            activation_sketch: vec![sketch(i)],
             ..Default::default()
         };
         happen(&mut state, Body::Layers(layers));
@@ -324,6 +325,34 @@ fn the_log_and_the_layers_are_bounded_and_keep_outbursts() {
     assert_eq!(state.layers.range(Quantity::Activation), Some((1.0, 1e3)));
     let broken = (0..num).filter_map(|s| state.layers.value(Quantity::Gradient, 0, s));
     assert_eq!(broken.filter(|v| v.is_nan()).count(), 1);
+    // Fewer histograms are kept, the newest always; each is that of its own step.
+    let steps = (1..=5000).filter_map(|step| state.layers.spread(step));
+    let mut steps: Vec<u64> = steps.map(|spread| spread.step).collect();
+    steps.dedup();
+    assert!((128..=256).contains(&steps.len()), "{}", steps.len());
+    assert_eq!(steps.last(), Some(&5000));
+    let spread = state.layers.spread(2500).unwrap();
+    assert!((2440..=2500).contains(&spread.step), "{}", spread.step);
+    assert_eq!(spread.activations, [sketch(spread.step - 1)]);
+    assert!(spread.gradients.is_empty());
+    happen(
+        &mut state,
+        Body::Resumed {
+            step: 2500,
+            path: String::new(),
+            attempt: 2,
+        },
+    );
+    assert!(state.layers.spread(u64::MAX).unwrap().step <= 2500);
+    assert!(state.layers.spread(0).is_none());
+}
+
+/// A histogram that tells which it is.
+fn sketch(zero: u64) -> engine::sketch::Sketch {
+    engine::sketch::Sketch {
+        zero: zero as u32,
+        ..Default::default()
+    }
 }
 
 #[test]

@@ -73,12 +73,72 @@ fn layers_are_put_in_the_order_of_their_strangeness() {
     assert!(text(&bench, 100, 40).contains("most unlike first"));
     bench.press("o");
     assert!(first(&bench).contains(">embed"));
+    bench.press("v");
+    assert!(text(&bench, 100, 40).contains("layers  max |x|"));
     for _ in 0..4 {
         bench.press("v");
     }
     let shown = text(&bench, 100, 40);
     assert!(shown.contains("layers  dead share"), "{shown}");
     insta::assert_snapshot!("layers-dead", shown);
+}
+
+#[test]
+fn the_chosen_layer_has_its_histograms_beside_the_map() {
+    let mut bench = bench();
+    hear_all(&mut bench, &events(1600));
+    bench.press("2");
+    insta::assert_snapshot!("layers-wide", text(&bench, 160, 50));
+    // In the past with the newest for comparison, on one axis.
+    bench.view.cursor = Some(700);
+    for _ in 0..10 {
+        bench.press("j");
+    }
+    insta::assert_snapshot!("layers-wide-past", text(&bench, 160, 50));
+    bench.view.lang = crate::lang::Lang::Zh;
+    bench.view.glyphs = crate::chart::glyph::GlyphSet::Ascii;
+    // Below the map where it is narrow: of the quantity on show.
+    assert!(text(&bench, 80, 24).contains("激活  @700"));
+    bench.press("v");
+    bench.press("v");
+    insta::assert_snapshot!("layers-narrow-past-zh-ascii", text(&bench, 80, 24));
+    assert!(text(&bench, 72, 24).contains("梯度 rms"), "no room for it");
+    for (width, height) in [(120, 15), (120, 16), (121, 30), (74, 16), (73, 40)] {
+        text(&bench, width, height);
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_counted_and_old_records_have_no_histograms() {
+    let mut bench = bench();
+    let mut all = events(200);
+    for event in &mut all {
+        if let Body::Layers(layers) = &mut event.body {
+            if layers.step == 200 {
+                layers.activation_max[0] = f64::INFINITY;
+                layers.activation_nonfinite[0] = 1234.0;
+                layers.activation_sketch[0].nonfinite = 12;
+                layers.activation_sketch[0].stride = 49;
+                continue;
+            }
+            layers.activation_max.clear();
+            layers.activation_nonfinite.clear();
+            layers.activation_sketch.clear();
+            layers.gradient_sketch.clear();
+        }
+    }
+    hear_all(&mut bench, &all);
+    bench.press("2");
+    bench.press("v");
+    let shown = text(&bench, 160, 50);
+    for words in ["1,234 values not finite", "12 not finite", "one of 49"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    insta::assert_snapshot!("layers-nonfinite", shown);
+    bench.view.cursor = Some(100);
+    let shown = text(&bench, 160, 50);
+    assert!(shown.contains("no histogram up to this step"), "{shown}");
+    assert!(shown.contains("max |x|               -"), "{shown}");
 }
 
 #[test]

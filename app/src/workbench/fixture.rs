@@ -3,6 +3,7 @@
 use engine::link::{
     Attention, Body, Change, Command, ConfigValue, Eval, Event, Layers, Memory, Started, Step,
 };
+use engine::sketch::{Counter, Sketch};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -137,6 +138,22 @@ pub fn step(step: u64) -> Event {
     )
 }
 
+/// A bell, a little to the right of zero, with a few values that are zero.
+fn sketch(scale: f64) -> Sketch {
+    const COUNT: usize = 400;
+    let mut counter = Counter::new(COUNT, &[1]);
+    counter.add(COUNT, |at| {
+        let share = (at as f64 + 0.5) / COUNT as f64;
+        let value = (2.0 * share - 1.0).atanh() * 1.1 + 0.1;
+        if at % 50 == 0 {
+            0.0
+        } else {
+            (scale * value) as f32
+        }
+    });
+    counter.sketch()
+}
+
 fn layers(step: u64) -> Event {
     let names = layer_names();
     let value = |scale: f64, grow: f64| -> Vec<f64> {
@@ -151,11 +168,17 @@ fn layers(step: u64) -> Event {
     if step > 1500 {
         activation_rms[10] *= 9.0;
     }
+    let gradient_rms = value(2e-4, -0.5);
+    let spread = |scales: &[f64]| scales.iter().map(|scale| sketch(*scale)).collect();
     event(
         Body::Layers(Layers {
             step,
+            activation_max: activation_rms.iter().map(|rms| rms * 5.5).collect(),
+            activation_nonfinite: vec![0.0; names.len()],
+            activation_sketch: spread(&activation_rms),
+            gradient_sketch: spread(&gradient_rms),
             activation_rms,
-            gradient_rms: value(2e-4, -0.5),
+            gradient_rms,
             weight_rms: value(0.02, 0.9),
             update_ratio: value(1.1e-3, -0.4),
             dead_share: (0..names.len())

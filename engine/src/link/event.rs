@@ -1,6 +1,7 @@
 //! Events: what happened in a run, as lines of JSON.
 
 use super::{Attention, Planned, Profiled, System, number, numbers};
+use crate::sketch::Sketch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -343,7 +344,8 @@ impl Step {
     }
 }
 
-/// Root mean squares, one number a layer.
+/// Statistics of the layers, one number a layer: of activations over the step's first micro-batch, of gradients before
+/// clipping.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Layers {
     /// After this step.
@@ -366,27 +368,43 @@ pub struct Layers {
     /// the output. Empty in older records.
     #[serde(default, with = "numbers", skip_serializing_if = "Vec::is_empty")]
     pub dead_share: Vec<f64>,
+    /// Greatest magnitude of the layer's output, over every value; NaN or infinite where a value is. Empty in older records.
+    #[serde(default, with = "numbers", skip_serializing_if = "Vec::is_empty")]
+    pub activation_max: Vec<f64>,
+    /// How many values of the layer's output are not finite. Empty in older records.
+    #[serde(default, with = "numbers", skip_serializing_if = "Vec::is_empty")]
+    pub activation_nonfinite: Vec<f64>,
+    /// How the values of the layer's output are spread; only with about 500 of a run's statistics, and empty in older records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub activation_sketch: Vec<Sketch>,
+    /// How the gradients of its parameters are spread; where `activation_sketch` is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gradient_sketch: Vec<Sketch>,
 }
 
 impl Layers {
     /// Names of [`Layers::figures`].
-    pub const FIGURES: [&'static str; 5] = [
+    pub const FIGURES: [&'static str; 7] = [
         "activation_rms",
         "gradient_rms",
         "weight_rms",
         "update_ratio",
         "dead_share",
+        "activation_max",
+        "activation_nonfinite",
     ];
 
     /// Every figure, a value a layer; none of what an older record does not have.
-    pub fn figures(&self) -> [(&'static str, &[f64]); 5] {
-        let [activation, gradient, weight, update, dead] = Self::FIGURES;
+    pub fn figures(&self) -> [(&'static str, &[f64]); 7] {
+        let [activation, gradient, weight, update, dead, max, nonfinite] = Self::FIGURES;
         [
             (activation, &self.activation_rms),
             (gradient, &self.gradient_rms),
             (weight, &self.weight_rms),
             (update, &self.update_ratio),
             (dead, &self.dead_share),
+            (max, &self.activation_max),
+            (nonfinite, &self.activation_nonfinite),
         ]
     }
 }

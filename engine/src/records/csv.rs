@@ -61,7 +61,8 @@ fn write(source: &Source, out: &mut dyn Write) -> Result<(), ExportError> {
     Ok(())
 }
 
-fn line(out: &mut dyn Write, cells: &[String]) -> Result<(), ExportError> {
+/// Writes a record.
+pub(super) fn line(out: &mut dyn Write, cells: &[String]) -> Result<(), ExportError> {
     let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
     out.write_all(cells.join(",").as_bytes())?;
     out.write_all(b"\r\n")?;

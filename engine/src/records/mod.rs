@@ -5,6 +5,7 @@
 
 mod csv;
 mod html;
+mod layers_csv;
 pub mod live;
 mod prometheus;
 mod tensorboard;
@@ -13,7 +14,7 @@ mod tests;
 
 pub use html::{ENGLISH, Words};
 
-use crate::link::{Event, Step};
+use crate::link::{Body, Event, Layers, Step};
 use crate::run_folder::index::{LineKind, Table};
 use crate::run_folder::{Index, RunError, RunRecord};
 use std::io::{self, Write};
@@ -25,6 +26,7 @@ use time::format_description::well_known::Rfc3339;
 pub static FORMATS: &[&Format] = &[
     &tensorboard::FORMAT,
     &csv::FORMAT,
+    &layers_csv::FORMAT,
     &prometheus::FORMAT,
     &html::FORMAT,
 ];
@@ -104,6 +106,18 @@ impl Source {
         let mut lines = self.index.lines();
         lines.retain(|line| wanted(line.kind));
         self.index.events(&lines)
+    }
+
+    /// The last statistics of the layers, if there are any.
+    fn last_layers(&self) -> Result<Option<Layers>, RunError> {
+        let mut lines = self.index.lines();
+        lines.retain(|line| line.kind == LineKind::Layers);
+        let last = lines.split_off(lines.len().saturating_sub(1));
+        let mut events = self.index.events(&last)?;
+        Ok(events.pop().and_then(|event| match event.body {
+            Body::Layers(layers) => Some(layers),
+            _ => None,
+        }))
     }
 
     /// A column that every index has.

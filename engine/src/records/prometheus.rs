@@ -1,7 +1,7 @@
 //! The latest figures in Prometheus' text form (version 0.0.4), all of them gauges.
 
 use super::{ExportError, Format, Place, Source, seconds};
-use crate::link::{Body, Eval, Event, Started, Step};
+use crate::link::{Body, Eval, Event, Layers, Started, Step};
 use crate::run_folder::index::LineKind;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -20,6 +20,7 @@ pub(super) struct Latest {
     started: Option<Started>,
     step: Option<Step>,
     eval: Option<Eval>,
+    layers: Option<Layers>,
     checkpoint: Option<u64>,
     nonfinite: u64,
     paused: bool,
@@ -37,6 +38,7 @@ impl Latest {
             }
             Body::Step(step) => self.step = Some(step.clone()),
             Body::Eval(eval) => self.eval = Some(eval.clone()),
+            Body::Layers(layers) => self.layers = Some(layers.clone()),
             Body::Checkpoint { step, .. } => self.checkpoint = Some(*step),
             Body::Nonfinite { .. } => self.nonfinite += 1,
             Body::Paused { .. } => self.paused = true,
@@ -106,6 +108,9 @@ impl Latest {
                 page.gauge("validation_bits_per_byte", "bits per byte of text", bits);
             }
         }
+        if let Some(layers) = &self.layers {
+            page.layers(layers);
+        }
         if let Some(step) = self.checkpoint {
             page.gauge(
                 "checkpoint_step",
@@ -140,13 +145,42 @@ impl Page {
     }
 
     fn labelled(&mut self, name: &str, help: &str, labels: &str, value: f64) {
-        let run = &self.run;
-        let value = number(value);
+        self.head(name, help);
+        self.sample(name, labels, value);
+    }
+
+    /// The latest statistics of the layers: a gauge a figure, a sample a layer.
+    fn layers(&mut self, layers: &Layers) {
+        self.gauge(
+            "layers_step",
+            "last step with statistics of the layers",
+            layers.step as f64,
+        );
+        for (name, values) in layers.figures() {
+            if values.is_empty() {
+                continue;
+            }
+            let gauge = format!("layer_{name}");
+            self.head(&gauge, &format!("{name} of each layer"));
+            for (layer, value) in layers.names.iter().zip(values) {
+                let labels = format!(",layer=\"{}\"", label(layer));
+                self.sample(&gauge, &labels, *value);
+            }
+        }
+    }
+
+    fn head(&mut self, name: &str, help: &str) {
         // Writing to a string cannot fail.
         let _ = writeln!(
             self.text,
-            "# HELP zerollm_{name} {help}\n# TYPE zerollm_{name} gauge\nzerollm_{name}{{run=\"{run}\"{labels}}} {value}"
+            "# HELP zerollm_{name} {help}\n# TYPE zerollm_{name} gauge"
         );
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: f64) {
+        let run = &self.run;
+        let value = number(value);
+        let _ = writeln!(self.text, "zerollm_{name}{{run=\"{run}\"{labels}}} {value}");
     }
 }
 
@@ -178,6 +212,7 @@ fn write(source: &Source, out: &mut dyn Write) -> Result<(), ExportError> {
     if let Some(step) = source.index.last_step_event() {
         latest.apply(&step);
     }
+    latest.layers = source.last_layers()?;
     out.write_all(latest.page(&source.name).as_bytes())?;
     Ok(())
 }

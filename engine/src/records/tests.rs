@@ -4,6 +4,7 @@ use super::*;
 use crate::config::TelemetryConfig;
 use crate::link::{Body, ConfigValue, Eval, Layers, Started, Step};
 use crate::run_folder::EventWriter;
+use crate::sketch::Sketch;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -31,6 +32,17 @@ fn step(step: u64, loss: f64) -> Event {
         step_seconds: 0.5,
         data_wait_seconds: 0.0,
     }))
+}
+
+/// Sixteen values: one of -8 to -4, four near zero, eight of 0.5 to 1, three of 4 to 8.
+fn sketch() -> Sketch {
+    Sketch {
+        top: 3,
+        zero: 4,
+        negative: vec![1],
+        positive: vec![3, 0, 0, 8],
+        ..Sketch::default()
+    }
 }
 
 /// A run with everything in it that must be escaped or is not finite.
@@ -66,6 +78,10 @@ fn events() -> Vec<Event> {
         weight_rms: vec![1.0; 3],
         update_ratio: vec![1e-3; 3],
         dead_share: vec![0.0; 3],
+        activation_max: vec![4.0, f64::NAN, f64::INFINITY],
+        activation_nonfinite: vec![0.0, 1.0, 1.0],
+        activation_sketch: vec![sketch(), Sketch::default(), sketch()],
+        gradient_sketch: vec![sketch(); 3],
     })));
     events.push(event(Body::Sample {
         step: 4,
@@ -145,6 +161,44 @@ fn csv_parses_back() {
     assert_eq!(column("validation_bits_per_byte"), [""; 4]);
     assert_eq!(column("time")[0], "2026-01-01T00:00:01.5Z");
     assert_eq!(csv::quoted("a\"b,c\n"), "\"a\"\"b,c\n\"");
+}
+
+#[test]
+fn statistics_of_the_layers_parse_back_and_old_ones_have_gaps() {
+    let mut all = events();
+    let mut old = all.clone();
+    for event in &mut old {
+        if let Body::Layers(layers) = &mut event.body {
+            *layers = Layers {
+                step: 2,
+                dead_share: Vec::new(),
+                activation_max: Vec::new(),
+                activation_nonfinite: Vec::new(),
+                activation_sketch: Vec::new(),
+                gradient_sketch: Vec::new(),
+                ..layers.clone()
+            };
+            let text = serde_json::to_string(&*layers).unwrap();
+            assert!(!text.contains("max") && !text.contains("sketch"), "{text}");
+        }
+    }
+    old.retain(|event| matches!(event.body, Body::Layers(_)));
+    all.splice(1..1, old);
+    let place = folder(&all);
+    let text = String::from_utf8(export(place.path(), "layers-csv")).unwrap();
+    let rows = rows(&text);
+    let head = "step,layer,activation_rms,gradient_rms,weight_rms,update_ratio,dead_share,activation_max,activation_nonfinite";
+    assert_eq!(rows[0].join(","), head);
+    assert_eq!(rows[2].join(","), "2,b,NaN,0.5,1.0,0.001,,,");
+    assert_eq!(rows[4].join(","), "4,a,1.0,0.5,1.0,0.001,0.0,4.0,0.0");
+    assert_eq!(rows[6].join(","), "4,c,3.0,0.5,1.0,0.001,0.0,inf,1.0");
+    assert_eq!(rows.len(), 7);
+    // An old record in the other forms.
+    all.retain(|event| !matches!(&event.body, Body::Layers(layers) if layers.step == 4));
+    let place = folder(&all);
+    let page = String::from_utf8(export(place.path(), "prometheus")).unwrap();
+    assert!(!page.contains("layer_activation_max"), "{page}");
+    assert!(scalars(&export(place.path(), "tensorboard")).contains_key("layers/gradient_rms/b"));
 }
 
 #[test]
@@ -253,6 +307,7 @@ fn event_files_parse_back() {
     assert_eq!(scalars["validation/loss"], [(4, 2.75)]);
     assert!(!scalars.contains_key("validation/bits_per_byte"));
     assert_eq!(scalars["layers/gradient_rms/b"], [(4, 0.5)]);
+    assert_eq!(scalars["layers/activation_max/c"], [(4, f32::INFINITY)]);
 }
 
 /// What Python's own reader sees.
@@ -279,6 +334,7 @@ a = ea.EventAccumulator(sys.argv[1], size_guidance={ea.SCALARS: 0, ea.TENSORS: 0
 a.Reload()
 t = a.Tags()
 h = a.Histograms("over layers/activation_rms")[0]
+s = a.Histograms("activations/a")[0].histogram_value
 tags = [x for x in t["tensors"] if x.startswith("samples/")]
 text = a.Tensors(tags[0])[0].tensor_proto.string_val[0].decode()
 plugin = a.SummaryMetadata(tags[0]).plugin_data.plugin_name
@@ -286,6 +342,8 @@ print(json.dumps([
     [[s.step, repr(s.value), s.wall_time] for s in a.Scalars("train/loss")],
     [h.step, h.histogram_value.num, h.histogram_value.min, h.histogram_value.max, sum(h.histogram_value.bucket)],
     len(t["scalars"]), plugin, text,
+    [s.min, s.max, s.num, len(s.bucket), [[l, n] for l, n in zip(s.bucket_limit, s.bucket) if n]],
+    sorted(x for x in t["histograms"] if "/" in x and not x.startswith("over")),
 ]))
 "#;
     let output = Command::new(&python)
@@ -305,7 +363,19 @@ print(json.dumps([
     ]);
     assert_eq!(told[0], loss);
     assert_eq!(told[1], serde_json::json!([4, 2.0, 1.0, 3.0, 2.0]));
-    assert_eq!(told[2], 8 + 2 + 12, "{told}");
+    assert_eq!(told[2], 8 + 2 + 21, "{told}");
+    // The lowest bucket holds -8 to -4, so the outermost has nothing to its left.
+    let zero = 1.0 / 8192.0;
+    let buckets = [[-4.0, 1.0], [zero, 4.0], [1.0, 8.0], [8.0, 3.0]];
+    assert_eq!(told[5], serde_json::json!([-8.0, 8.0, 16.0, 33, buckets]));
+    let tags = [
+        "activations/a",
+        "activations/c",
+        "gradients/a",
+        "gradients/b",
+        "gradients/c",
+    ];
+    assert_eq!(told[6], serde_json::json!(tags), "{told}");
     assert_eq!(told[3], "text");
     assert!(
         told[4].as_str().unwrap().starts_with("    <script>"),
@@ -328,6 +398,8 @@ fn a_page_holds_everything_and_nothing_alive() {
         assert!(!page.contains(word), "{word}");
     }
     assert!(page.contains("prefers-color-scheme:dark"));
+    assert!(page.contains("<th>activation_max</th>"), "{page}");
+    assert!(page.contains("<tr><td>b</td><td>NaN</td>"), "{page}");
     // Two scales of the loss, three more figures.
     assert_eq!(page.matches("<svg").count(), 5);
     assert_eq!(page.matches("</svg>").count(), 5);
@@ -386,6 +458,10 @@ fn prometheus_text_parses_back() {
     assert_eq!(gauges["zerollm_step"], "4");
     assert_eq!(gauges["zerollm_validation_perplexity"], "+Inf");
     assert_eq!(gauges["zerollm_over"], "0");
+    assert_eq!(gauges["zerollm_layers_step"], "4");
+    assert_eq!(gauges["zerollm_layer_activation_max"], "+Inf");
+    let sample = ",layer=\"a\"} 4\nzerollm_layer_activation_max{run=\"";
+    assert!(page.contains(sample), "{page}");
     assert!(page.ends_with('\n') && page.contains("zerollm_info{run=\""));
 }
 

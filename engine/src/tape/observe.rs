@@ -1,11 +1,12 @@
-//! Statistics of observed values: how large they are, and how many of their units are dead.
+//! Statistics of observed values: how large they are, how they are spread, and how many of their units are dead.
 //!
 //! A unit is dead where it gives the same at every token: it carries nothing, and a ReLU that is zero everywhere gets no
 //! gradient either. Taken from a replay (`run.rs`) where it is asked for; nothing here changes a value.
 
 use super::Var;
+use crate::sketch::{Counter, Sketch};
 use kernels::ops::act::Act;
-use kernels::{Elem as _, Float as _, Slot};
+use kernels::{Elem, Float as _, Slot};
 
 /// Tokens that are looked at for dead units.
 const TOKENS: usize = 1024;
@@ -40,15 +41,28 @@ pub struct Statistics {
     pub rms: Vec<f64>,
     /// Share of the units that are dead: of the hidden ones where they are observed, else of the output's channels.
     pub dead_share: Vec<f64>,
+    /// Greatest magnitude of the output, over all of its values; NaN where one is, else infinite where one is.
+    pub max: Vec<f64>,
+    /// How many values of the output are not finite.
+    pub nonfinite: Vec<f64>,
+    /// How the values of the output are spread.
+    pub sketches: Vec<Sketch>,
 }
 
 impl Statistics {
     pub(super) fn clear(&mut self, observed: &[Observed]) {
         let outputs = observed.iter().filter(|seen| seen.hidden.is_none()).count();
-        for numbers in [&mut self.rms, &mut self.dead_share] {
+        for numbers in [
+            &mut self.rms,
+            &mut self.dead_share,
+            &mut self.max,
+            &mut self.nonfinite,
+        ] {
             numbers.clear();
             numbers.resize(outputs, f64::NAN);
         }
+        self.sketches.clear();
+        self.sketches.resize(outputs, Sketch::default());
     }
 
     /// Looks at value `number` of `observed`, whose last dimension is `width`.
@@ -77,14 +91,61 @@ impl Statistics {
                 self.dead_share[layer] = dead_share(tokens, units, unit);
                 return;
             }
-            let sum: f64 = (0..values.len()).map(|at| get(at) * get(at)).sum();
-            self.rms[layer] = (sum / values.len().max(1) as f64).sqrt();
+            let sizes = sizes(values);
+            self.rms[layer] = (sizes.squares / values.len().max(1) as f64).sqrt();
+            self.max[layer] = sizes.max;
+            self.nonfinite[layer] = sizes.nonfinite as f64;
+            let mut counter = Counter::new(values.len(), &[width]);
+            counter.add(values.len(), |at| get(at) as f32);
+            self.sketches[layer] = counter.sketch();
             let hidden = observed.iter().any(|other| other.hidden.is_some() && other.name == seen.name);
             if !hidden {
                 self.dead_share[layer] =
                     dead_share(tokens, width, |token, unit| get(token * width + unit) as f32);
             }
         });
+    }
+}
+
+/// How large values are.
+struct Sizes {
+    squares: f64,
+    max: f64,
+    nonfinite: u64,
+}
+
+/// One pass over all values. As integers the magnitudes of floats are in the order of their sizes, then infinity, then NaN:
+/// so the greatest shows what is not finite.
+fn sizes<T: Elem>(values: &[T]) -> Sizes {
+    /// Sums that are kept apart, so that none waits for another.
+    const LANES: usize = 8;
+    const INFINITE: i32 = f32::INFINITY.to_bits() as i32;
+    let mut squares = [0.0; LANES];
+    let mut greatest = [0; LANES];
+    // No lane has 2^32 values; wider counts would halve the speed.
+    let mut nonfinite = [0_u32; LANES];
+    let mut see = |lane: usize, value: T| {
+        let x = value.get().to_f64();
+        squares[lane] += x * x;
+        let bits = (x as f32).abs().to_bits() as i32;
+        greatest[lane] = bits.max(greatest[lane]);
+        nonfinite[lane] += u32::from(bits >= INFINITE);
+    };
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, value) in chunk.iter().enumerate() {
+            see(lane, *value);
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        see(lane, *value);
+    }
+    let greatest = greatest.into_iter().max().unwrap_or(0);
+    Sizes {
+        squares: squares.iter().sum(),
+        max: f64::from(f32::from_bits(greatest as u32)),
+        nonfinite: nonfinite.into_iter().map(u64::from).sum(),
     }
 }
 
@@ -140,6 +201,33 @@ mod tests {
         // So little beside the others that it is rounding.
         let tiny = |token, unit| alive(token, unit) * if unit == 0 { 1e-5 } else { 1.0 };
         assert_eq!(dead_share(300, 10, tiny), 0.1);
+    }
+
+    #[test]
+    fn sizes_are_of_every_value_and_what_is_not_finite_is_never_hidden() {
+        for len in [0, 1, 7, 8, 9, 1003] {
+            let mut values: Vec<f32> = (0..len).map(|at| alive(at, 3)).collect();
+            let squares: f64 = values.iter().map(|x| f64::from(*x).powi(2)).sum();
+            let found = sizes(&values);
+            assert!((found.squares - squares).abs() < 1e-9 * squares.max(1.0));
+            let max = values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+            assert_eq!((found.max, found.nonfinite), (f64::from(max), 0), "{len}");
+            // Wherever it stands; below zero too.
+            let Some(last) = values.last_mut() else {
+                continue;
+            };
+            *last = -1e30;
+            assert_eq!(sizes(&values).max, f64::from(1e30_f32));
+            *values.last_mut().unwrap() = f32::NEG_INFINITY;
+            let found = sizes(&values);
+            assert_eq!((found.max, found.nonfinite), (f64::INFINITY, 1));
+            values[0] = -f32::NAN;
+            let found = sizes(&values);
+            assert!(found.max.is_nan(), "{len}");
+            assert_eq!(found.nonfinite, if len > 1 { 2 } else { 1 });
+        }
+        let halves: Vec<kernels::Bf16> = [1.0, -3.0].map(kernels::Bf16::put).to_vec();
+        assert_eq!(sizes(&halves).max, 3.0);
     }
 
     #[test]

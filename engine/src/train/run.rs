@@ -352,6 +352,12 @@ impl Engine {
             fetched.map_err(|error| device_failed(&error))?;
             let names = self.trainer.model.layer_names();
             let trainer = &self.trainer;
+            let config = &self.setup.config;
+            let sketches = stats::sketches_are_due(
+                step,
+                config.telemetry.layer_interval,
+                config.train.max_steps,
+            );
             let layers = stats::layers(
                 step,
                 &names,
@@ -359,6 +365,7 @@ impl Engine {
                 &trainer.params,
                 &*trainer.optimizer,
                 &update,
+                sketches,
             );
             self.emit(Body::Layers(layers));
         }

@@ -30,6 +30,7 @@ pub static CHINESE: Words = Words {
     bits_per_byte: "bits/byte",
     best: "最好",
     evaluations: "评估",
+    layers: "层",
     samples: "样本",
     checkpoints: "检查点",
     folder: "文件夹",

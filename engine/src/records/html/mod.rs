@@ -76,6 +76,7 @@ fn write(source: &Source, out: &mut dyn Write) -> Result<(), ExportError> {
     page += &environment(source, started, &events, words);
     page += &curves(source, words);
     page += &evaluations(source, words);
+    page += &layers(source, words)?;
     page += &samples(source, words)?;
     page += &checkpoints(&events, words);
     page += &messages(&events, words);
@@ -241,6 +242,36 @@ fn evaluations(source: &Source, words: &Words) -> String {
         "",
     ];
     format!("<h2>{}</h2>\n{}", words.evaluations, table(&head, &rows))
+}
+
+/// The last statistics of the layers. Names of figures are those of the record.
+fn layers(source: &Source, words: &Words) -> Result<String, ExportError> {
+    let Some(layers) = source.last_layers()? else {
+        return Ok(String::new());
+    };
+    let mut figures = layers.figures().to_vec();
+    figures.retain(|(_, values)| !values.is_empty());
+    let rows: Vec<Vec<String>> = layers
+        .names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| {
+            let cells = figures.iter().map(|(_, values)| {
+                let value = values.get(at);
+                value.map_or_else(String::new, |value| short_or_word(*value))
+            });
+            std::iter::once(name.clone()).chain(cells).collect()
+        })
+        .collect();
+    let names = figures.iter().map(|(name, _)| *name);
+    let head: Vec<&str> = std::iter::once("").chain(names).collect();
+    Ok(format!(
+        "<h2>{}</h2>\n<p class=\"dim\">{} {}</p>\n{}",
+        words.layers,
+        words.step,
+        layers.step,
+        table(&head, &rows)
+    ))
 }
 
 fn samples(source: &Source, words: &Words) -> Result<String, ExportError> {

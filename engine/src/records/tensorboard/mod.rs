@@ -1,4 +1,4 @@
-//! TensorBoard event files: scalars of steps, evaluations and layers, distributions over the layers, samples as text.
+//! TensorBoard event files: scalars of steps, evaluations and layers, histograms of and over the layers, samples as text.
 //!
 //! Written by hand ([`wire`]); what reads event files (TensorBoard, and the importers of other dashboards) reads these.
 
@@ -7,6 +7,7 @@ mod wire;
 use super::{EVAL_FIGURES, ExportError, Format, Place, STEP_FIGURES, Source, seconds};
 use crate::link::{Body, Event, Layers, Started};
 use crate::run_folder::index::LineKind;
+use crate::sketch::Sketch;
 use std::io::{self, Write};
 use wire::{Message, record};
 
@@ -166,7 +167,7 @@ fn config(started: &Started) -> String {
     verbatim(&lines.collect::<String>())
 }
 
-/// Each layer's figures, and how each figure is spread over the layers.
+/// Each layer's figures, how its values are spread, and how each figure is spread over the layers.
 fn of_layers(layers: &Layers) -> Vec<Message> {
     let mut values = Vec::new();
     for (name, xs) in layers.figures() {
@@ -176,16 +177,58 @@ fn of_layers(layers: &Layers) -> Vec<Message> {
         let finite: Vec<f64> = xs.iter().copied().filter(|x| x.is_finite()).collect();
         if finite.len() > 1 {
             // Summary.Value: histo = 5.
-            let tag = format!("over layers/{name}");
-            let value = Message::default().bytes(1, tag.as_bytes());
-            values.push(value.message(5, &histogram(&finite)));
+            values.push(histogram(&format!("over layers/{name}"), &over(&finite)));
+        }
+    }
+    for (name, sketches) in [
+        ("activations", &layers.activation_sketch),
+        ("gradients", &layers.gradient_sketch),
+    ] {
+        for (layer, sketch) in layers.names.iter().zip(sketches) {
+            // Nothing finite has no place on an axis.
+            if let Some(spread) = spread(sketch) {
+                values.push(histogram(&format!("{name}/{layer}"), &spread));
+            }
         }
     }
     values
 }
 
-/// HistogramProto: min = 1, max = 2, num = 3, sum = 4, sum_squares = 5, bucket_limit = 6 (right edges), bucket = 7.
-fn histogram(xs: &[f64]) -> Message {
+/// Summary.Value: tag = 1, histo = 5.
+fn histogram(tag: &str, histogram: &Message) -> Message {
+    Message::default()
+        .bytes(1, tag.as_bytes())
+        .message(5, histogram)
+}
+
+/// HistogramProto: min = 1, max = 2, num = 3, sum = 4, sum_squares = 5, bucket_limit = 6 (right edges), bucket = 7. The sums
+/// are those of the buckets' middles.
+fn spread(sketch: &Sketch) -> Option<Message> {
+    let counts = sketch.buckets(sketch.top).map(|count| count as f64);
+    let limits = Sketch::bounds(sketch.top);
+    let first = counts.iter().position(|count| *count > 0.0)?;
+    let last = counts.iter().rposition(|count| *count > 0.0)?;
+    let lower = |at: usize| match at.checked_sub(1) {
+        Some(before) => limits[before],
+        None => -f64::exp2(f64::from(sketch.top)),
+    };
+    let moment = |power: i32| -> f64 {
+        let middle = |at: usize| f64::midpoint(lower(at), limits[at]).powi(power);
+        (first..=last).map(|at| counts[at] * middle(at)).sum()
+    };
+    let proto = Message::default()
+        .double(1, lower(first))
+        .double(2, limits[last])
+        .double(3, moment(0))
+        .double(4, moment(1))
+        .double(5, moment(2))
+        .doubles(6, &limits[first..=last])
+        .doubles(7, &counts[first..=last]);
+    Some(proto)
+}
+
+/// The same of values that are known one by one.
+fn over(xs: &[f64]) -> Message {
     const BUCKETS: usize = 30;
     let min = xs.iter().copied().fold(f64::INFINITY, f64::min);
     let max = xs.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -161,6 +161,7 @@ fn history() -> Vec<Event> {
                     weight_rms: vec![1.0],
                     update_ratio: vec![1.0],
                     dead_share: vec![0.0],
+                    ..Layers::default()
                 })));
             }
         }
