@@ -131,7 +131,7 @@ pub fn follow(
     match flags.ui.choose() {
         Ui::Tui => {
             let failed = |what: &str, error| Failure::new(1, format!("{what}: {error}"));
-            options.signals = signals::install().map_err(|error| failed("signals", error))?;
+            options.signals = signals::install(None).map_err(|error| failed("signals", error))?;
             options.history = History::read(folder)?;
             let history = &options.history;
             let tail = Tail::open_at(folder, history.end, history.is_over())?;

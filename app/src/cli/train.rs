@@ -8,7 +8,7 @@ use crate::ancestry;
 use crate::book::Known;
 use crate::book::query::{self, Query};
 use crate::config_file;
-use crate::signals;
+use crate::signals::{self, Grace};
 use crate::state::History;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
@@ -20,6 +20,9 @@ use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// Exit code of a run that left the machine because a signal asked for it: EX_TEMPFAIL of sysexits.h.
+const PREEMPTED: u8 = 75;
 
 /// Flags of `zerollm train`.
 #[derive(Clone, Debug, Default, Args)]
@@ -109,8 +112,11 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         command: command_line(),
         commit: crate::COMMIT.to_owned(),
     };
-    let signals =
-        signals::install().map_err(|error| Failure::new(1, format!("signals: {error}")))?;
+    let grace = Grace {
+        preempted: arguments.preempt_exit_code.unwrap_or(PREEMPTED),
+    };
+    let signals = signals::install(Some(grace))
+        .map_err(|error| Failure::new(1, format!("signals: {error}")))?;
     options.signals = signals.clone();
     // Before the run reads it: an edit made while the data are prepared is one of the run that comes out of it.
     let known = arguments
@@ -130,7 +136,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         folder,
         desk,
         ..
-    } = launched?;
+    } = launched.map_err(|error| match Failure::from(error) {
+        failure if failure.code == PREEMPTED => Failure::new(grace.preempted, failure.message),
+        failure => failure,
+    })?;
     options.reach.desk = Some(desk);
     if ui == Ui::Tui {
         if arguments.resume {
@@ -180,7 +189,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             3,
             "the loss or its gradient is not finite: the run has ended (train.on_nonfinite)",
         )),
-        Ending::Preempted => Ok(arguments.preempt_exit_code.unwrap_or(75)),
+        Ending::Preempted => Ok(grace.preempted),
         Ending::Failed { message, code } => Err(Failure::new(code, message)),
     }
 }

@@ -8,7 +8,7 @@ use crate::checkpoint::{
 };
 use crate::config::{Config, model_record};
 use crate::data::Dataset;
-use crate::link::Body;
+use crate::link::{Body, Doing};
 use crate::model::store::{Export, OptimizerSink, OptimizerSource, load_weights, source};
 use crate::run_folder::RunFolder;
 use crate::setup::Setup;
@@ -157,6 +157,7 @@ impl Engine {
                 "there is nothing to save: no step is done yet".to_owned()
             ));
         }
+        self.interrupt.tell(Doing::Saving, self.step);
         if let Err(damage) = checkpoint::verify(&path) {
             let written = if self.released {
                 // What it would be written from is freed.
@@ -168,13 +169,16 @@ impl Engine {
                 self.write_checkpoint(reason)
             };
             match written {
-                Ok(written) => self.emit(Body::Checkpoint {
-                    step: self.step,
-                    path: relative.clone(),
-                    seconds: written.seconds,
-                    bytes: written.bytes,
-                    reason: reason.to_owned(),
-                }),
+                Ok(written) => {
+                    self.interrupt.tell_saved(self.step);
+                    self.emit(Body::Checkpoint {
+                        step: self.step,
+                        path: relative.clone(),
+                        seconds: written.seconds,
+                        bytes: written.bytes,
+                        reason: reason.to_owned(),
+                    });
+                }
                 Err(error) if matches!(reason, "stop" | "preempted" | "finished") => {
                     return Err(failed(&error));
                 }
@@ -193,6 +197,8 @@ impl Engine {
             return Ok(Err(message));
         }
         let keep = self.config().train.keep_last;
+        #[cfg(debug_assertions)]
+        crate::drill::stand("pruning", self.step);
         if let Err(error) = checkpoint::prune(self.folder.path(), &self.saver.checkpoints, keep) {
             self.warn(format!("old checkpoints could not be deleted: {error}"));
         }
@@ -266,6 +272,7 @@ impl Engine {
         self.watch = Watch::load(&state.counters);
         // What was wished for belongs to the steps that are forgotten.
         self.wishes = Wishes::default();
+        self.interrupt.tell_saved(self.step);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .and_then(|_| self.correct_best())
             .map_err(|error| failed(&error))?;
