@@ -103,6 +103,10 @@ impl ScreenFlags {
         }
         options.glyphs = said.glyphs.unwrap_or(options.glyphs);
         options.mouse = said.mouse.unwrap_or(options.mouse);
+        // Into a file nothing rings.
+        if std::io::stdout().is_terminal() {
+            options.bell = said.bell(std::env::var_os("TMUX").is_some());
+        }
         let own = || settings::folder(var).map(|folder| folder.join("keys.toml"));
         let keys = self
             .keys
