@@ -6,6 +6,8 @@
 
 #[path = "terminal/background.rs"]
 mod background;
+#[path = "terminal/bells.rs"]
+mod bells;
 mod common;
 #[path = "common/terminal.rs"]
 mod terminal;

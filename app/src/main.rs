@@ -7,6 +7,7 @@ mod actions;
 mod ancestry;
 mod background;
 mod bars;
+mod bell;
 mod book;
 mod chart;
 mod cli;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use toml_edit::{Document, Item};
 
+use crate::bell::{Form, Least, Wishes};
 use crate::chart::glyph::GlyphSet;
 use crate::lang::Lang;
 use crate::theme::{Palette, Wanted};
@@ -22,36 +23,67 @@ pub struct Settings {
     pub glyphs: Option<GlyphSet>,
     /// Whether the screen takes the mouse.
     pub mouse: Option<bool>,
+    /// When the terminal's bell rings.
+    pub bell: Option<Least>,
+    /// How the terminal is told of an alert.
+    pub notify: Option<Form>,
+    /// When it is.
+    pub notify_level: Option<Least>,
+    /// Whether tmux shall hand that on.
+    pub tmux_passthrough: Option<bool>,
 }
 
 /// The keys with what they take.
-const KEYS: [(&str, &str); 4] = [
+const KEYS: [(&str, &str); 8] = [
     ("theme", "auto, dark, light, colour-blind, 16 or none"),
     ("lang", "en or zh"),
     ("glyphs", "braille, octant, block or ascii"),
     ("mouse", "true or false"),
+    ("bell", "off, warning or error"),
+    ("notify", "off, osc9 or osc777"),
+    ("notify_level", "warning or error"),
+    ("tmux_passthrough", "true or false"),
 ];
+
+/// A word for yes or no.
+fn flag(word: &str) -> Option<bool> {
+    match word {
+        "true" | "on" => Some(true),
+        "false" | "off" => Some(false),
+        _ => None,
+    }
+}
 
 impl Settings {
     /// Sets one key from a word. False if the key does not take it.
     fn set(&mut self, key: &str, word: &str) -> bool {
-        match key {
-            "theme" => self.theme = Wanted::parse(word),
-            "lang" => self.lang = Lang::parse(word),
-            "glyphs" => self.glyphs = GlyphSet::parse(word),
-            _ => {
-                self.mouse = match word {
-                    "true" | "on" => Some(true),
-                    "false" | "off" => Some(false),
-                    _ => None,
-                };
-                return self.mouse.is_some();
-            }
+        fn taken<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+            *place = value;
+            place.is_some()
         }
         match key {
-            "theme" => self.theme.is_some(),
-            "lang" => self.lang.is_some(),
-            _ => self.glyphs.is_some(),
+            "theme" => taken(&mut self.theme, Wanted::parse(word)),
+            "lang" => taken(&mut self.lang, Lang::parse(word)),
+            "glyphs" => taken(&mut self.glyphs, GlyphSet::parse(word)),
+            "bell" => taken(&mut self.bell, Least::parse(word)),
+            "notify" => taken(&mut self.notify, Form::parse(word)),
+            "notify_level" => {
+                let level = Least::parse(word).filter(|level| *level != Least::Off);
+                taken(&mut self.notify_level, level)
+            }
+            "tmux_passthrough" => taken(&mut self.tmux_passthrough, flag(word)),
+            _ => taken(&mut self.mouse, flag(word)),
+        }
+    }
+
+    /// How the person is told of alerts. `in_tmux`: whether tmux has the terminal.
+    pub fn bell(&self, in_tmux: bool) -> Wishes {
+        let usual = Wishes::default();
+        Wishes {
+            bell: self.bell.unwrap_or(usual.bell),
+            notify: self.notify.unwrap_or(usual.notify),
+            notify_level: self.notify_level.unwrap_or(usual.notify_level),
+            tmux: in_tmux && self.tmux_passthrough.unwrap_or(usual.tmux),
         }
     }
 
@@ -85,8 +117,8 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The settings of the environment: `ZEROLLM_THEME`, `ZEROLLM_LANG`, `ZEROLLM_GLYPHS`, `ZEROLLM_MOUSE`; `NO_COLOR`
-    /// is the theme none.
+    /// The settings of the environment: `ZEROLLM_THEME`, `ZEROLLM_LANG` and so on, a variable a key; `NO_COLOR` is the
+    /// theme none.
     ///
     /// # Errors
     /// If a variable does not say what it may; one line.
@@ -133,6 +165,10 @@ impl Settings {
             lang: self.lang.or(weaker.lang),
             glyphs: self.glyphs.or(weaker.glyphs),
             mouse: self.mouse.or(weaker.mouse),
+            bell: self.bell.or(weaker.bell),
+            notify: self.notify.or(weaker.notify),
+            notify_level: self.notify_level.or(weaker.notify_level),
+            tmux_passthrough: self.tmux_passthrough.or(weaker.tmux_passthrough),
         }
     }
 }
@@ -157,7 +193,8 @@ mod tests {
 
     #[test]
     fn a_file_is_read_and_its_faults_are_told() {
-        let text = "theme = \"light\"\nlang = \"zh\"\nglyphs = \"octant\"\nmouse = false\n";
+        let text = "theme = \"light\"\nlang = \"zh\"\nglyphs = \"octant\"\nmouse = false\n\
+            bell = \"error\"\nnotify = \"osc9\"\nnotify_level = \"error\"\ntmux_passthrough = true\n";
         let all = Settings::read(text).unwrap();
         assert_eq!(
             all,
@@ -166,13 +203,22 @@ mod tests {
                 lang: Some(Lang::Zh),
                 glyphs: Some(GlyphSet::Octant),
                 mouse: Some(false),
+                bell: Some(Least::Error),
+                notify: Some(Form::Osc9),
+                notify_level: Some(Least::Error),
+                tmux_passthrough: Some(true),
             }
         );
+        assert!(all.bell(true).tmux && !all.bell(false).tmux);
+        assert_eq!(Settings::default().bell(true), Wishes::default());
         for (text, line, part) in [
             ("theme = \"pink\"", 1, "expected auto, dark, light"),
             ("\ncolor = 1", 2, "there is no setting color"),
             ("mouse = 3", 1, "true or false"),
             ("[theme]\na = 1", 1, "expected"),
+            ("bell = \"loud\"", 1, "off, warning or error"),
+            ("\n\nnotify_level = \"off\"", 3, "expected warning or error"),
+            ("notify = true", 1, "osc777"),
             ("theme", 1, ""),
         ] {
             let (at, message) = Settings::read(text).unwrap_err();

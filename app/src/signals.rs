@@ -4,10 +4,13 @@
 //! boundary with a checkpoint; a second one exits at once with 130. SIGTERM and SIGUSR1: write a checkpoint and leave the
 //! machine (exit 75); a second SIGTERM exits at once with 143. SIGUSR2: write a checkpoint and go on. SIGHUP: the terminal
 //! is gone, training goes on. SIGTSTP and SIGCONT: the screen gives the terminal back and claims it again; without a screen
-//! the process stops and goes on.
+//! the process stops and goes on. A signal that is not answered in time ends the process ([`grace`]).
+
+mod grace;
 
 use crate::ui::Signals;
 use engine::link::Urgency;
+pub use grace::Grace;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals as Iterator;
 use signal_hook::low_level::emulate_default_handler;
@@ -15,11 +18,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Installs the handlers. A thread turns signals into flags, so that no handler does anything that it may not.
+/// Installs the handlers. A thread turns signals into flags, so that no handler does anything that it may not. With `grace`
+/// this process trains, and ends by itself if a signal is not answered.
 ///
 /// # Errors
 /// If the system refuses.
-pub fn install() -> io::Result<Signals> {
+pub fn install(grace: Option<Grace>) -> io::Result<Signals> {
     let signals = Signals::default();
     // A closed pipe is an error of the write, not the end of training.
     signal_hook::flag::register(SIGPIPE, Arc::new(AtomicBool::new(false)))?;
@@ -28,6 +32,13 @@ pub fn install() -> io::Result<Signals> {
     let flags = signals.clone();
     let work = move || {
         let (mut interrupts, mut terminations) = (0, 0);
+        let mut grace = grace;
+        let mut ask = |urgency, signal| {
+            flags.interrupt.raise(urgency);
+            if let Some(grace) = grace.take() {
+                grace.begin(&flags.interrupt, signal);
+            }
+        };
         for signal in received.forever() {
             match signal {
                 SIGINT => {
@@ -35,16 +46,16 @@ pub fn install() -> io::Result<Signals> {
                     if interrupts > 1 {
                         leave(130);
                     }
-                    flags.interrupt.raise(Urgency::Stop);
+                    ask(Urgency::Stop, "SIGINT");
                 }
                 SIGTERM => {
                     terminations += 1;
                     if terminations > 1 {
                         leave(143);
                     }
-                    flags.interrupt.raise(Urgency::Preempt);
+                    ask(Urgency::Preempt, "SIGTERM");
                 }
-                SIGUSR1 => flags.interrupt.raise(Urgency::Preempt),
+                SIGUSR1 => ask(Urgency::Preempt, "SIGUSR1"),
                 SIGUSR2 => flags.interrupt.raise_checkpoint(),
                 SIGHUP => flags.hangup.store(true, Ordering::SeqCst),
                 SIGTSTP if crate::terminal::is_claimed() => {
@@ -65,7 +76,6 @@ pub fn install() -> io::Result<Signals> {
 }
 
 /// Exits at once: the terminal is given back, nothing else is waited for.
-fn leave(code: i32) -> ! {
-    crate::terminal::restore();
-    std::process::exit(code)
+fn leave(code: u8) -> ! {
+    grace::exit(code, String::new())
 }

@@ -11,7 +11,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant};
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{
@@ -33,6 +34,12 @@ static CLAIMED: AtomicBool = AtomicBool::new(false);
 
 /// True while the terminal reports the mouse.
 static MOUSE: AtomicBool = AtomicBool::new(false);
+
+/// Held while a frame is written: what is written when the terminal is given back does not stand in the middle of one.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// How long a frame is waited for.
+const FRAME: Duration = Duration::from_millis(200);
 
 /// Messages of panics in threads other than the screen's, kept until the screen can show them.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -218,9 +225,16 @@ pub fn restore() {
     if !CLAIMED.swap(false, Ordering::SeqCst) {
         return;
     }
+    let begin = Instant::now();
+    // The frame under way is the last one.
+    while matches!(WRITING.try_lock(), Err(TryLockError::WouldBlock)) && begin.elapsed() < FRAME {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     #[cfg(unix)]
     aside::give_back();
-    // Nothing can be done about a terminal that refuses to be tidied up, so errors end here.
+    // Nothing can be done about a terminal that refuses to be tidied up, so errors end here. Its modes come first: they
+    // are set also where it takes no more bytes.
+    let _ = disable_raw_mode();
     if MOUSE.swap(false, Ordering::SeqCst) {
         let _ = execute!(io::stdout(), DisableMouseCapture);
     }
@@ -232,7 +246,6 @@ pub fn restore() {
         LeaveAlternateScreen,
         cursor::Show
     );
-    let _ = disable_raw_mode();
 }
 
 /// Whether the screen is up.
@@ -315,12 +328,14 @@ impl Write for FrameWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        let writing = WRITING.lock();
         let sent = if CLAIMED.load(Ordering::SeqCst) {
             self.sent.fetch_add(self.pending.len(), Ordering::Relaxed);
             self.out.write_all(&self.pending)
         } else {
             Ok(())
         };
+        drop(writing);
         self.pending.clear();
         sent
     }

@@ -24,11 +24,16 @@ pub fn escape_lines(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn push_escaped(c: char, out: &mut String) {
-    use std::fmt::Write as _;
+/// Whether a character shows itself and does nothing else: none that [`escape`] makes visible.
+pub fn is_shown(c: char) -> bool {
     let hidden = matches!(c,
         '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+    !hidden && !c.is_ascii_control()
+}
+
+fn push_escaped(c: char, out: &mut String) {
+    use std::fmt::Write as _;
     match c {
         '\n' => out.push_str("\\n"),
         '\r' => out.push_str("\\r"),
@@ -36,7 +41,7 @@ fn push_escaped(c: char, out: &mut String) {
         c if c.is_ascii_control() => {
             let _ = write!(out, "\\x{:02x}", c as u32);
         }
-        c if hidden => {
+        c if !is_shown(c) => {
             let _ = write!(out, "\\u{{{:x}}}", c as u32);
         }
         c => out.push(c),

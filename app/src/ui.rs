@@ -18,6 +18,7 @@ use ratatui::crossterm::event::Event;
 
 use crate::actions::Refused;
 use crate::background;
+use crate::bell::{self, Bell};
 use crate::chart::glyph::GlyphSet;
 use crate::config_file;
 use crate::cost::{self, Clock};
@@ -53,6 +54,8 @@ pub struct Options {
     pub keys: Arc<Keymap>,
     /// Whether the screen takes the mouse.
     pub mouse: bool,
+    /// How the person is told of alerts.
+    pub bell: bell::Wishes,
     /// The run's configuration file, where there is one to write to.
     pub file: Option<config_file::File>,
     /// Flags that signal handlers set.
@@ -96,6 +99,7 @@ impl Options {
             },
             keys: Arc::default(),
             mouse: true,
+            bell: bell::Wishes::default(),
             file: None,
             signals: Signals::default(),
             history: History::default(),
@@ -195,6 +199,7 @@ pub fn drive(
     let mut bench = Workbench::new(view);
     (bench.seat, bench.next_id) = (options.seat, options.first_id);
     bench.mouse = options.mouse;
+    bench.bell = Bell::new(options.bell);
     bench.file = options.file.as_ref().map(|file| file.path().to_owned());
     bench.state.parent.clone_from(&options.parent);
     let folder = options.reach.folder.as_deref();
@@ -276,6 +281,9 @@ pub fn drive(
         send(client, &mut bench);
         if let Some(text) = bench.clipboard.take() {
             screen.send(&export::osc52(&text))?;
+        }
+        if let Some(sequence) = bench.ring() {
+            screen.send(&sequence)?;
         }
         for (key, value) in std::mem::take(&mut bench.to_file) {
             write(options.file.as_ref(), &key, &value, &mut bench);

@@ -15,6 +15,7 @@ use ratatui::layout::Rect;
 
 use crate::actions::{Ran, Refused};
 use crate::bars;
+use crate::bell::{Bell, Least};
 use crate::errand::{Errand, News};
 use crate::leave::{Choice, Leave};
 use crate::panels::{self, Panel};
@@ -87,6 +88,8 @@ pub struct Workbench {
     pub history: Vec<String>,
     /// What was just done or refused, and when.
     pub message: Option<(Duration, Level, String)>,
+    /// Who tells of alerts.
+    pub bell: Bell,
     /// Text for the terminal's clipboard.
     pub clipboard: Option<String>,
     /// The run's configuration file, where this screen may write to it.
@@ -139,6 +142,7 @@ impl Workbench {
             prompt: None,
             history: Vec::new(),
             message: None,
+            bell: Bell::default(),
             clipboard: None,
             file: None,
             to_file: Vec::new(),
@@ -168,6 +172,7 @@ impl Workbench {
             self.figures.missed += step.step.saturating_sub(self.state.step() + 1);
         }
         self.state.apply(event);
+        self.bell.hear(event);
         self.heard = self.now;
         self.figures.events += 1;
         self.write_what_was_taken(event);
@@ -179,9 +184,19 @@ impl Workbench {
         }
     }
 
+    /// What the terminal is to be sent for who does not look, if anything.
+    pub fn ring(&mut self) -> Option<String> {
+        let run = self.state.started.as_ref().map_or("", |head| &head.run);
+        self.bell.ring(self.now, run)
+    }
+
     /// The engine is gone: nothing more will come.
     pub fn disconnected(&mut self) {
         self.open = false;
+        if !self.state.status.is_over() {
+            self.bell
+                .note(Least::Error, "the engine ended without a word");
+        }
         self.state.disconnected();
         if self.leaving {
             self.exit = Some(Exit::Ended);

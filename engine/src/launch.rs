@@ -132,6 +132,8 @@ fn begin(
         asked.prepare(interrupt, progress)
     })?;
     let text = prepared.setup.config.to_toml();
+    #[cfg(debug_assertions)]
+    crate::drill::stand("folder", 0);
     let folder = RunFolder::create_with(
         &request.runs,
         &name,
@@ -385,8 +387,11 @@ impl Prepared {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, LaunchError> {
+        interrupt.set_grace(config.shutdown.grace_s);
         let device = device::open(&config)?;
         let cache = Cache::of_user();
+        #[cfg(debug_assertions)]
+        crate::drill::stand("preparation", 0);
         let setup = Setup::unless(interrupt, config, own, cache.as_ref(), progress)?;
         Self::of(setup, device, own, progress)
     }

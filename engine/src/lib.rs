@@ -4,6 +4,8 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
+#[cfg(debug_assertions)]
+mod drill;
 pub mod estimate;
 pub mod hf;
 pub mod infer;

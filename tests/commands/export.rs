@@ -19,6 +19,7 @@ fn a_run_is_exported_in_every_form() {
     let (_, last) = loss.trim_end().rsplit_once('\t').expect("a value");
     assert!(lines[6].contains(last), "{last} is not in {}", lines[6]);
     let page = place.run(&["export", "tiny", "--to", "prometheus"]).good();
+    assert_eq!(place.run(&["export", "tiny", "--to", "prom"]).good(), page);
     assert!(
         page.contains(&format!("zerollm_loss{{run=\"tiny\"}} {last}\n")),
         "{page}"
@@ -34,8 +35,15 @@ fn a_run_is_exported_in_every_form() {
             "export", "tiny", "--to", form, "--output", &output, "--json",
         ];
         let told = place.run(&arguments).json();
-        // A second export takes the place of the first.
-        assert_eq!(place.run(&arguments).json(), told);
+        // A second export takes the place of the first, also under the form's shorter name.
+        let short = arguments.map(|word| {
+            if word == "tensorboard" && form == word {
+                "tb"
+            } else {
+                word
+            }
+        });
+        assert_eq!(place.run(&short).json(), told);
         let path = place.path().join(told["path"].as_str().expect("a path"));
         let written = fs::metadata(&path).expect("the file").len();
         assert_eq!(

@@ -25,6 +25,19 @@ fn a_run_is_held_to_what_was_asserted_and_may_be_preempted_with_another_code() {
     let said = train(2, "c", &["--assert", "val_los<1"]);
     assert!(said.contains("val_loss"), "{said}");
     assert!(!place.run_path("c", "run.json").exists());
+    assert_eq!(train(0, "d", &["--assert-max-seconds", "1e3"]), "");
+    let said = train(1, "e", &["--assert-max-seconds", "0.001"]);
+    assert!(
+        said.contains("--assert-max-seconds 0.001 does not hold: it took"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for wrong in ["-1", "nan", "soon"] {
+        let flag = format!("--assert-max-seconds={wrong}");
+        let said = train(2, "f", &[&flag]);
+        assert!(said.contains("a number of seconds"), "{said}");
+    }
+    assert!(!place.run_path("f", "run.json").exists());
     let place = Place::new(&[ENDLESS]);
     let train = ["train", "c.toml", "--run", "r", "--ui", "none"];
     let mut process = place.start(&[&train[..], &["--preempt-exit-code", "85"]].concat());

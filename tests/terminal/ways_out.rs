@@ -28,6 +28,8 @@ enum Do {
     TrainsOn,
     /// Waits until the process stands still, with the terminal given back, and continues it.
     Continue,
+    /// Waits until a drill stands still.
+    Stands,
     /// Lets milliseconds pass: for a step to be under way, or as two signals of a kind at once are one.
     Wait(u64),
 }
@@ -229,7 +231,45 @@ const WAYS: &[Way] = &[
         says: "a drill",
         ..WAY
     },
+    Way {
+        name: "SIGTERM, and the engine does not answer",
+        keys: STUCK,
+        environment: &[("ZEROLLM_DRILL", "step@3")],
+        does: &[Do::Press("RUN", ""), Do::Stands, Do::Send(Signal::TERM)],
+        code: 75,
+        end: "",
+        says: "SIGTERM was not answered within 1 s (shutdown.grace_s): left in step 3",
+        ..WAY
+    },
+    Way {
+        name: "SIGINT, and the disk does not answer",
+        keys: STUCK,
+        environment: &[("ZEROLLM_DRILL", "write@4")],
+        does: &[Do::Press("RUN", ""), Do::Stands, Do::Send(Signal::INT)],
+        code: 130,
+        says: "left while the checkpoint of step 4 was written",
+        ..WAY
+    },
 ];
+
+/// A signal is answered within a second, or the process ends.
+const STUCK: &[(&str, &str)] = &[
+    ENDLESS,
+    SLOW,
+    ("train.checkpoint_interval", "2"),
+    ("shutdown.grace_s", "1"),
+];
+
+fn stands(terminal: &mut Terminal, place: &Place) {
+    let begin = Instant::now();
+    let log = place.run_path("r", "engine.log");
+    while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("a drill")) {
+        assert!(begin.elapsed() < PATIENCE, "no drill");
+        let over = terminal.child.try_wait().expect("a child");
+        assert!(over.is_none(), "it has ended: {over:?}");
+        sleep(Duration::from_millis(10));
+    }
+}
 
 fn trains_on(terminal: &mut Terminal, place: &Place) {
     let begin = Instant::now();
@@ -281,6 +321,7 @@ fn go(way: &Way) -> bool {
                 terminal.press(keys);
             }
             Do::Send(signal) => terminal.signal(signal),
+            Do::Stands => stands(&mut terminal, &place),
             Do::TrainsOn => trains_on(&mut terminal, &place),
             Do::Continue => continued(&terminal),
             Do::Wait(moment) => sleep(Duration::from_millis(moment)),

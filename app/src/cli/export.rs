@@ -6,7 +6,7 @@ use super::{Failure, RunsFlag};
 use crate::lang::Lang;
 use crate::out;
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use engine::records::{ENGLISH, ExportError, FORMATS, Format, Place, Source};
 use engine::run_folder::find;
 use serde_json::json;
@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
     about = "Write a run's record for other programs: tensorboard, csv, layers-csv, prometheus, html",
     long_about = "Write a run's record in a form that other programs read. Of a step that was trained twice, what the last \
         attempt measured.\n\n\
-        tensorboard: an event file in the folder NAME.tensorboard (scalars of steps, evaluations and layers; histograms of \
+        tensorboard (or tb): an event file in the folder NAME.tensorboard (scalars of steps, evaluations and layers; histograms of \
         layers; samples as text).\n\
         csv: a row a step, on stdout.\n\
         layers-csv: a row a step and layer, on stdout.\n\
-        prometheus: the latest figures as text, on stdout.\n\
+        prometheus (or prom): the latest figures as text, on stdout.\n\
         html: one page, NAME.html, with curves, evaluations, layers, samples, checkpoints and configuration; opens offline.",
     after_help = "Examples:\n  zerollm export demo --to csv > demo.csv\n  zerollm export demo --to html --output demo.html\n  \
         zerollm export demo --to tensorboard --output logs/demo\n\nJSON (with --output, or where a file is written anyway): \
@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Name of the run, or its folder
     run: String,
     /// Form
-    #[arg(long, value_name = "FORM", value_parser = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name)))]
+    #[arg(long, value_name = "FORM", value_parser = forms())]
     to: String,
     /// File (for tensorboard: folder) to write, replacing what is there; - is stdout
     #[arg(long, value_name = "PATH")]
@@ -47,6 +47,18 @@ pub struct Arguments {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Shorter names of forms.
+const SHORT: [(&str, &str); 2] = [("tb", "tensorboard"), ("prom", "prometheus")];
+
+/// The forms by all their names.
+fn forms() -> PossibleValuesParser {
+    let forms = FORMATS.iter().map(|format| {
+        let short = SHORT.iter().filter(|pair| pair.1 == format.name);
+        PossibleValue::new(format.name).aliases(short.map(|pair| pair.0))
+    });
+    PossibleValuesParser::new(forms)
 }
 
 /// Runs it.
@@ -63,9 +75,11 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Lang::En => &ENGLISH,
         Lang::Zh => &chinese::CHINESE,
     };
+    let short = SHORT.iter().find(|pair| pair.0 == arguments.to);
+    let name = short.map_or(&*arguments.to, |pair| pair.1);
     let format = FORMATS
         .iter()
-        .find(|format| format.name == arguments.to)
+        .find(|format| format.name == name)
         .expect("clap knows the forms");
     let folder = find(&arguments.runs.dir(), &arguments.run)?;
     let source = Source::open(&folder, words)?;

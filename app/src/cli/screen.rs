@@ -103,6 +103,10 @@ impl ScreenFlags {
         }
         options.glyphs = said.glyphs.unwrap_or(options.glyphs);
         options.mouse = said.mouse.unwrap_or(options.mouse);
+        // Into a file nothing rings.
+        if std::io::stdout().is_terminal() {
+            options.bell = said.bell(std::env::var_os("TMUX").is_some());
+        }
         let own = || settings::folder(var).map(|folder| folder.join("keys.toml"));
         let keys = self
             .keys
@@ -131,7 +135,7 @@ pub fn follow(
     match flags.ui.choose() {
         Ui::Tui => {
             let failed = |what: &str, error| Failure::new(1, format!("{what}: {error}"));
-            options.signals = signals::install().map_err(|error| failed("signals", error))?;
+            options.signals = signals::install(None).map_err(|error| failed("signals", error))?;
             options.history = History::read(folder)?;
             let history = &options.history;
             let tail = Tail::open_at(folder, history.end, history.is_over())?;

@@ -8,7 +8,7 @@ use crate::ancestry;
 use crate::book::Known;
 use crate::book::query::{self, Query};
 use crate::config_file;
-use crate::signals;
+use crate::signals::{self, Grace};
 use crate::state::History;
 use crate::ui::{self, Outcome};
 use crate::watch_file;
@@ -20,6 +20,9 @@ use engine::train::run::Ending;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// Exit code of a run that left the machine because a signal asked for it: EX_TEMPFAIL of sysexits.h.
+const PREEMPTED: u8 = 75;
 
 /// Flags of `zerollm train`.
 #[derive(Clone, Debug, Default, Args)]
@@ -53,6 +56,9 @@ pub struct Arguments {
     /// Exit with 1 unless this holds of a run that has ended in good order, such as 'val_loss<2 and seconds<600'
     #[arg(long = "assert", value_name = "EXPRESSION")]
     pub assertions: Vec<String>,
+    /// Exit with 1 where a run that has ended in good order took longer than this, preparation and pauses included
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub assert_max_seconds: Option<f64>,
     /// Exit code after a signal has asked for the machine [default: 75]
     #[arg(long, value_name = "CODE")]
     pub preempt_exit_code: Option<u8>,
@@ -68,11 +74,19 @@ pub struct Arguments {
     pub fork: Option<Fork>,
 }
 
+/// A number of seconds on the command line.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    seconds.ok_or_else(|| "expected a number of seconds".to_owned())
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// If it does not start, or ends badly.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let begin = Instant::now();
     if arguments.help_config {
         // A reader that closes the pipe ends the help, and that is fine.
         drop(std::io::stdout().write_all(engine::config::Config::schema_help().as_bytes()));
@@ -109,8 +123,11 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         command: command_line(),
         commit: crate::COMMIT.to_owned(),
     };
-    let signals =
-        signals::install().map_err(|error| Failure::new(1, format!("signals: {error}")))?;
+    let grace = Grace {
+        preempted: arguments.preempt_exit_code.unwrap_or(PREEMPTED),
+    };
+    let signals = signals::install(Some(grace))
+        .map_err(|error| Failure::new(1, format!("signals: {error}")))?;
     options.signals = signals.clone();
     // Before the run reads it: an edit made while the data are prepared is one of the run that comes out of it.
     let known = arguments
@@ -130,7 +147,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         folder,
         desk,
         ..
-    } = launched?;
+    } = launched.map_err(|error| match Failure::from(error) {
+        failure if failure.code == PREEMPTED => Failure::new(grace.preempted, failure.message),
+        failure => failure,
+    })?;
     options.reach.desk = Some(desk);
     if ui == Ui::Tui {
         if arguments.resume {
@@ -167,7 +187,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         code: 1,
     });
     match ending {
-        Ending::Done if !gave_up => hold(&folder, &assertions),
+        Ending::Done if !gave_up => {
+            in_time(begin.elapsed(), arguments.assert_max_seconds)?;
+            hold(&folder, &assertions)
+        }
         Ending::Done => Err(Failure::new(
             3,
             "the loss or its gradient is not finite, and nobody was there to decide: the run is stopped with a checkpoint",
@@ -180,7 +203,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             3,
             "the loss or its gradient is not finite: the run has ended (train.on_nonfinite)",
         )),
-        Ending::Preempted => Ok(arguments.preempt_exit_code.unwrap_or(75)),
+        Ending::Preempted => Ok(grace.preempted),
         Ending::Failed { message, code } => Err(Failure::new(code, message)),
     }
 }
@@ -193,6 +216,20 @@ fn assertions(texts: &[String]) -> Result<Vec<(String, Query)>, Failure> {
         Ok((text.clone(), query))
     });
     each.collect()
+}
+
+/// Whether a run that has ended took no longer than was asserted.
+fn in_time(took: Duration, most: Option<f64>) -> Result<(), Failure> {
+    match most {
+        Some(most) if took.as_secs_f64() > most => Err(Failure::new(
+            1,
+            format!(
+                "--assert-max-seconds {most} does not hold: it took {:.1} s, preparation and pauses included",
+                took.as_secs_f64()
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a run that has ended is what was asserted.

@@ -137,6 +137,8 @@ fn fill(
         let config = tokenizer_config(tokenizer, contents.generation_config);
         writer.bytes(TOKENIZER_CONFIG, &pretty(&config))?;
     }
+    #[cfg(debug_assertions)]
+    crate::drill::stand("write", contents.trainer.step);
     writer.file(OPTIMIZER, &mut |out| tensors(out, contents.optimizer, &[]))?;
     writer.bytes(TRAINER, &trainer)?;
     let manifest = Manifest {

@@ -31,8 +31,8 @@ pub use import::{FIELD as MODEL_RECORD_FIELD, record as model_record, recorded};
 pub use layer::Source;
 pub use typed::{
     Choice, DataConfig, DataFormat, DataSource, DeviceConfig, ModelConfig, OnNonfinite,
-    OptimizerConfig, RunConfig, SampleConfig, ScheduleConfig, TelemetryConfig, TokenizerConfig,
-    TrainConfig,
+    OptimizerConfig, RunConfig, SampleConfig, ScheduleConfig, ShutdownConfig, TelemetryConfig,
+    TokenizerConfig, TrainConfig,
 };
 pub use value::Value;
 pub use watch::{RuleConfig, WatchConfig};
@@ -77,6 +77,7 @@ pub struct Config {
     pub train: TrainConfig,
     pub telemetry: TelemetryConfig,
     pub sample: SampleConfig,
+    pub shutdown: ShutdownConfig,
     pub watch: WatchConfig,
     entries: Entries,
 }
@@ -133,6 +134,7 @@ impl Config {
             train: reader.train(),
             telemetry: reader.telemetry(),
             sample: reader.sample(),
+            shutdown: reader.shutdown(),
             watch: reader.watch(),
             entries,
         })

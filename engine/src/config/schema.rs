@@ -150,6 +150,9 @@ pub(super) static SECTIONS: &[Section] = &[
         key("top_k", Kind::COUNT, Is("0"), Live, "keeps the k likeliest tokens; 0 is off"),
         key("top_p", Kind::SHARE, Is("1.0"), Live, "keeps the likeliest tokens whose shares reach p; 1 is off"),
     ]},
+    Section { name: "shutdown", doc: "how a run is left", keys: &[
+        key("grace_s", Kind::COUNT, Is("60"), Live, "seconds after SIGINT, SIGTERM or SIGUSR1 in which the run ends in good order; then the process exits, and the last good checkpoint stands; 0 waits for ever"),
+    ]},
     Section { name: "watch", doc: "rules that watch the run; each has a table, such as spike = { action = \"pause\" }", keys: &[
         key("command", Kind::Text, NONE, Live, "a line for sh -c that is run at an alert, with the alert as JSON on its stdin"),
         key("webhook", Kind::Text, NONE, Live, "an http:// address that the alert is posted to as JSON"),

@@ -276,6 +276,13 @@ pub struct SampleConfig {
     pub top_p: f64,
 }
 
+/// `[shutdown]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShutdownConfig {
+    /// Seconds in which a signal is answered. 0: for ever.
+    pub grace_s: u64,
+}
+
 /// Reads the typed structs out of checked entries. Every key that is asked for exists in the schema; tests build it.
 pub(super) struct Reader<'a>(pub(super) &'a Entries);
 
@@ -462,6 +469,12 @@ impl Reader<'_> {
             temperature: self.float("sample.temperature"),
             top_k: self.size("sample.top_k"),
             top_p: self.float("sample.top_p"),
+        }
+    }
+
+    pub(super) fn shutdown(&self) -> ShutdownConfig {
+        ShutdownConfig {
+            grace_s: self.count("shutdown.grace_s"),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod attention;
 mod command;
 mod event;
+mod interrupt;
 pub mod number;
 pub mod numbers;
 #[cfg(unix)]
@@ -20,67 +21,11 @@ pub use event::{
     Alert, AlertBatch, Body, Change, ConfigValue, Eval, Event, Layers, Memory, SCHEMA, Started,
     Step,
 };
+pub use interrupt::{Doing, Interrupt, Urgency};
 pub use system::{Gpu, Planned, PlannedAt, PlannedBuffer, Profiled, ProfiledLine, System};
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-
-/// What a signal asks for. Signals only set this flag; the engine reads it at every micro-batch, in evaluation, sampling
-/// and while it writes a checkpoint.
-#[derive(Clone, Debug, Default)]
-pub struct Interrupt {
-    level: Arc<AtomicU8>,
-    save: Arc<AtomicBool>,
-}
-
-/// How urgent an interrupt is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Urgency {
-    /// Nothing asked.
-    None,
-    /// Stop at the next step with a checkpoint (first SIGINT).
-    Stop,
-    /// Write a checkpoint and leave the machine (SIGTERM, SIGUSR1).
-    Preempt,
-}
-
-impl Interrupt {
-    /// Asks for a stop; a preemption is not weakened by a later stop.
-    pub fn raise(&self, urgency: Urgency) {
-        self.level.fetch_max(urgency as u8, Ordering::SeqCst);
-    }
-
-    /// Asks for a checkpoint without stopping (SIGUSR2).
-    pub fn raise_checkpoint(&self) {
-        self.save.store(true, Ordering::SeqCst);
-    }
-
-    /// What is asked for.
-    pub fn urgency(&self) -> Urgency {
-        match self.level.load(Ordering::SeqCst) {
-            0 => Urgency::None,
-            1 => Urgency::Stop,
-            _ => Urgency::Preempt,
-        }
-    }
-
-    /// Whether anything ends what the process is doing: what long work asks between two pieces.
-    pub fn is_raised(&self) -> bool {
-        self.urgency() != Urgency::None
-    }
-
-    /// Whether a checkpoint was asked for since the last call.
-    pub fn take_checkpoint(&self) -> bool {
-        self.save.swap(false, Ordering::SeqCst)
-    }
-
-    /// The flag itself, for a signal handler that may only store to it.
-    pub fn level(&self) -> Arc<AtomicU8> {
-        Arc::clone(&self.level)
-    }
-}
 
 /// The engine's end of the link.
 #[derive(Debug)]

@@ -59,13 +59,3 @@ fn a_slow_reader_loses_nothing_and_a_gone_one_stops_nothing() {
         time: String::new(),
     });
 }
-
-#[test]
-fn interrupts_only_grow() {
-    let interrupt = Interrupt::default();
-    interrupt.raise(Urgency::Preempt);
-    interrupt.raise(Urgency::Stop);
-    assert_eq!(interrupt.urgency(), Urgency::Preempt);
-    interrupt.raise_checkpoint();
-    assert!(interrupt.take_checkpoint() && !interrupt.take_checkpoint());
-}

@@ -2,13 +2,14 @@
 
 use super::look::NO_TOKENIZER;
 use super::run::{Ending, Engine};
-use crate::link::{Body, Command, Request, Urgency};
+use crate::link::{Body, Command, Doing, Request, Urgency};
 use std::time::Duration;
 
 impl Engine {
     /// Commands and signals, obeyed between two steps. `Some` ends the run.
     pub(super) fn boundary(&mut self) -> Result<Option<Ending>, Ending> {
         loop {
+            self.interrupt.tell(Doing::Between, self.step);
             if self.interrupt.take_checkpoint() {
                 // What went wrong is told.
                 drop(self.checkpoint("command", None)?);

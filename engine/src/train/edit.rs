@@ -217,6 +217,7 @@ impl Engine {
             // Its plans are of the old threads.
             self.session = None;
         }
+        self.interrupt.set_grace(config.shutdown.grace_s);
         self.setup.config = config;
         if planned_anew {
             // Its batches have the old height.

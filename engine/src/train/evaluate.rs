@@ -3,7 +3,7 @@
 use super::run::{Ending, Engine};
 use super::saving::device_failed;
 use crate::infer::sample::{Sampler, SamplerConfig};
-use crate::link::{Body, Eval, Urgency};
+use crate::link::{Body, Doing, Eval, Urgency};
 
 impl Engine {
     /// Evaluates the validation data; false where there are none, or a signal came.
@@ -14,6 +14,9 @@ impl Engine {
         let train = &self.config().train;
         let limit = train.eval_batches.map_or(usize::MAX, |n| n as usize);
         let height = train.micro_batch;
+        self.interrupt.tell(Doing::Evaluating, self.step);
+        #[cfg(debug_assertions)]
+        crate::drill::stand("evaluation", self.step);
         let (mut loss, mut targets, mut bytes) = (0.0, 0u64, Some(0u64));
         for batch in validation.batches(height).take(limit) {
             if self.interrupt.urgency() != Urgency::None {
@@ -64,6 +67,9 @@ impl Engine {
         let Some(tokenizer) = self.setup.tokenizer.clone() else {
             return;
         };
+        self.interrupt.tell(Doing::Sampling, self.step);
+        #[cfg(debug_assertions)]
+        crate::drill::stand("samples", self.step);
         let config = self.setup.config.sample.clone();
         let capacity = self.config().model.max_positions;
         if self

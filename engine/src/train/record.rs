@@ -1,7 +1,7 @@
 //! What a run says: events go to the run's folder first, then to whoever listens.
 
 use super::run::{Engine, now};
-use crate::link::{Body, Command, Event, Memory, Started, Urgency};
+use crate::link::{Body, Command, Doing, Event, Memory, Started, Urgency};
 use crate::records::live::Attempt;
 use crate::run_folder::RunError;
 use crate::watch::NONFINITE;
@@ -176,6 +176,7 @@ impl Engine {
 
     /// Writes and hands over an event after the engine has failed, as far as that is possible.
     pub(crate) fn report(&mut self, event: Event) {
+        self.interrupt.tell(Doing::Ended, self.step);
         drop(self.events.append(&event));
         self.link.emit(event);
         self.link.flush();

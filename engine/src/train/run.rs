@@ -16,7 +16,7 @@ use crate::config::{Config, OnNonfinite};
 use crate::data::{Loader, StepData};
 use crate::infer::chat::Desk;
 use crate::infer::session::Session;
-use crate::link::{Body, EngineLink, Interrupt, Memory, Request, Step, Urgency};
+use crate::link::{Body, Doing, EngineLink, Interrupt, Memory, Request, Step, Urgency};
 use crate::records::live::Live;
 use crate::run_folder::{EventWriter, RunError, RunFolder};
 use crate::setup::Setup;
@@ -154,6 +154,8 @@ impl Engine {
         let events = folder.events()?;
         let record_start = events.length();
         let saver = Saver::new(&folder, &setup);
+        interrupt.tell_run(&folder.name());
+        interrupt.set_grace(setup.config.shutdown.grace_s);
         Ok(Self {
             setup,
             trainer,
@@ -222,6 +224,7 @@ impl Engine {
                 reason: self.reason(&ending).to_owned(),
             }),
         }
+        self.interrupt.tell(Doing::Ended, self.step);
         drop(self.events.sync());
         // They read to the end.
         self.live = Live::default();
@@ -283,10 +286,13 @@ impl Engine {
     /// One step in the order of ARCHITECTURE.md: data, learning rate, gradients, check, update, event.
     fn one_step(&mut self) -> Result<StepEnd, Ending> {
         let step = self.step + 1;
+        self.interrupt.tell(Doing::Step, step);
         #[cfg(debug_assertions)]
-        drill(step);
+        crate::drill::fail(step);
         let start = Instant::now();
         let data = self.next_data();
+        #[cfg(debug_assertions)]
+        crate::drill::stand("step", step);
         let waited = start.elapsed().as_secs_f64();
         let statistics = due(self.setup.config.telemetry.layer_interval, step);
         let patience = Patience::new(&self.interrupt, &self.link.requests);
@@ -465,12 +471,4 @@ pub(super) enum StepEnd {
 /// Whether something that happens every `interval` steps (0: never) happens after `step`.
 fn due(interval: u64, step: u64) -> bool {
     interval > 0 && step.is_multiple_of(interval)
-}
-
-/// A drill: fails on purpose at the third step, as a defect of ours would, so that a test sees what becomes of the run and of
-/// the terminal. Not in programs that are built for people.
-#[cfg(debug_assertions)]
-fn drill(step: u64) {
-    let wanted = std::env::var_os("ZEROLLM_DRILL").is_some_and(|drill| drill == "engine");
-    assert!(!wanted || step < 3, "a drill");
 }

@@ -8,7 +8,7 @@ use crate::checkpoint::{
 };
 use crate::config::{Config, model_record};
 use crate::data::Dataset;
-use crate::link::Body;
+use crate::link::{Body, Doing};
 use crate::model::store::{Export, OptimizerSink, OptimizerSource, load_weights, source};
 use crate::run_folder::RunFolder;
 use crate::setup::Setup;
@@ -160,6 +160,7 @@ impl Engine {
                 "there is nothing to save: no step is done yet".to_owned()
             ));
         }
+        self.interrupt.tell(Doing::Saving, self.step);
         if let Err(damage) = checkpoint::verify(&path) {
             let written = if self.released {
                 // What it would be written from is freed.
@@ -173,6 +174,7 @@ impl Engine {
             match written {
                 Ok(written) => {
                     self.is_written_anew();
+                    self.interrupt.tell_saved(self.step);
                     self.emit(Body::Checkpoint {
                         step: self.step,
                         path: relative.clone(),
@@ -200,6 +202,8 @@ impl Engine {
             self.tell_tag(self.step, Some(tag.to_owned()));
         }
         let keep = self.config().train.keep_last;
+        #[cfg(debug_assertions)]
+        crate::drill::stand("pruning", self.step);
         match checkpoint::prune(self.folder.path(), &self.saver.checkpoints, keep) {
             Ok(pruned) => {
                 for removed in &pruned {
@@ -278,6 +282,7 @@ impl Engine {
         self.watch = Watch::load(&state.counters);
         // What was wished for belongs to the steps that are forgotten.
         self.wishes = Wishes::default();
+        self.interrupt.tell_saved(self.step);
         checkpoint::set_aside(&self.saver.checkpoints, self.step)
             .and_then(|_| self.correct_best())
             .map_err(|error| failed(&error))?;

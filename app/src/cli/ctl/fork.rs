@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments, runs: PathBuf, folder: &Path, json: bool) -> R
         step: arguments.at,
     };
     let signals =
-        signals::install().map_err(|error| Failure::new(1, format!("signals: {error}")))?;
+        signals::install(None).map_err(|error| Failure::new(1, format!("signals: {error}")))?;
     let MadeFork { folder, plan } = make_fork(&request, &origin, &signals.interrupt, &mut |_| {})?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     if json {

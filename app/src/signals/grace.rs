@@ -1,0 +1,126 @@
+//! The hard timer: who asks a run to end by a signal is answered within `shutdown.grace_s`, also where the engine is stuck in
+//! a disk, a device or a library that does not come back.
+//!
+//! Nothing of the run is touched then. A checkpoint is complete under its name or not there, so the last good one stands
+//! whatever was being written; the record's last line may be torn, which its readers know.
+
+use engine::link::{Doing, Interrupt, Urgency};
+use std::io::Write as _;
+use std::thread::{Builder, sleep};
+use std::time::{Duration, Instant};
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(50);
+/// What one look counts at most: a process that was stopped meanwhile (SIGSTOP) had no time to answer.
+const MOST: Duration = Duration::from_secs(1);
+/// What a run that has ended in good order gets besides, for its last lines.
+const LAST_LINES: Duration = Duration::from_secs(5);
+/// How long a terminal may take to be tidied up.
+const TIDY: Duration = Duration::from_secs(2);
+
+/// What the process does about a signal that is not answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Grace {
+    /// Exit code where the machine was asked for.
+    pub preempted: u8,
+}
+
+impl Grace {
+    /// Begins to wait for the end of the run that `signal` asked for, in a thread of its own.
+    pub fn begin(self, interrupt: &Interrupt, signal: &'static str) {
+        let interrupt = interrupt.clone();
+        let wait = move || {
+            let mut waited = Waited::default();
+            let mut looked = Instant::now();
+            let seconds = loop {
+                sleep(LOOK);
+                let now = Instant::now();
+                if let Some(limit) = waited.over(&interrupt, now - looked) {
+                    break limit.as_secs();
+                }
+                looked = now;
+            };
+            let line = format!(
+                "zerollm: {signal} was not answered within {seconds} s (shutdown.grace_s): {}\n",
+                interrupt.farewell()
+            );
+            exit(self.code(interrupt.urgency()), line)
+        };
+        // Without a thread it is as with `shutdown.grace_s = 0`: whoever sent the signal has others.
+        drop(Builder::new().name("grace".to_owned()).spawn(wait));
+    }
+
+    fn code(self, urgency: Urgency) -> u8 {
+        match urgency {
+            Urgency::Preempt => self.preempted,
+            Urgency::Stop | Urgency::None => 130,
+        }
+    }
+}
+
+/// How long the run had to answer.
+#[derive(Debug, Default)]
+struct Waited(Duration);
+
+impl Waited {
+    /// Counts the time since the last look. The limit, if that is over; it may be another than at the last look.
+    fn over(&mut self, interrupt: &Interrupt, since: Duration) -> Option<Duration> {
+        self.0 += since.min(MOST);
+        let limit = interrupt.grace()?;
+        let more = match interrupt.doing() {
+            Doing::Ended => LAST_LINES,
+            _ => Duration::ZERO,
+        };
+        (self.0 >= limit + more).then_some(limit)
+    }
+}
+
+/// Exits with a last line, if there is one. The terminal is given back, unless it takes nothing any more; nothing else is
+/// waited for, not even what libraries do at an exit in good order.
+pub fn exit(code: u8, line: String) -> ! {
+    let tidy = Builder::new().name("farewell".to_owned()).spawn(move || {
+        crate::terminal::restore();
+        // Whoever closed stderr does not want to know.
+        drop(std::io::stderr().write_all(line.as_bytes()));
+    });
+    if let Ok(tidy) = tidy {
+        let begin = Instant::now();
+        while !tidy.is_finished() && begin.elapsed() < TIDY {
+            sleep(Duration::from_millis(1));
+        }
+    }
+    signal_hook::low_level::exit(i32::from(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_the_one_in_force_and_a_stopped_process_is_not_blamed() {
+        let interrupt = Interrupt::default();
+        interrupt.set_grace(3);
+        let mut waited = Waited::default();
+        let mut look = |seconds| waited.over(&interrupt, Duration::from_millis(seconds));
+        assert_eq!(look(900), None);
+        // An hour in which the process was stopped.
+        assert_eq!(look(3_600_000), None);
+        assert_eq!(look(1000), None);
+        interrupt.set_grace(0);
+        assert_eq!((look(1000), look(1000)), (None, None));
+        interrupt.set_grace(5);
+        assert_eq!(look(50), None);
+        // The run is over: it may say so.
+        interrupt.tell(Doing::Ended, 7);
+        assert_eq!((look(1000), look(1000)), (None, None));
+        interrupt.tell(Doing::Between, 7);
+        assert_eq!(look(0), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn the_code_is_that_of_the_strongest_signal() {
+        let grace = Grace { preempted: 85 };
+        assert_eq!(grace.code(Urgency::Stop), 130);
+        assert_eq!(grace.code(Urgency::Preempt), 85);
+    }
+}
