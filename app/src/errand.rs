@@ -235,10 +235,7 @@ impl Clerk {
             }
             Errand::Samples(run) => {
                 let samples = self.samples_of(&run);
-                let failed =
-                    |error| format!("the record of {} cannot be read: {error}", name(&run));
-                let samples = samples.map_err(failed);
-                News::Samples(run, samples)
+                News::Samples(run, samples.map_err(|error| error.to_string()))
             }
             Errand::Survey(number) => {
                 let found = checkpoint::survey(&self.run).map(Arc::new);
@@ -397,6 +394,6 @@ mod tests {
         write(2);
         assert_eq!((step(&first), step(&read(&path).unwrap())), (1, 2));
         let why = read(&home.path().join("none")).unwrap_err();
-        assert!(why.contains("the record of none cannot be read"), "{why}");
+        assert!(why.contains("events.jsonl: cannot open"), "{why}");
     }
 }

@@ -11,6 +11,7 @@ use ratatui::layout::{Position, Rect};
 
 use super::grid::Grid;
 use super::page;
+use crate::bars::{Group, fitting};
 use crate::book::Entry;
 use crate::book::family::{self, Kin};
 use crate::book::samples::{Missing, Samples, Written};
@@ -33,6 +34,7 @@ const NONE_NEAR: Text = Text::new(
     "no run of this one's family, and none with its prompts",
     "没有同源的运行, 也没有提示相同的运行",
 );
+const UNREADABLE: Text = Text::new("its record cannot be read", "无法读取它的记录");
 const READING_RECORD: Text = Text::new("reading the record", "正在读取记录");
 
 /// What was chosen to compare with, and the list while it is open.
@@ -294,7 +296,6 @@ impl Found<'_> {
     ) {
         let theme = &view.theme;
         let name = self.name();
-        let mut title = vec![(&*name, theme.line)];
         let sample = self.sample();
         let by = match &self.nearest {
             Some(Ok(Written { by: Some(by), .. })) => {
@@ -303,22 +304,29 @@ impl Found<'_> {
             }
             _ => String::new(),
         };
-        title.push((&by, theme.warn));
-        let not_in = Text::new("not in this run", "未见于本运行").get(view.lang);
-        let new = match sample.filter(|_| marked) {
-            Some(_) => format!("  {not_in}"),
-            None => String::new(),
+        let new = if sample.is_some() && marked {
+            Text::new("  not in this run", "  未见于本运行").get(view.lang)
+        } else {
+            ""
         };
-        title.push((&new, theme.key));
         let readable = sample.map_or_else(String::new, |sample| page::readable(sample, view));
-        title.push((&readable, theme.good));
-        let inner = paint::frame(buf, area, view, &title, &[]);
+        let title: [Group<'_>; 4] = [
+            vec![(&*name, theme.line)],
+            vec![(&*by, theme.warn)],
+            vec![(new, theme.key)],
+            vec![(&*readable, theme.good)],
+        ];
+        let room = area.width.saturating_sub(4);
+        let inner = paint::frame(buf, area, view, &fitting(&title, room), &[]);
         match (&self.nearest, sample) {
             (_, Some(sample)) => {
                 let before = marked.then_some(own);
                 page::whole(sample, before, view, page::margin(inner), buf);
             }
-            (Some(Err(Why::Unreadable(why))), _) => page::say(why, theme.bad, inner, buf),
+            (Some(Err(Why::Unreadable(why))), _) => {
+                let words = UNREADABLE.get(view.lang);
+                page::say(&format!("{words}: {why}"), theme.bad, inner, buf);
+            }
             (Some(Err(Why::Missing(missing))), _) => {
                 let line = missing_line(*missing, own.step, view);
                 page::say(&line, theme.warn, inner, buf);

@@ -6,6 +6,7 @@ use ratatui::style::Style;
 
 use super::diff;
 use super::other::Found;
+use crate::bars::{Group, fitting};
 use crate::lang::Text;
 use crate::paint;
 use crate::panels::past_mark;
@@ -74,13 +75,16 @@ impl Page<'_> {
                 format!("  {words} @{}", text::count(older.step))
             }
         };
-        let title = [
-            (Text::new("sample ", "样本 ").get(view.lang), theme.title),
-            (&*step, theme.strong),
-            (&*new, theme.key),
-            (&*readable, theme.good),
-            (&*mark, theme.warn),
+        // What does not fit is left out whole.
+        let title: [Group<'_>; 5] = [
+            vec![(Text::new("sample ", "样本 ").get(view.lang), theme.title)],
+            vec![(&*step, theme.strong)],
+            vec![(&*new, theme.key)],
+            vec![(&*readable, theme.good)],
+            vec![(&*mark, theme.warn)],
         ];
+        let room = area.width.saturating_sub(4);
+        let title = fitting(&title, room);
         let inner = paint::frame(buf, area, view, &title, &[(note, theme.dim)]);
         let inner = margin(inner);
         let mut row = whole(sample, before, view, inner, buf);

@@ -221,7 +221,7 @@ fn what_the_other_run_has_not_written_is_said_in_a_line() {
     press(&mut bench, &["o", "j", "j", "enter"]);
     see(&bench, "reading the record");
     answer(&mut bench);
-    see(&bench, "it is gone");
+    see(&bench, "its record cannot be read: it is gone");
     // None again.
     press(&mut bench, &["o", "g", "enter"]);
     assert!(!text(&bench, 160, 50).contains("it is gone"));
