@@ -235,6 +235,17 @@ fn a_run_without_faults_raises_nothing_and_faults_of_the_configuration_are_refus
     let layers = told(&place, "r", "layers");
     let dead = &layers[0]["dead_share"];
     assert_eq!(dead.as_array().map(Vec::len), Some(4), "{dead}");
+    for layers in &layers {
+        for name in ["activation_max", "activation_sketch", "gradient_sketch"] {
+            let of = &layers[name];
+            assert_eq!(of.as_array().map(Vec::len), Some(4), "{name}: {layers}");
+        }
+        let rms = layers["activation_rms"].as_array().expect("numbers").iter();
+        let max = layers["activation_max"].as_array().expect("numbers").iter();
+        for (rms, max) in rms.map(Value::as_f64).zip(max.map(Value::as_f64)) {
+            assert!(max >= rms && rms > Some(0.0), "{layers}");
+        }
+    }
 
     for (set, words) in [
         ("watch.webhook=https://example.org/x", "curl"),
