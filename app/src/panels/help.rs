@@ -52,7 +52,7 @@ const SIGNS: [(&str, Text); 7] = [
     ("!", Text::new("alert of a watcher", "监视规则的警报")),
     (
         "N",
-        Text::new("loss or gradient was not finite", "损失或梯度非有限"),
+        Text::new("loss or gradient was not finite", "loss 或梯度不是有限值"),
     ),
     (
         "band",

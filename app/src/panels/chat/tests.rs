@@ -159,7 +159,7 @@ fn settings_are_edited_and_what_makes_no_sense_is_refused() {
         (4, "0"),
         (5, "-3"),
     ] {
-        let why = edit(&mut chat, &mut bench, row, typed).expect("refused");
+        let why = edit(&mut chat, &mut bench, row, typed).expect("refused").to_string();
         assert!(why.contains("expected"), "{why}");
         assert!(chat.typing.is_some(), "what was typed can be mended");
     }
@@ -212,7 +212,7 @@ fn what_cannot_start_says_why() {
     let start = |chat: &mut Chat, bench: &mut Workbench| {
         chat.typing = None;
         let asked = press(chat, bench, &["G", "enter"]);
-        (chat.note.clone().unwrap_or_default(), asked)
+        (chat.note.clone().unwrap_or_default().to_string(), asked)
     };
     let mut chat = Chat::default();
     assert!(start(&mut chat, &mut bench).0.contains("folder"));
@@ -242,7 +242,7 @@ fn what_cannot_start_says_why() {
     };
     hear_all(&mut bench, &[event(refused, 1)]);
     assert!(chat.poll(&bench.state, &mut Vec::new()));
-    assert!(chat.note.as_deref().is_some_and(|n| n.contains("9 MiB")));
+    assert!(chat.note.as_ref().is_some_and(|n| n.to_string().contains("9 MiB")));
     assert!(
         bench
             .state

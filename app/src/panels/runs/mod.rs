@@ -217,7 +217,7 @@ impl Panel for Runs {
                 label: Text::new("order", "排序"),
                 help: Text::new(
                     "next order: newest, name, status, step, loss, best validation loss",
-                    "下一种排序: 最新, 名称, 状态, 步数, 损失, 最佳验证损失",
+                    "下一种排序: 最新, 名称, 状态, 步数, loss, 最佳验证 loss",
                 ),
             },
             PanelKey {
