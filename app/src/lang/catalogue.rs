@@ -71,22 +71,31 @@ fn found(text: &str, depth: usize) -> Option<String> {
         };
         Some(fill(pattern.zh, part))
     });
-    // A place or a name before what is wrong; two sentences, of which one is known.
-    whole.or_else(|| pair(text, ": ", deeper)).or_else(|| pair(text, "; ", deeper))
+    if whole.is_some() {
+        return whole;
+    }
+    // A place or a name before what is wrong; two sentences. Better both known than one.
+    let pairs = [": ", "; "].map(|between| pair(text, between, deeper));
+    let both = pairs.iter().flatten().find(|pair| pair.1);
+    let pair = both.or_else(|| pairs.iter().flatten().next());
+    pair.map(|(zh, _)| zh.clone())
 }
 
-/// Two texts with `between` between them, where one of them is known.
-fn pair(text: &str, between: &str, depth: usize) -> Option<String> {
-    text.match_indices(between).find_map(|(at, _)| {
+/// Two texts with `between` between them, where both are known, else one of them; and whether both are.
+fn pair(text: &str, between: &str, depth: usize) -> Option<(String, bool)> {
+    let mut half: Option<String> = None;
+    for (at, _) in text.match_indices(between) {
         let (first, second) = (&text[..at], &text[at + between.len()..]);
         // What comes first is short: a place, a name, one sentence.
-        let zh = [found(first, depth.min(1)), found(second, depth)];
-        let is_known = zh.iter().any(Option::is_some);
-        let [a, b] = zh;
-        let a = a.unwrap_or_else(|| first.to_owned());
-        let b = b.unwrap_or_else(|| second.to_owned());
-        is_known.then(|| format!("{a}{between}{b}"))
-    })
+        let joined = match (found(first, depth.min(1)), found(second, depth)) {
+            (Some(a), Some(b)) => return Some((format!("{a}{between}{b}"), true)),
+            (Some(a), None) => format!("{a}{between}{second}"),
+            (None, Some(b)) => format!("{first}{between}{b}"),
+            (None, None) => continue,
+        };
+        half.get_or_insert(joined);
+    }
+    half.map(|zh| (zh, false))
 }
 
 /// What stands in the gaps between `words`, the shortest first; none if the text is another.

@@ -14,10 +14,7 @@ impl Phrase {
     /// What is the same in every language: a name, a figure, a text of the person's own.
     pub fn verbatim(text: impl Into<String>) -> Self {
         let en = text.into();
-        Self {
-            zh: en.clone(),
-            en,
-        }
+        Self { zh: en.clone(), en }
     }
 
     /// A sentence in English and Chinese.
@@ -75,6 +72,13 @@ impl From<String> for Phrase {
 impl From<&str> for Phrase {
     fn from(en: &str) -> Self {
         en.to_owned().into()
+    }
+}
+
+/// As that of a `String`.
+impl From<&String> for Phrase {
+    fn from(en: &String) -> Self {
+        en.clone().into()
     }
 }
 

@@ -469,8 +469,8 @@ pub fn place(line: usize, column: usize) -> Phrase {
     if line == 0 {
         return Phrase::default();
     }
-    let place = format!("{line}:{column}");
-    Text::new("line {0}: ", "第 {0} 行: ").fill(&[&place])
+    const PLACE: Text = Text::new("line {0}:{1}: ", "第 {0} 行第 {1} 列: ");
+    PLACE.fill(&[&line.to_string(), &column.to_string()])
 }
 
 /// The time of day in an RFC 3339 time.

@@ -5,7 +5,18 @@ pub(super) type Sentence = (&'static str, &'static str);
 
 /// Every sentence.
 pub(super) fn all() -> impl Iterator<Item = &'static Sentence> {
-    [ANSWERS, ALERTS, TROUBLES, DISK, MEMORY, CONFIGURATION, DATA, RUNS].into_iter().flatten()
+    [
+        ANSWERS,
+        ALERTS,
+        TROUBLES,
+        DISK,
+        MEMORY,
+        CONFIGURATION,
+        DATA,
+        RUNS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Answers to commands.
@@ -235,6 +246,12 @@ static RUNS: &[Sentence] = &[
     ("{} steps are left to train.max_steps = {}", "到 train.max_steps = {1} 还有 {0} 步"),
     ("a fork keeps the model and the tokenizer of {}, where {} is {}: {} needs a new run (model.init_from takes its weights)", "分叉沿用 {0} 的模型与分词器, 其 {1} 为 {2}: 改为 {3} 需新建训练 (model.init_from 可取其权重)"),
     ("it is in {}; zerollm train --run {} --resume begins it", "位于 {0}; zerollm train --run {1} --resume 开始训练"),
+    ("{} is tagged", "{0} 已加标签"),
+    ("{} is noted", "{0} 已加备注"),
+    ("moved to {}", "已移至 {0}"),
+    ("{} is deleted", "{0} 已删除"),
+    ("there is nothing to copy yet", "还没有可复制的内容"),
+    ("{} steps are more than a terminal takes: zoom in, or use zerollm metric", "{0} 步超出终端的容量: 请放大, 或用 zerollm metric"),
     ("{} (at character {} of {})", "{0} ({2} 的第 {1} 个字符)"),
     ("expected {} behind {}", "{1} 之后应为 {0}"),
     ("more than {} levels are nested", "嵌套超过 {0} 层"),

@@ -45,20 +45,18 @@ fn sentences_are_found_whole_with_gaps_and_within_each_other() {
     assert_eq!(chinese(&long), long);
 }
 
-/// Every key has its lines in Chinese, and none of them is left over.
+/// Every key has its lines in Chinese.
 #[test]
 fn every_key_is_explained() {
-    let mut used = BTreeSet::new();
     for key in config::keys() {
         let form = config::form(&key).expect("a key");
         for line in [form.doc, &form.takes] {
             let zh = chinese(line);
-            assert!(zh != line || is_formula(line), "{key}: {line:?} has no Chinese");
+            assert!(
+                zh != line || is_formula(line),
+                "{key}: {line:?} has no Chinese"
+            );
         }
-        used.insert(form.doc);
-    }
-    for (en, _) in keys::KEYS.iter().take_while(|(en, _)| *en != "true or false") {
-        assert!(used.contains(en), "{en:?} explains no key");
     }
 }
 
@@ -85,7 +83,10 @@ fn every_sentence_is_one_of_the_program() {
         for gap in 0..gaps {
             assert!(zh.contains(&format!("{{{gap}}}")), "{zh:?} lacks gap {gap}");
         }
-        assert!(!zh.contains(&format!("{{{gaps}}}")), "{zh:?} has a gap too many");
+        assert!(
+            !zh.contains(&format!("{{{gaps}}}")),
+            "{zh:?} has a gap too many"
+        );
     }
     let known: BTreeSet<&str> = all().map(|(en, _)| *en).collect();
     assert_eq!(known.len(), all().count(), "a sentence stands there twice");
@@ -107,7 +108,12 @@ fn read(folder: &Path, texts: &mut String) {
                 texts.push_str(&before.replace("\\\"", "\""));
                 rest = behind.trim_start();
             }
-            texts.push_str(&rest.replace("\\\"", "\"").replace("{{", "{").replace("}}", "}"));
+            texts.push_str(
+                &rest
+                    .replace("\\\"", "\"")
+                    .replace("{{", "{")
+                    .replace("}}", "}"),
+            );
         }
     }
 }

@@ -34,7 +34,7 @@ impl Runs {
         const MARKED: Text = Text::new("  {0} marked", "  已标记 {0}");
         const ORDER: Text = Text::new("  by {0}", "  按 {0} 排序");
         let marked = MARKED.filled(view.lang, &[&self.marked.len().to_string()]);
-        let order = ORDER.filled(view.lang, &[&ORDERS[self.order]]);
+        let order = ORDER.filled(view.lang, &[&ORDERS[self.order].1]);
         let filter = format!("  /{}", text::escape(&self.filter));
         let mut title = vec![
             (Text::new("runs ", "运行 ").get(view.lang), theme.title),
