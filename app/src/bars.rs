@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use crate::chart::glyph::GlyphSet;
 use crate::keymap::Binding;
-use crate::lang::{self, Text};
+use crate::lang::{self, Phrase, Text};
 use crate::paint;
 use crate::panels::{self, Panel};
 use crate::state::{Level, State, Status};
@@ -106,7 +106,7 @@ pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
         .map(|p| lang::pending(p.command.word()).get(lang));
     let silence = silence(scene);
     let reason = match &state.status {
-        Status::Paused(Some(reason)) => text::escape(reason),
+        Status::Paused(Some(reason)) => text::escape(&lang.say(reason)),
         _ => String::new(),
     };
     let gap = ("  ", theme.text);
@@ -355,14 +355,14 @@ pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer
 }
 
 /// What was just done or refused, in the place of the footer.
-pub fn message(scene: &Scene<'_>, level: Level, text: &str, area: Rect, buf: &mut Buffer) {
+pub fn message(scene: &Scene<'_>, level: Level, text: &Phrase, area: Rect, buf: &mut Buffer) {
     let theme = &scene.view.theme;
     let style = match level {
         Level::Info | Level::Good => theme.good,
         Level::Warn => theme.warn,
         Level::Bad => theme.bad,
     };
-    let text = text::escape(text);
+    let text = text::escape(text.get(scene.view.lang));
     paint::line(buf, area, 0, &[(" ", theme.text), (&text, style)]);
 }
 

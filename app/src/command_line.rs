@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 use ratatui::widgets::{Clear, Widget as _};
 
 use crate::actions::{self, ALL};
+use crate::lang::Phrase;
 use crate::paint;
 use crate::panels::field::{Field, Typed};
 use crate::prompt::Said;
@@ -21,7 +22,7 @@ const SHOWN: usize = 8;
 pub struct CommandLine {
     field: Field,
     /// Why the line was refused.
-    error: Option<String>,
+    error: Option<Phrase>,
     /// The line of the history that it came from, from its end.
     back: usize,
     /// What Tab goes through: the text before, and the word in use.
@@ -83,7 +84,8 @@ pub fn about(word: &str, bench: &Workbench) -> String {
     };
     let value = bench.state.config.iter().find(|v| v.key == word);
     let value = value.map_or_else(String::new, |v| format!("= {}  ", v.value));
-    format!("{value}{} ({})", form.doc, form.class.word())
+    let doc = bench.view.lang.say(form.doc);
+    format!("{value}{doc} ({})", form.class.word())
 }
 
 impl CommandLine {
@@ -98,7 +100,7 @@ impl CommandLine {
     }
 
     /// Keeps a line that was refused, with the reason.
-    pub fn refused(line: &str, why: String) -> Self {
+    pub fn refused(line: &str, why: Phrase) -> Self {
         Self {
             error: Some(why),
             ..Self::with(line)
@@ -227,7 +229,7 @@ impl CommandLine {
         }
         if above > 0 && bottom > area.y {
             let (note, style) = match &self.error {
-                Some(error) => (text::escape(error), theme.bad),
+                Some(error) => (text::escape(error.get(view.lang)), theme.bad),
                 None => (usage, theme.dim),
             };
             paint::line(

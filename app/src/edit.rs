@@ -7,12 +7,15 @@
 use engine::config;
 use engine::link::Command;
 
-use crate::lang::{Lang, Text};
+use crate::lang::{Lang, Phrase, Text};
 use crate::panels::field::{Field, Typed};
 use crate::prompt::Said;
 use crate::state::{State, Version};
 
 mod draw;
+
+/// The refusal of a key that there is none of.
+pub const NO_KEY: Text = Text::new("there is no key {0}", "没有配置项 {0}");
 
 /// One key that shall change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +45,16 @@ impl Edit {
     ///
     /// # Errors
     /// If there is no such key, or it cannot change in a run that is on; one line.
-    pub fn of(key: &str, value: &str, state: &State) -> Result<Self, String> {
+    pub fn of(key: &str, value: &str, state: &State) -> Result<Self, Phrase> {
         let now = state.config.iter().find(|v| v.key == key);
-        let form = config::form(key).ok_or_else(|| format!("there is no key {key}"))?;
+        let form = config::form(key).ok_or_else(|| NO_KEY.fill(&[&key]))?;
         let class = now.map_or(form.class.word(), |v| v.class.as_str());
         if class == "restart" {
-            return Err(format!(
-                "{key} cannot change in a run that is on: start a new one"
-            ));
+            const RESTART: Text = Text::new(
+                "{0} cannot change in a run that is on: start a new one",
+                "训练中不能修改 {0}: 需新建训练",
+            );
+            return Err(RESTART.fill(&[&key]));
         }
         let from = now.map_or("", |v| v.value.as_str());
         let choices = form.choices;
@@ -76,14 +81,20 @@ impl Edit {
     ///
     /// # Errors
     /// If there is nothing to take back, or it cannot be; one line.
-    pub fn undoing(version: Option<u32>, state: &State) -> Result<Self, String> {
+    pub fn undoing(version: Option<u32>, state: &State) -> Result<Self, Phrase> {
         let found = match version {
             Some(number) => state.versions.iter().find(|v| v.number == number),
             None => last_standing(&state.versions),
         };
         let found = found.ok_or_else(|| match version {
-            Some(number) => format!("version {number} is not known as a live edit"),
-            None => "there is no live edit to undo".to_owned(),
+            Some(number) => {
+                const UNKNOWN: Text = Text::new(
+                    "version {0} is not known as a live edit",
+                    "没有版本 {0} 的在线修改",
+                );
+                UNKNOWN.fill(&[&number.to_string()])
+            }
+            None => Text::new("there is no live edit to undo", "没有可撤销的在线修改").into(),
         })?;
         let mut wanted = Vec::new();
         let keys = || found.changes.iter().map(|change| change.key.as_str());
@@ -99,10 +110,11 @@ impl Edit {
                 continue;
             }
             if change.from.is_empty() {
-                return Err(format!(
-                    "{} had no value before v{}: it cannot be taken back",
-                    change.key, found.number
-                ));
+                const HAD_NONE: Text = Text::new(
+                    "{0} had no value before v{1}: it cannot be taken back",
+                    "{0} 在 v{1} 之前没有值: 无法撤销",
+                );
+                return Err(HAD_NONE.fill(&[&change.key, &found.number.to_string()]));
             }
             if now != change.from {
                 wanted.push(Wanted {
@@ -115,7 +127,9 @@ impl Edit {
         // A variant before its keys.
         wanted.sort_by_key(|w| w.key.rsplit('.').next() != Some("kind"));
         if wanted.is_empty() {
-            return Err(format!("what v{} changed is as it was", found.number));
+            const AS_IT_WAS: Text =
+                Text::new("what v{0} changed is as it was", "v{0} 的修改已恢复原样");
+            return Err(AS_IT_WAS.fill(&[&found.number.to_string()]));
         }
         Ok(Self {
             wanted,
@@ -144,10 +158,10 @@ impl Edit {
     ///
     /// # Errors
     /// With what is wrong, in a line.
-    pub fn check(&self, state: &State) -> Result<(), String> {
+    pub fn check(&self, state: &State) -> Result<(), Phrase> {
         for wanted in &self.wanted {
             config::check(&wanted.key, &wanted.to)
-                .map_err(|message| format!("{}: {message}", wanted.key))?;
+                .map_err(|message| Phrase::from(format!("{}: {message}", wanted.key)))?;
         }
         // Keys may contradict each other. Where even the values in force cannot be put together, as of a newer program,
         // nothing can be said.
@@ -160,7 +174,7 @@ impl Edit {
             } else {
                 format!("{}: ", error.key)
             };
-            return Err(format!("{key}{}", error.message));
+            return Err(format!("{key}{}", error.message).into());
         }
         Ok(())
     }

@@ -147,7 +147,7 @@ impl Keymap {
     /// If there is no such line or key; one line of text.
     pub fn bind(&mut self, line: &str, keys: Vec<String>) -> Result<(), String> {
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-        let (action, argument) = actions::parse(&line)?;
+        let (action, argument) = actions::parse(&line).map_err(|why| why.to_string())?;
         if let Some(words) = fixed_words(action.takes)
             && let Some(first) = argument.split_whitespace().next()
             && !words.contains(&first)

@@ -1,9 +1,18 @@
 //! The screen's languages: English and Chinese.
 //!
 //! A [`Text`] is one phrase in both, written where it is used (an action's help stands in the action's file); phrases
-//! that several places share stand here. Words of the field (loss, lr, tok/s) and messages of the engine stay as they are.
+//! that several places share stand here. A [`Phrase`] is made while the program runs: a text with its gaps filled, or a
+//! sentence of the engine, whose events and errors are English ([`catalogue`] has their Chinese). Words that Chinese
+//! practitioners write in Latin letters (loss, lr, token, the keys of the configuration, units) stay as they are.
 
 use crate::view::View;
+
+mod catalogue;
+mod phrase;
+#[cfg(test)]
+mod tests;
+
+pub use phrase::{Phrase, Words};
 
 /// A language of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +47,16 @@ impl Lang {
     }
 }
 
+impl Lang {
+    /// An English sentence of the engine, as [`Phrase`] has it.
+    pub fn say(self, sentence: &str) -> String {
+        match self {
+            Self::En => sentence.to_owned(),
+            Self::Zh => catalogue::chinese(sentence),
+        }
+    }
+}
+
 /// One phrase in every language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text {
@@ -65,6 +84,43 @@ impl Text {
         let phrase = self.get(view.lang);
         phrase.replace("{}", if key.is_empty() { line } else { key })
     }
+}
+
+/// A word of the engine's, as records have it: why a checkpoint was written, how a run ended, what was done, what was asked.
+/// A word that is none of those stays as it is.
+pub fn term(word: &str) -> Phrase {
+    let zh = match word {
+        "interval" => "定期",
+        "command" => "命令",
+        "best" => "最好",
+        "finished" => "已完成",
+        "preempted" => "被抢占",
+        "max_steps" => "完成全部步数",
+        "stopped" => "已停止",
+        "diverged" => "已发散",
+        "warn" => "警告",
+        "skip" => "放弃更新",
+        "pause" | "paused" => "暂停",
+        "resume" => "继续",
+        "rollback" => "回退",
+        "stop" => "停止",
+        "checkpoint" => "检查点",
+        "eval" => "评估",
+        "sample" => "样本",
+        "set" | "config" => "配置",
+        "reload" => "重读",
+        "attention" => "注意力",
+        "weights" => "权重",
+        "profile" => "测量",
+        "note" => "备注",
+        "validation" => "验证",
+        "running" => "训练中",
+        "failed" => "已失败",
+        "interrupted" => "已中断",
+        "created" => "已创建",
+        _ => return Phrase::verbatim(word),
+    };
+    Phrase::pair(word, zh)
 }
 
 /// Before the engine has said anything.
@@ -143,25 +199,5 @@ pub fn pending(word: &str) -> Text {
         "profile" => Text::new("timing steps...", "正在测量..."),
         "reload" => Text::new("reading the file again...", "正在重读配置..."),
         _ => Text::new("asking...", "正在请求..."),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_environment_chooses() {
-        let with = |pairs: &'static [(&str, &str)]| {
-            Lang::detect(|key| {
-                let found = pairs.iter().find(|p| p.0 == key);
-                found.map(|p| p.1.to_owned())
-            })
-        };
-        assert_eq!(with(&[("LANG", "zh_CN.UTF-8")]), Lang::Zh);
-        assert_eq!(with(&[("LANG", "zh_CN.UTF-8"), ("LC_ALL", "C")]), Lang::En);
-        assert_eq!(with(&[("LANG", "zh_TW"), ("LC_ALL", "")]), Lang::Zh);
-        assert_eq!(with(&[]), Lang::En);
-        assert_eq!(Lang::parse("zh"), Some(Lang::Zh));
     }
 }

@@ -16,6 +16,7 @@ use crate::chart::columns::Columns;
 use crate::chart::ema::Ema;
 use crate::chart::means::Means;
 use crate::chart::series::{Series, Track};
+use crate::lang::{Phrase, Text};
 
 mod checkpoints;
 mod fold;
@@ -27,6 +28,7 @@ mod superseded;
 mod tests;
 
 pub use checkpoints::{Checked, Checkpoint, Kept};
+pub use fold::place;
 pub use history::{History, Past};
 pub use layers::{LayerHistory, Quantity, Spread};
 pub use superseded::{Plotted, Superseded};
@@ -180,9 +182,38 @@ pub struct LogLine {
     /// What it is about.
     pub tag: &'static str,
     /// The line.
-    pub text: String,
+    pub text: Phrase,
     /// The alert that it tells of.
     pub alert: Option<Box<Alert>>,
+}
+
+impl LogLine {
+    /// The word for what it is about: at most nine cells.
+    pub fn topic(&self) -> Text {
+        topic(self.tag)
+    }
+}
+
+/// The word for a tag.
+fn topic(tag: &'static str) -> Text {
+    let zh = match tag {
+        "alert" => "警报",
+        "ckpt" => "检查点",
+        "config" => "配置",
+        "end" => "结束",
+        "eval" => "评估",
+        "failed" => "失败",
+        "nonfin" => "非有限",
+        "pause" => "暂停",
+        "refused" => "已拒绝",
+        "reply" => "答复",
+        "resume" => "恢复",
+        "screen" => "界面",
+        "start" => "开始",
+        "warn" => "警告",
+        other => other,
+    };
+    Text::new(tag, zh)
 }
 
 /// A command that the engine has not answered yet.
@@ -410,9 +441,9 @@ impl State {
     }
 
     /// Notes something that concerns the screen, not the run: a lost command, a panic behind the screen.
-    pub fn note(&mut self, level: Level, message: &str) {
+    pub fn note(&mut self, level: Level, message: impl Into<Phrase>) {
         let (clock, step) = (String::from("--:--:--"), self.step());
-        self.push_log(clock, step, level, "screen", message);
+        self.push_log(clock, step, level, "screen", &message.into());
     }
 
     /// Notes that the engine is gone. Without a word before, that is a failure.

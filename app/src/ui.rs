@@ -26,7 +26,7 @@ use crate::errand::Errands;
 use crate::export;
 use crate::input::{Input, Inputs};
 use crate::keymap::{self, Keymap};
-use crate::lang::Lang;
+use crate::lang::{Lang, Text};
 use crate::mouse;
 use crate::pace::Pace;
 use crate::seat::Seat;
@@ -275,7 +275,7 @@ pub fn drive(
             pace.news();
         }
         for panic in terminal::take_panics() {
-            bench.state.note(Level::Bad, &panic);
+            bench.state.note(Level::Bad, panic);
             pace.news();
         }
         send(client, &mut bench);
@@ -395,7 +395,7 @@ fn send(client: &Client, bench: &mut Workbench) {
         bench.state.pending.retain(|p| p.id != id);
         bench
             .state
-            .note(Level::Warn, &format!("{word} was not sent: {why}"));
+            .note(Level::Warn, format!("{word} was not sent: {why}"));
     }
 }
 
@@ -404,13 +404,14 @@ fn write(file: Option<&config_file::File>, key: &str, value: &str, bench: &mut W
     let Some(file) = file else { return };
     match file.set(key, value) {
         Ok(()) => {
-            let told = format!("{key} = {value} written to {}", file.path().display());
-            bench.state.note(Level::Good, &told);
-            bench.tell(&told);
+            const WRITTEN: Text = Text::new("{0} = {1} written to {2}", "{0} = {1} 已写入 {2}");
+            let told = WRITTEN.fill(&[&key, &value, &file.path().display().to_string()]);
+            bench.state.note(Level::Good, told.clone());
+            bench.tell(told);
             // What was an edit becomes the file's: an edit of the file counts again.
             bench.ask(Command::Reload);
         }
-        Err(why) => bench.complain(Err(Refused::Because(why))),
+        Err(why) => bench.complain(Err(Refused::because(why))),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::actions::{Ran, Refused};
 use crate::bars;
 use crate::bell::{Bell, Least};
 use crate::errand::{Errand, News};
+use crate::lang::{Phrase, Text};
 use crate::leave::{Choice, Leave};
 use crate::panels::{self, Panel};
 use crate::prompt::{Prompt, Said};
@@ -26,6 +27,8 @@ use crate::view::{Scene, View};
 
 #[cfg(test)]
 mod alerts;
+#[cfg(test)]
+pub mod chinese;
 mod figures;
 #[cfg(test)]
 pub mod fixture;
@@ -87,7 +90,7 @@ pub struct Workbench {
     /// Lines that were typed, the last one last.
     pub history: Vec<String>,
     /// What was just done or refused, and when.
-    pub message: Option<(Duration, Level, String)>,
+    pub message: Option<(Duration, Level, Phrase)>,
     /// Who tells of alerts.
     pub bell: Bell,
     /// Text for the terminal's clipboard.
@@ -306,11 +309,13 @@ impl Workbench {
     /// If nobody is there to answer, or this screen looks on only.
     pub fn may_ask(&self, word: &str) -> Ran {
         if !self.seat.controls() {
-            let why = format!("{word}: this screen looks on only");
-            return Err(Refused::Because(why));
+            const LOOKS_ON: Text =
+                Text::new("{0}: this screen looks on only", "{0}: 本界面只能旁观");
+            return Err(Refused::Because(LOOKS_ON.fill(&[&word])));
         }
         if self.state.status.is_over() {
-            return Err(Refused::Because(format!("{word}: the run is over")));
+            const OVER: Text = Text::new("{0}: the run is over", "{0}: 训练已结束");
+            return Err(Refused::Because(OVER.fill(&[&word])));
         }
         Ok(())
     }
@@ -415,7 +420,7 @@ impl Workbench {
         bars::tabs(&live, &self.panels, self.current, parts.tabs, buf);
         self.panels[self.current].render(&self.scene(), parts.body, buf);
         bars::progress(&live, parts.progress, buf);
-        let fresh = |m: &&(Duration, Level, String)| self.now.saturating_sub(m.0) < MESSAGE;
+        let fresh = |m: &&(Duration, Level, Phrase)| self.now.saturating_sub(m.0) < MESSAGE;
         match self.message.as_ref().filter(fresh) {
             Some((_, level, text)) => bars::message(&live, *level, text, parts.footer, buf),
             None => bars::footer(&live, &*self.panels[self.current], parts.footer, buf),

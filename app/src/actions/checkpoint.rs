@@ -23,7 +23,10 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
         None if argument.is_empty() => None,
         None if argument == "tag" => return Err(Refused::Unfinished),
         Some(("tag", name)) => Some(name.trim().to_owned()),
-        _ => return Err(Refused::because("expected tag NAME, or nothing")),
+        _ => {
+            const EXPECTED: Text = Text::new("expected tag NAME, or nothing", "应为 tag NAME, 或留空");
+            return Err(Refused::because(EXPECTED));
+        }
     };
     bench.try_ask(Command::Checkpoint { tag })
 }

@@ -32,9 +32,10 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
         "csv" => export::visible(&scene),
         other => return Err(expected(&WORDS, other)),
     };
-    let text = text.map_err(Refused::Because)?;
+    let text = text.map_err(Refused::because)?;
     let lines = text.lines().count();
-    bench.tell(&format!("copied {lines} lines, {} bytes", text.len()));
+    const COPIED: Text = Text::new("copied {0} lines, {1} bytes", "已复制 {0} 行, {1} 字节");
+    bench.tell(COPIED.fill(&[&lines.to_string(), &text.len().to_string()]));
     bench.clipboard = Some(text);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Change the characters of charts and frames.
 
-use super::{Action, Ran, Refused, first};
+use super::{Action, Ran, expected, first};
 use crate::chart::glyph::GlyphSet;
 use crate::lang::Text;
 use crate::workbench::Workbench;
@@ -23,7 +23,7 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
     bench.view.glyphs = match argument {
         "" => bench.view.glyphs.next(),
         word => GlyphSet::parse(word)
-            .ok_or_else(|| Refused::because(format!("expected one of {}", WORDS.join(", "))))?,
+            .ok_or_else(|| expected(&WORDS, argument))?,
     };
     Ok(())
 }

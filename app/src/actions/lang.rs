@@ -1,6 +1,6 @@
 //! Change the language.
 
-use super::{Action, Ran, Refused, first};
+use super::{Action, Ran, expected, first};
 use crate::lang::{Lang, Text};
 use crate::workbench::Workbench;
 
@@ -20,7 +20,7 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
     bench.view.lang = match (argument, bench.view.lang) {
         ("", Lang::En) => Lang::Zh,
         ("", Lang::Zh) => Lang::En,
-        (word, _) => Lang::parse(word).ok_or(Refused::because("expected en or zh"))?,
+        (word, _) => Lang::parse(word).ok_or_else(|| expected(&["en", "zh"], word))?,
     };
     Ok(())
 }

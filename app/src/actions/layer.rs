@@ -30,8 +30,12 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
             bench.show(panel);
             Ok(())
         }
-        None => Err(Refused::because(format!(
-            "there are no statistics of a layer {argument:?} (telemetry.layer_interval)"
-        ))),
+        None => {
+            const NONE: Text = Text::new(
+                "there are no statistics of a layer {0} (telemetry.layer_interval)",
+                "没有层 {0} 的统计 (telemetry.layer_interval)",
+            );
+            Err(Refused::Because(NONE.fill(&[&format!("{argument:?}")])))
+        }
     }
 }

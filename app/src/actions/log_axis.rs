@@ -11,7 +11,7 @@ const WORDS: [&str; 2] = ["linear", "log"];
 pub const ACTION: Action = Action::new(
     "axis",
     Text::new("log y", "对数轴"),
-    Text::new("loss axis linear or logarithmic", "损失轴: 线性 / 对数"),
+    Text::new("loss axis linear or logarithmic", "loss 轴: 线性 / 对数"),
     run,
 )
 .takes("[linear|log]", |before, _| first(before, &WORDS));

@@ -4,7 +4,7 @@
 //! called by a *line*, its name and what it takes: `eval`, `ckpt tag before`, `screen log`. The person types lines behind
 //! `:`, the [`crate::keymap`] binds keys to lines, the [`crate::palette`] finds them.
 
-use crate::lang::Text;
+use crate::lang::{Phrase, Text};
 use crate::workbench::Workbench;
 
 pub mod attempts;
@@ -134,12 +134,12 @@ pub enum Refused {
     /// The line wants more words.
     Unfinished,
     /// What is wrong, in a line.
-    Because(String),
+    Because(Phrase),
 }
 
 impl Refused {
     /// A refusal with its reason.
-    pub fn because(why: impl Into<String>) -> Self {
+    pub fn because(why: impl Into<Phrase>) -> Self {
         Self::Because(why.into())
     }
 }
@@ -230,13 +230,15 @@ pub fn find(name: &str) -> Option<&'static Action> {
 ///
 /// # Errors
 /// If there is no such action, or it takes nothing and is given something; one line.
-pub fn parse(line: &str) -> Result<(&'static Action, &str), String> {
+pub fn parse(line: &str) -> Result<(&'static Action, &str), Phrase> {
+    const NO_COMMAND: Text = Text::new("there is no command {0}", "没有命令 {0}");
+    const NOTHING: Text = Text::new("{0} takes nothing", "{0} 不带参数");
     let line = line.trim();
     let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let action = find(name).ok_or_else(|| format!("there is no command {name:?}"))?;
+    let action = find(name).ok_or_else(|| NO_COMMAND.fill(&[&format!("{name:?}")]))?;
     let argument = argument.trim();
     if action.takes.is_empty() && !argument.is_empty() {
-        return Err(format!("{name} takes nothing"));
+        return Err(NOTHING.fill(&[&name]));
     }
     Ok((action, argument))
 }
@@ -249,20 +251,23 @@ fn first(before: &[&str], words: &[&str]) -> Vec<String> {
     }
 }
 
-/// A word that is a step.
+/// A word that is a step, with thousands parted by commas or not.
 fn step(word: &str) -> Result<u64, Refused> {
-    let step = word.parse().ok();
-    step.ok_or_else(|| Refused::because(format!("expected a step, found {word:?}")))
+    const EXPECTED: Text = Text::new("expected a step, found {0}", "应为步数, 却是 {0}");
+    let step = word.replace(',', "").parse().ok();
+    step.ok_or_else(|| Refused::Because(EXPECTED.fill(&[&format!("{word:?}")])))
 }
 
 /// The refusal of a word that is none of those.
 fn expected(words: &[&str], found: &str) -> Refused {
-    Refused::Because(format!("expected {}, found {found:?}", words.join(", ")))
+    const EXPECTED: Text = Text::new("expected {0}, found {1}", "应为 {0}, 却是 {1}");
+    Refused::Because(EXPECTED.fill(&[&words.join(", "), &format!("{found:?}")]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lang::Lang;
 
     #[test]
     fn names_are_single_words_and_unlike() {
@@ -272,8 +277,8 @@ mod tests {
             assert!(seen.insert(action.name), "{} twice", action.name);
             assert_eq!(find(action.name).unwrap().takes, action.takes);
         }
-        assert!(parse("eval now").unwrap_err().contains("takes nothing"));
-        assert!(parse("evaluate").unwrap_err().contains("evaluate"));
+        assert!(parse("eval now").unwrap_err().get(Lang::En).contains("takes nothing"));
+        assert!(parse("evaluate").unwrap_err().get(Lang::Zh).contains("evaluate"));
         let (action, argument) = parse("  note  two words ").unwrap();
         assert_eq!((action.name, argument), ("note", "two words"));
     }

@@ -1,6 +1,6 @@
 //! Change the smoothing of the curves.
 
-use super::{Action, Ran, Refused, first};
+use super::{Action, Ran, expected, first};
 use crate::lang::Text;
 use crate::view::SMOOTHINGS;
 use crate::workbench::Workbench;
@@ -27,7 +27,7 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
         let decay: Option<f64> = argument.parse().ok();
         let known = |decay| SMOOTHINGS.iter().position(|have| *have == decay);
         let found = decay.and_then(known);
-        found.ok_or_else(|| Refused::because(format!("expected one of {}", WORDS.join(", "))))?
+        found.ok_or_else(|| expected(&WORDS, argument))?
     };
     let beta = bench.view.beta();
     bench.state.smooth(beta);

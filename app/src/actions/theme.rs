@@ -1,6 +1,6 @@
 //! Change the colours.
 
-use super::{Action, Ran, Refused, first};
+use super::{Action, Ran, expected, first};
 use crate::lang::Text;
 use crate::theme::Palette;
 use crate::workbench::Workbench;
@@ -24,7 +24,7 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
         "" => bench.view.theme.palette().next(),
         word => Palette::parse(word).ok_or_else(|| {
             let words = Palette::ALL.map(|(word, _)| word);
-            Refused::because(format!("expected one of {}", words.join(", ")))
+            expected(&words, argument)
         })?,
     };
     bench.view.colour(palette);

@@ -23,13 +23,15 @@ pub const ACTION: Action = Action::new(
     _ => Vec::new(),
 });
 
+const VERSION: Text = Text::new("expected a version, found {0}", "应为版本号, 却是 {0}");
+
 fn run(argument: &str, bench: &mut Workbench) -> Ran {
     let version = match argument.trim_start_matches('v') {
         "" => None,
         word => Some(
             word.parse()
                 .ok()
-                .ok_or_else(|| Refused::because(format!("expected a version, found {word:?}")))?,
+                .ok_or_else(|| Refused::Because(VERSION.fill(&[&format!("{word:?}")])))?,
         ),
     };
     bench.may_ask("undo")?;

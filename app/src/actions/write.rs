@@ -1,6 +1,7 @@
 //! Write the value in force of a key into the run's configuration file.
 
 use super::{Action, Ran, Refused, set};
+use crate::edit;
 use crate::lang::Text;
 use crate::workbench::Workbench;
 
@@ -21,11 +22,14 @@ pub const ACTION: Action = Action::new(
 
 fn run(key: &str, bench: &mut Workbench) -> Ran {
     if bench.file.is_none() {
-        let why = "write: this screen has no configuration file of the run to write to";
-        return Err(Refused::because(why));
+        const NO_FILE: Text = Text::new(
+            "write: this screen has no configuration file of the run to write to",
+            "write: 本界面没有可写入的配置文件",
+        );
+        return Err(Refused::because(NO_FILE));
     }
     let value = bench.state.config.iter().find(|v| v.key == key);
-    let value = value.ok_or_else(|| Refused::because(format!("there is no key {key}")))?;
+    let value = value.ok_or_else(|| Refused::Because(edit::NO_KEY.fill(&[&key])))?;
     bench.to_file.push((key.to_owned(), value.value.clone()));
     Ok(())
 }

@@ -10,6 +10,7 @@ use engine::run_folder::{Index, RunError};
 
 use crate::chart::recorded::{Recorded, Rows};
 use crate::chart::series::{Series, Track, XUnit};
+use crate::lang::Text;
 
 /// The loss of a run, row by row.
 #[derive(Clone, Debug, Default)]
@@ -49,12 +50,12 @@ impl Axis {
     }
 
     /// Its name.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> Text {
         match self {
-            Self::Step => "steps",
-            Self::Tokens => "tokens",
-            Self::Time => "time",
-            Self::Work => "GFLOP",
+            Self::Step => Text::new("steps", "步数"),
+            Self::Tokens => Text::new("tokens", "token"),
+            Self::Time => Text::new("time", "时间"),
+            Self::Work => Text::new("GFLOP", "GFLOP"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What runs say together: groups that differ in the seed alone, their mean and spread, and two groups paired by seed.
 
 use super::Entry;
+use crate::lang::{Phrase, Text, Words};
 
 /// Runs of one configuration and different seeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +128,15 @@ pub const METRICS: [(&str, Figure); 2] = [
     }),
 ];
 
+/// The name of one of [`METRICS`] for people.
+fn shown(metric: &'static str) -> Text {
+    match metric {
+        "last loss" => Text::new(metric, "最后的 loss"),
+        "best validation loss" => Text::new(metric, "最好的验证 loss"),
+        other => Text::new(other, other),
+    }
+}
+
 /// The values of a figure in a group, in the order of its members; none if a member lacks it.
 pub fn values(runs: &[&Entry], group: &Group, figure: Figure) -> Option<Vec<f64>> {
     let members = group.members.iter();
@@ -146,7 +156,27 @@ pub fn pairs(runs: &[&Entry], (a, b): (&Group, &Group), figure: Figure) -> Vec<(
 }
 
 /// What the groups among `runs` say, a line each, for people.
-pub fn lines(runs: &[&Entry]) -> Vec<String> {
+pub fn lines(runs: &[&Entry]) -> Vec<Phrase> {
+    const SEED: Text = Text::new(
+        "{0} differ only in the seed ({1})",
+        "{0} 只有种子不同 ({1})",
+    );
+    const NOT_AS_FAR: Text = Text::new(
+        "  not as far as each other: step {0} to {1}",
+        "  进度不同: 第 {0} 到 {1} 步",
+    );
+    const NOT_FINITE: Text = Text::new(
+        "  {0}: not finite in {1} of {2}",
+        "  {0}: {2} 个中有 {1} 个非有限",
+    );
+    const SPREAD: Text = Text::new(
+        "  {0}: mean {1}, standard deviation {2}, n {3}",
+        "  {0}: 均值 {1}, 标准差 {2}, n {3}",
+    );
+    const PAIRED: Text = Text::new(
+        "{0}, {1} minus {2} by seed: {3}, 95 % interval {4} to {5}, n {6}",
+        "{0}, 按种子 {1} 减 {2}: {3}, 95 % 区间 {4} 到 {5}, n {6}",
+    );
     let groups = groups(runs);
     let mut lines = Vec::new();
     let name = |group: &Group| runs[group.members[0]].summary.name.clone();
@@ -156,11 +186,7 @@ pub fn lines(runs: &[&Entry]) -> Vec<String> {
             .iter()
             .map(|member| runs[*member].summary.name.as_str())
             .collect();
-        lines.push(format!(
-            "{} differ only in the seed ({})",
-            names.join(", "),
-            group.seeds.join(", ")
-        ));
+        lines.push(SEED.fill(&[&names.join(", "), &group.seeds.join(", ")]));
         let steps = group
             .members
             .iter()
@@ -168,24 +194,19 @@ pub fn lines(runs: &[&Entry]) -> Vec<String> {
         if let (Some(least), Some(most)) = (steps.clone().min(), steps.max())
             && least != most
         {
-            lines.push(format!(
-                "  not as far as each other: step {least} to {most}"
-            ));
+            lines.push(NOT_AS_FAR.fill(&[&least.to_string(), &most.to_string()]));
         }
         for (metric, figure) in METRICS {
             let values = values(runs, group, figure).unwrap_or_default();
             let lost = values.iter().filter(|value| !value.is_finite()).count();
             if lost > 0 {
-                lines.push(format!(
-                    "  {metric}: not finite in {lost} of {}",
-                    values.len()
-                ));
+                let counts = [lost, values.len()].map(|n| n.to_string());
+                lines.push(NOT_FINITE.fill(&[&shown(metric), &counts[0], &counts[1]]));
             }
             if let Some(of) = spread(&values) {
-                lines.push(format!(
-                    "  {metric}: mean {:.4}, standard deviation {:.4}, n {}",
-                    of.mean, of.deviation, of.count
-                ));
+                let figures = [of.mean, of.deviation].map(|x| format!("{x:.4}"));
+                let count = of.count.to_string();
+                lines.push(SPREAD.fill(&[&shown(metric), &figures[0], &figures[1], &count]));
             }
         }
     }
@@ -193,15 +214,12 @@ pub fn lines(runs: &[&Entry]) -> Vec<String> {
         for b in &groups[place + 1..] {
             for (metric, figure) in METRICS {
                 if let Some(of) = paired(&pairs(runs, (a, b), figure)) {
-                    lines.push(format!(
-                        "{metric}, {} minus {} by seed: {:+.4}, 95 % interval {:+.4} to {:+.4}, n {}",
-                        name(b),
-                        name(a),
-                        of.mean,
-                        of.interval.0,
-                        of.interval.1,
-                        of.count
-                    ));
+                    let figures = [of.mean, of.interval.0, of.interval.1];
+                    let [mean, low, high] = figures.map(|x| format!("{x:+.4}"));
+                    let count = of.count.to_string();
+                    let parts: [&dyn Words; 7] =
+                        [&shown(metric), &name(b), &name(a), &mean, &low, &high, &count];
+                    lines.push(PAIRED.fill(&parts));
                 }
             }
         }
@@ -263,9 +281,13 @@ mod tests {
         let mut wild = run("a2", "1e-3", "2", f64::NAN);
         wild.figures.best = None;
         let with_wild: Vec<&Entry> = all.iter().copied().chain([&wild]).collect();
-        let told = lines(&with_wild).join("\n");
+        let said = |runs: &[&Entry]| {
+            let lines = lines(runs).into_iter();
+            lines.map(|line| line.to_string() + "\n").collect::<String>()
+        };
+        let told = said(&with_wild);
         assert!(told.contains("last loss: not finite in 1 of 3"), "{told}");
-        let told = lines(&all).join("\n");
+        let told = said(&all);
         assert!(
             told.contains("a0, a1 differ only in the seed (0, 1)"),
             "{told}"

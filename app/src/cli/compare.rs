@@ -211,7 +211,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         out::line("")?;
     }
     for line in told {
-        out::line(&text::escape(&line))?;
+        out::line(&text::escape(&line.to_string()))?;
     }
     Ok(0)
 }

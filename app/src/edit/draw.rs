@@ -23,6 +23,8 @@ impl Edit {
             "Enter apply  Tab also to the file  Esc cancel",
             "Enter 应用  Tab 同时写入文件  Esc 取消",
         );
+        const UNDO: Text = Text::new("undo v{0}", "撤销 v{0}");
+        const SET: Text = Text::new("set {0}", "修改 {0}");
         const BARE_HINT: Text = Text::new("Enter apply  Esc cancel", "Enter 应用  Esc 取消");
         let (view, state) = (&bench.view, &bench.state);
         let (theme, lang) = (&view.theme, view.lang);
@@ -30,8 +32,8 @@ impl Edit {
         let curve = if self.has_curve() { CURVE + 1 } else { 0 };
         let at = centred(76, 7 + num + curve, area, buf);
         let title = match self.undoes {
-            Some(version) => format!("undo v{version}"),
-            None => format!("set {}", self.wanted[0].key),
+            Some(version) => UNDO.filled(lang, &[&version.to_string()]),
+            None => SET.filled(lang, &[&self.wanted[0].key]),
         };
         let hint = if bench.file.is_some() {
             HINT
@@ -52,9 +54,9 @@ impl Edit {
         let now = state.config.iter().find(|v| v.key == first.key);
         if let (None, Some(form)) = (self.undoes, config::form(&first.key)) {
             let class = now.map_or(form.class.word(), |v| v.class.as_str());
-            let doc = text::truncate(form.doc, room);
+            let doc = text::truncate(&lang.say(form.doc), room);
             line(&[(&doc, theme.text)], buf);
-            let takes = format!("{}  ", form.takes);
+            let takes = format!("{}  ", lang.say(&form.takes));
             line(&[(&takes, theme.dim), (when(class, lang), theme.dim)], buf);
         }
         for wanted in &self.wanted {
@@ -110,7 +112,10 @@ impl Edit {
             }
         }
         let (message, style) = match self.check(state) {
-            Err(message) => (text::truncate(&text::escape(&message), room), theme.bad),
+            Err(message) => (
+                text::truncate(&text::escape(message.get(lang)), room),
+                theme.bad,
+            ),
             Ok(()) => (
                 Text::new("can be applied", "可以应用").get(lang).to_owned(),
                 theme.good,

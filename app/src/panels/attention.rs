@@ -10,7 +10,7 @@ use ratatui::layout::Rect;
 use super::field::{Field, Typed};
 use super::list::{self, Place};
 use super::{Panel, PanelKey};
-use crate::lang::Text;
+use crate::lang::{Lang, Phrase, Text};
 use crate::paint;
 use crate::state::State;
 use crate::text;
@@ -82,7 +82,7 @@ impl Attention {
     }
 
     /// A line for a map that is not the wished one, or none.
-    fn trouble(&self, state: &State) -> Option<String> {
+    fn trouble<'a>(&self, state: &'a State) -> Option<&'a Phrase> {
         let (prompt, layer, head) = self.asked.as_ref()?;
         let is = |map: &Map| (&map.prompt, map.layer, map.head) == (prompt, *layer, *head);
         let under_way = state
@@ -93,8 +93,8 @@ impl Attention {
             return None;
         }
         let mut log = state.log.iter().rev();
-        let line = log.find(|line| line.text.starts_with("attention"))?;
-        Some(line.text.clone())
+        let line = log.find(|line| line.text.get(Lang::En).starts_with("attention"))?;
+        Some(&line.text)
     }
 }
 
@@ -110,7 +110,7 @@ impl Panel for Attention {
                 label: Text::new("prompt", "提示"),
                 help: Text::new(
                     "edit the text that the model reads; Enter shows where its tokens look",
-                    "编辑模型要读的文字; Enter 显示各词元看向何处",
+                    "编辑模型要读的文字; Enter 显示各 token 看向何处",
                 ),
             },
             PanelKey {
@@ -216,8 +216,8 @@ impl Attention {
             &[],
         );
         let trouble = self.trouble(scene.state);
-        let (message, style) = match &trouble {
-            Some(line) => (line.as_str(), theme.warn),
+        let (message, style) = match trouble {
+            Some(line) => (line.get(view.lang), theme.warn),
             None => (NOTHING.get(view.lang), theme.dim),
         };
         paint::centred(buf, inner, message, style);
@@ -243,7 +243,7 @@ impl Attention {
             height: area.height - below,
             ..area
         };
-        draw::map(map, chosen, trouble.as_deref(), view, at, buf);
+        draw::map(map, chosen, trouble.map(|line| line.get(view.lang)), view, at, buf);
         if wide {
             let grid =
                 (map.entropies.len() as u16 + 3).clamp(4, area.height.saturating_sub(7).max(4));

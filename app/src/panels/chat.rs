@@ -15,7 +15,7 @@ use ratatui::layout::Rect;
 use super::field::{Field, Typed};
 use super::list::{self, Place};
 use super::{Panel, PanelKey};
-use crate::lang::Text;
+use crate::lang::{Lang, Phrase, Text};
 use crate::state::State;
 use crate::text;
 use crate::view::{Scene, View};
@@ -74,7 +74,7 @@ pub struct Chat {
     /// Lines between the last of the conversation and the last on show.
     scroll: usize,
     /// A line for the person.
-    note: Option<String>,
+    note: Option<Phrase>,
     /// Memory that is free, when it was last looked at.
     free: Option<u64>,
     looked: Option<Instant>,
@@ -103,14 +103,17 @@ impl Default for Chat {
 
 impl Chat {
     /// Where the weights shall come from; a copy must be ordered first.
-    fn source(&self, state: &State) -> Result<Option<(Source, u64)>, String> {
+    fn source(&self, state: &State) -> Result<Option<(Source, u64)>, Phrase> {
         let step = match self.settings.weights {
             Weights::Now => return Ok(None),
             Weights::Newest => None,
             Weights::Step(step) => Some(step),
         };
         let folder = state.reach.folder.as_ref();
-        let folder = folder.ok_or("the run's folder cannot be read from here")?;
+        let folder = folder.ok_or(Text::new(
+            "the run's folder cannot be read from here",
+            "从这里无法读取训练文件夹",
+        ))?;
         let known = checkpoint::list(&folder.join("checkpoints")).map_err(|e| e.to_string())?;
         let found = match step {
             None => known.last(),
@@ -118,10 +121,16 @@ impl Chat {
         };
         match (found, step) {
             (Some((step, path)), _) => Ok(Some((Source::Folder(path.clone()), *step))),
-            (None, Some(step)) => Err(format!("there is no checkpoint of step {step}")),
-            (None, None) => {
-                Err("there is no checkpoint yet: c writes one, or take the weights of now".into())
+            (None, Some(step)) => {
+                const NONE: Text =
+                    Text::new("there is no checkpoint of step {0}", "没有第 {0} 步的检查点");
+                Err(NONE.fill(&[&step.to_string()]))
             }
+            (None, None) => Err(Text::new(
+                "there is no checkpoint yet: c writes one, or take the weights of now",
+                "尚无检查点: 按 c 保存一个, 或用当前权重",
+            )
+            .into()),
         }
     }
 
@@ -132,7 +141,11 @@ impl Chat {
             && need > free
         {
             let (need, free) = (text::bytes(need), text::bytes(free));
-            self.note = Some(format!("a chat needs {need} of memory, {free} are free"));
+            const NEEDS: Text = Text::new(
+                "a chat needs {0} of memory, {1} are free",
+                "对话需要 {0} 内存, 空闲 {1}",
+            );
+            self.note = Some(NEEDS.fill(&[&need, &free]));
             return;
         }
         self.speed = (!state.status.is_over())
@@ -148,8 +161,11 @@ impl Chat {
                     asked.push(Command::Weights);
                 }
                 _ => {
-                    let why = "the weights of now are in the process that trains only: c writes a checkpoint to chat with";
-                    self.note = Some(why.to_owned());
+                    const ELSEWHERE: Text = Text::new(
+                        "the weights of now are in the process that trains only: c writes a checkpoint to chat with",
+                        "当前权重只在训练所在的进程里: 按 c 保存检查点再与它对话",
+                    );
+                    self.note = Some(ELSEWHERE.into());
                 }
             },
         }
@@ -162,7 +178,9 @@ impl Chat {
                 self.link = Link::Opening(partner);
                 self.choosing = false;
             }
-            Err(error) => self.note = Some(format!("the system gives no thread: {error}")),
+            Err(error) => {
+                self.note = Some(format!("the system gives no thread: {error}").into());
+            }
         }
     }
 
@@ -241,7 +259,7 @@ impl Chat {
                 self.link = Link::Nobody;
                 self.typing = None;
                 self.choosing = true;
-                self.note = Some(why);
+                self.note = Some(why.into());
             }
         }
     }
@@ -389,10 +407,10 @@ impl Panel for Chat {
                 news = true;
             } else if !waiting {
                 // The engine's line says why.
+                const NONE: Text = Text::new("the engine gave no weights", "引擎没有给出权重");
                 let mut log = state.log.iter().rev();
-                let why = log.find(|line| line.text.starts_with("weights"));
-                let why = why.map_or("the engine gave no weights", |line| &line.text);
-                let why = why.to_owned();
+                let why = log.find(|line| line.text.get(Lang::En).starts_with("weights"));
+                let why = why.map_or_else(|| NONE.into(), |line| line.text.clone());
                 self.end();
                 self.note = Some(why);
                 news = true;

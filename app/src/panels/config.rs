@@ -16,7 +16,7 @@ use super::{Panel, PanelKey, past_mark, past_note};
 use crate::edit::when;
 use crate::lang::{self, Lang, Text};
 use crate::paint;
-use crate::state::State;
+use crate::state::{State, place};
 use crate::text;
 use crate::view::{Scene, View};
 
@@ -215,16 +215,13 @@ impl Panel for Config {
         }
         let head = u16::from(state.rejected.is_some());
         if let Some(rejected) = &state.rejected {
-            let place = match rejected.line {
-                0 => String::new(),
-                line => format!("line {line}:{}: ", rejected.column),
-            };
-            let message = text::escape(&rejected.message);
+            let place = place(rejected.line, rejected.column);
+            let message = text::escape(&view.lang.say(&rejected.message));
             let refused = Text::new("refused  ", "已拒绝  ").get(view.lang);
             let pieces = [
                 (" ", theme.text),
                 (refused, theme.bad),
-                (&*place, theme.strong),
+                (place.get(view.lang), theme.strong),
                 (&*message, theme.warn),
             ];
             paint::line(buf, inner, 0, &pieces);
@@ -254,9 +251,10 @@ fn describe(value: &ConfigValue, view: &View, area: Rect, buf: &mut Buffer) {
     let Some(form) = config::form(&value.key) else {
         return;
     };
-    let pieces = [(" ", theme.text), (form.doc, theme.text)];
+    let doc = view.lang.say(form.doc);
+    let pieces = [(" ", theme.text), (&*doc, theme.text)];
     paint::line(buf, area, 0, &pieces);
-    let takes = format!("{}  ", form.takes);
+    let takes = format!("{}  ", view.lang.say(&form.takes));
     let pieces = [
         (" ", theme.text),
         (&*takes, theme.dim),

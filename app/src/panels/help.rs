@@ -37,42 +37,42 @@ impl Default for Help {
 const KEY_WIDTH: usize = 19;
 
 /// What the signs of charts mean.
-const SIGNS: [(&str, Text); 7] = [
+const SIGNS: [(Text, Text); 7] = [
     (
-        "C E",
+        Text::new("C E", "C E"),
         Text::new("checkpoint written, evaluated", "保存检查点, 评估"),
     ),
     (
-        "L R",
+        Text::new("L R", "L R"),
         Text::new(
             "live edit of the configuration, resumed from a checkpoint",
             "在线修改配置, 从检查点恢复",
         ),
     ),
-    ("!", Text::new("alert of a watcher", "监视规则的警报")),
+    (Text::new("!", "!"), Text::new("alert of a watcher", "监视规则的警报")),
     (
-        "N",
-        Text::new("loss or gradient was not finite", "损失或梯度非有限"),
+        Text::new("N", "N"),
+        Text::new("loss or gradient was not finite", "loss 或梯度不是有限值"),
     ),
     (
-        "band",
+        Text::new("band", "带"),
         Text::new(
             "least and greatest raw value of all steps in that column",
             "该列所有步的最小与最大原始值",
         ),
     ),
     (
-        "line",
+        Text::new("line", "线"),
         Text::new(
             "moving average over all steps, free of start-up bias",
             "全部步的指数滑动平均(无偏)",
         ),
     ),
     (
-        "floor",
+        Text::new("floor", "下限"),
         Text::new(
             "entropy of the data: no model can be better",
-            "数据的熵: 任何模型的下限",
+            "数据的熵: 没有模型能更低",
         ),
     ),
 ];
@@ -119,7 +119,7 @@ fn lines(view: &View, filter: &Filter, width: u16) -> Vec<Line> {
     }
     let signs = SIGNS
         .iter()
-        .map(|(s, t)| ((*s).to_owned(), t.get(lang).to_owned()));
+        .map(|(s, t)| (s.get(lang).to_owned(), t.get(lang).to_owned()));
     section(Text::new("signs", "图例").get(lang), signs.collect());
     let commands = ALL.iter().map(|action| {
         let line = format!(":{} {}", action.name, action.takes);

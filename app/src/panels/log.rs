@@ -9,7 +9,7 @@ use super::filter::{self, Filter};
 use super::list::{self, Dated, Shown};
 use super::{Panel, PanelKey, past_mark, past_note};
 use crate::errand::{Errand, News};
-use crate::lang::{self, Text};
+use crate::lang::{self, Lang, Text};
 use crate::paint;
 use crate::state::past::log_row;
 use crate::state::{Level, LogLine, State};
@@ -33,7 +33,12 @@ pub struct Log {
 
 impl Log {
     fn rows<'a>(&self, state: &'a State) -> Vec<&'a LogLine> {
-        let passes = |l: &&LogLine| self.filter.passes(&[&l.text, l.tag]);
+        // In either language: what a record says is looked for as it stands there, too.
+        let passes = |l: &&LogLine| {
+            let texts = [Lang::En, Lang::Zh].map(|lang| l.text.get(lang));
+            let topics = [Lang::En, Lang::Zh].map(|lang| l.topic().get(lang));
+            self.filter.passes(&texts) || self.filter.passes(&topics)
+        };
         state.log.iter().filter(passes).collect()
     }
 
@@ -143,7 +148,10 @@ impl Panel for Log {
         let line = rows.get(place.row(rows.len()))?;
         Some(format!(
             "{} {} {} {}\n",
-            line.clock, line.step, line.tag, line.text
+            line.clock,
+            line.step,
+            line.topic().get(scene.view.lang),
+            line.text.get(scene.view.lang)
         ))
     }
 
@@ -183,14 +191,14 @@ impl Panel for Log {
         let selected = place.row(rows.len());
         // The chosen line stands below in full where the list has to cut it.
         let mut whole = rows.get(selected).map_or_else(Vec::new, |l| {
-            text::wrap(&l.text, usize::from(inner.width.saturating_sub(2)))
+            text::wrap(l.text.get(view.lang), usize::from(inner.width.saturating_sub(2)))
         });
         let alert = rows.get(selected).and_then(|l| l.alert.as_deref());
         whole.extend(alert.map(|alert| figures(alert, view)));
         let room = usize::from(inner.width.saturating_sub(PREFIX + 1));
         let cut = rows
             .get(selected)
-            .is_some_and(|l| text::width(&l.text) > room);
+            .is_some_and(|l| text::width(l.text.get(view.lang)) > room);
         let cut = (cut || alert.is_some()) && usize::from(inner.height) > whole.len() + 6;
         let detail = if cut { whole.len() as u16 + 1 } else { 0 };
         let list = Rect {
@@ -198,7 +206,7 @@ impl Panel for Log {
             ..inner
         };
         for (row, index) in self.shown.rows(place, rows.len(), list).enumerate() {
-            let text = [text::truncate(&rows[index].text, room)];
+            let text = [text::truncate(rows[index].text.get(view.lang), room)];
             draw(rows[index], &text, view, list, row as u16, buf);
             if index == selected {
                 paint::highlight(buf, list, row as u16, theme.selected);
@@ -264,12 +272,13 @@ impl Log {
 const PREFIX: u16 = 28;
 
 /// Rows that a line takes: warnings and errors are shown whole, the rest is cut.
-fn wrapped(line: &LogLine, width: u16) -> Vec<String> {
+fn wrapped(line: &LogLine, lang: Lang, width: u16) -> Vec<String> {
+    let text = line.text.get(lang);
     let room = usize::from(width.saturating_sub(PREFIX + 1));
     if line.level >= Level::Warn && room >= 12 {
-        text::wrap(&line.text, room)
+        text::wrap(text, room)
     } else {
-        vec![text::truncate(&line.text, room)]
+        vec![text::truncate(text, room)]
     }
 }
 
@@ -287,7 +296,7 @@ fn draw(line: &LogLine, rows: &[String], view: &View, area: Rect, first: u16, bu
         (&*line.clock, theme.dim),
         (&*step, theme.dim),
         ("  ", theme.text),
-        (&*text::fit(line.tag, 9), style),
+        (&*text::fit(line.topic().get(view.lang), 9), style),
     ];
     paint::line(buf, area, first, &head);
     let body = Rect {
@@ -311,7 +320,7 @@ pub fn lines(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let mut shown: Vec<(&LogLine, Vec<String>)> = Vec::new();
     let mut left = area.height;
     for line in scene.state.log.iter().rev() {
-        let rows = wrapped(line, area.width);
+        let rows = wrapped(line, scene.view.lang, area.width);
         let Some(rest) = left.checked_sub(rows.len() as u16) else {
             break;
         };

@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::chart::glyph::GlyphSet;
-use crate::lang::{self, Text};
+use crate::lang::{self, Lang, Text};
 use crate::paint;
 use crate::state::State;
 use crate::text;
@@ -85,6 +85,20 @@ impl Panel for Memory {
     }
 }
 
+/// The name of a kind of buffer.
+fn kind(name: &str, lang: Lang) -> String {
+    let text = match name {
+        "input" => Text::new("input", "输入"),
+        "value" => Text::new("value", "值"),
+        "recomputed" => Text::new("recomputed", "重算"),
+        "saved" => Text::new("saved", "保存"),
+        "gradient" => Text::new("gradient", "梯度"),
+        "workspace" => Text::new("workspace", "工作区"),
+        name => return text::escape(name),
+    };
+    text.get(lang).to_owned()
+}
+
 /// How the kind of that number is drawn.
 fn style(theme: &Theme, kind: usize) -> Style {
     match kind {
@@ -109,7 +123,7 @@ fn timeline(scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
     let device = scene.state.started.as_ref().map(|head| &*head.device);
     let device = device.filter(|device| *device != "cpu");
     let device = device.map_or_else(String::new, |device| {
-        format!(" on {}", text::escape(device))
+        Text::new(" on {0}", " 于 {0}").filled(view.lang, &[&text::escape(device)])
     });
     let peak = text::bytes(most);
     let place = fullest.map_or("", |at| at.name.as_str());
@@ -126,7 +140,7 @@ fn timeline(scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
         .kinds
         .iter()
         .zip(LETTERS)
-        .map(|(kind, letter)| format!("{letter} {kind}  "))
+        .map(|(name, letter)| format!("{letter} {}  ", kind(name, view.lang)))
         .collect();
     let notes: Vec<(&str, Style)> = names
         .iter()
@@ -159,11 +173,14 @@ impl Memory {
     /// The largest buffers and when they live.
     fn largest(&self, plan: &Planned, area: Rect, view: &View, buf: &mut Buffer) {
         let theme = &view.theme;
-        let num = format!(
-            "{} of {}",
-            plan.buffers.len(),
-            text::count(plan.buffer_count as u64)
+        const OF: Text = Text::new("{0} of {1}", "{0}, 共 {1}");
+        const NOTES: Text = Text::new(
+            "{0} calls, backward from {1}  micro-batch of {2} rows",
+            "{0} 次调用, 反向从第 {1} 次开始  微批 {2} 行",
         );
+        let lang = view.lang;
+        let shown = plan.buffers.len().to_string();
+        let num = OF.filled(lang, &[&shown, &text::count(plan.buffer_count as u64)]);
         let title = [
             (
                 Text::new("largest buffers ", "最大的缓冲区 ").get(view.lang),
@@ -171,23 +188,27 @@ impl Memory {
             ),
             (&*num, theme.strong),
         ];
-        let notes = format!(
-            "{} calls, backward from {}  micro-batch of {} rows",
-            plan.calls, plan.forward_calls, plan.rows
-        );
+        let figures = [plan.calls, plan.forward_calls, plan.rows].map(|n| n.to_string());
+        let notes = NOTES.filled(lang, &[&figures[0], &figures[1], &figures[2]]);
         let inner = paint::frame(buf, area, view, &title, &[(&notes, theme.dim)]);
         let head = format!(
             " {} {} {} {}  ",
-            text::fit_right("size", 9),
-            text::fit("type", 4),
-            text::fit("kind", 10),
-            text::fit("of", 23)
+            text::fit_right(Text::new("size", "大小").get(lang), 9),
+            text::fit(Text::new("type", "类型").get(lang), 4),
+            text::fit(Text::new("kind", "种类").get(lang), 10),
+            text::fit(Text::new("of", "属于").get(lang), 23)
         );
         paint::line(
             buf,
             inner,
             0,
-            &[(&head, theme.dim), ("forward, then backward", theme.dim)],
+            &[
+                (&head, theme.dim),
+                (
+                    Text::new("forward, then backward", "先前向, 后反向").get(lang),
+                    theme.dim,
+                ),
+            ],
         );
         let list = Rect {
             y: inner.y + 1.min(inner.height),
@@ -202,7 +223,7 @@ impl Memory {
                 "{} {} {} {}  ",
                 text::fit_right(&text::bytes(buffer.bytes), 9),
                 text::fit(&buffer.dtype, 4),
-                text::fit(&buffer.kind, 10),
+                text::fit(&kind(&buffer.kind, lang), 10),
                 text::fit(&buffer.name, 23)
             );
             let chosen = index == selected;

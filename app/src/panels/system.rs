@@ -6,7 +6,7 @@ use ratatui::layout::{Position, Rect};
 
 use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
-use crate::lang::{self, Text};
+use crate::lang::{self, Lang, Text};
 use crate::paint;
 use crate::state::State;
 use crate::text;
@@ -17,6 +17,8 @@ const BLOCK: u16 = 40;
 /// Columns of a bar's label and of its figures.
 const LABEL: u16 = 10;
 const FIGURES: u16 = 24;
+
+const MEMORY: Text = Text::new("memory", "内存");
 
 /// The screen; see the module's page.
 pub struct SystemPanel {
@@ -186,9 +188,13 @@ fn of_total(used: Option<u64>, total: Option<u64>) -> (Option<f64>, String) {
 
 fn host(scene: &Scene<'_>, system: &System, area: Rect, buf: &mut Buffer) {
     let view = scene.view;
+    const ENDS: Text = Text::new("job ends in {0}", "作业还剩 {0}");
+    const OF_THREADS: Text = Text::new("{0} of {1} threads", "{0}, 共 {1} 线程");
+    const MORE: Text = Text::new("{0}  {1} ckpts", "{0}  {1} 个检查点");
+    let lang = view.lang;
     let left = system
         .seconds_left
-        .map(|seconds| format!("job ends in {}", text::duration(seconds as f64)));
+        .map(|seconds| ENDS.filled(lang, &[&text::duration(seconds as f64)]));
     let notes = [(left.as_deref().unwrap_or(""), view.theme.warn)];
     let title = [(Text::new("host", "主机").get(view.lang), view.theme.title)];
     let inner = paint::frame(buf, area, view, &title, &notes);
@@ -202,30 +208,34 @@ fn host(scene: &Scene<'_>, system: &System, area: Rect, buf: &mut Buffer) {
         buf,
         inner,
         0,
-        "cpu",
+        Text::new("cpu", "处理器").get(lang),
         cpu.map(|cpu| cpu / 100.0),
         &percent(cpu),
         view,
     );
-    let own = format!("{} of {threads} threads", own.as_deref().unwrap_or("-"));
-    gauge(buf, inner, 1, "own", own_share, &own, view);
+    let own = own.unwrap_or_else(|| "-".to_owned());
+    let own = OF_THREADS.filled(lang, &[&own, &threads.to_string()]);
+    let name = Text::new("own", "本程序").get(lang);
+    gauge(buf, inner, 1, name, own_share, &own, view);
     let total = system.memory_total_bytes;
     let used = total
         .zip(system.memory_available_bytes)
         .map(|(total, free)| total.saturating_sub(free));
     let (share, figures) = of_total(used, total);
-    gauge(buf, inner, 2, "memory", share, &figures, view);
+    gauge(buf, inner, 2, MEMORY.get(lang), share, &figures, view);
     let (share, figures) = of_total(Some(system.rss_bytes), total);
-    gauge(buf, inner, 3, "resident", share, &figures, view);
+    let name = Text::new("resident", "常驻").get(lang);
+    gauge(buf, inner, 3, name, share, &figures, view);
     let largest = scene.state.checkpoints.iter().map(|c| c.bytes).max();
     let disk = match (system.disk_free_bytes, largest) {
         (Some(free), Some(size)) if size > 0 => {
-            format!("{}  {} ckpts", text::bytes(free), text::count(free / size))
+            MORE.filled(lang, &[&text::bytes(free), &text::count(free / size)])
         }
         (Some(free), _) => text::bytes(free),
         _ => "-".to_owned(),
     };
-    gauge(buf, inner, 4, "disk free", None, &disk, view);
+    let name = Text::new("disk free", "磁盘空闲").get(lang);
+    gauge(buf, inner, 4, name, None, &disk, view);
 }
 
 fn device(scene: &Scene<'_>, gpu: &Gpu, area: Rect, buf: &mut Buffer) {
@@ -237,26 +247,29 @@ fn device(scene: &Scene<'_>, gpu: &Gpu, area: Rect, buf: &mut Buffer) {
         (&*name, view.theme.text),
     ];
     let inner = paint::frame(buf, area, view, &title, &[]);
+    let lang = view.lang;
     let used = gpu.utilisation_percent;
     gauge(
         buf,
         inner,
         0,
-        "busy",
+        Text::new("busy", "占用").get(lang),
         used.map(|used| used / 100.0),
         &percent(used),
         view,
     );
     let (share, figures) = of_total(gpu.memory_used_bytes, gpu.memory_total_bytes);
-    gauge(buf, inner, 1, "memory", share, &figures, view);
+    gauge(buf, inner, 1, MEMORY.get(lang), share, &figures, view);
     let watts = gpu
         .power_watts
         .map_or_else(|| "-".to_owned(), |watts| format!("{watts:.0} W"));
-    gauge(buf, inner, 2, "power", None, &watts, view);
+    let name = Text::new("power", "功率").get(lang);
+    gauge(buf, inner, 2, name, None, &watts, view);
     let celsius = gpu
         .temperature_celsius
         .map_or_else(|| "-".to_owned(), |heat| format!("{heat:.0} C"));
-    gauge(buf, inner, 3, "heat", None, &celsius, view);
+    let name = Text::new("heat", "温度").get(lang);
+    gauge(buf, inner, 3, name, None, &celsius, view);
 }
 
 impl SystemPanel {
@@ -281,37 +294,43 @@ impl SystemPanel {
             seconds(profile.roofline_seconds),
             100.0 * profile.roofline_seconds / profile.step_seconds.max(1e-12)
         );
-        let when = format!(
-            "  steps {} to {}",
-            profile.step + 1 - profile.steps.min(profile.step),
-            profile.step
+        const STEPS: Text = Text::new("  steps {0} to {1}", "  第 {0} 到 {1} 步");
+        const LIMITS: Text = Text::new(
+            "peak {0} GFLOP/s  reads {1} GB/s (measured)  f of operations, m of memory",
+            "峰值 {0} GFLOP/s  读取 {1} GB/s (实测)  f 运算, m 内存",
         );
+        let lang = view.lang;
+        let first = profile.step + 1 - profile.steps.min(profile.step);
+        let when = STEPS.filled(lang, &[&first.to_string(), &profile.step.to_string()]);
+        let at_limits = Text::new("  at the machine's limits ", "  按本机极限 ").get(lang);
         let title = [
             (Text::new("a step ", "一步 ").get(view.lang), theme.title),
             (&*step, theme.strong),
-            ("  at the machine's limits ", theme.dim),
+            (at_limits, theme.dim),
             (&*roofline, theme.strong),
             (&*when, theme.dim),
         ];
         let limits = if profile.peak_gflops > 0.0 {
-            format!(
-                "peak {:.0} GFLOP/s  reads {:.1} GB/s (measured)  f of operations, m of memory",
-                profile.peak_gflops, profile.read_gbps
-            )
+            let rates = [
+                format!("{:.0}", profile.peak_gflops),
+                format!("{:.1}", profile.read_gbps),
+            ];
+            LIMITS.filled(lang, &[&rates[0], &rates[1]])
         } else {
-            "limits of this device: not measured".to_owned()
+            let unknown = Text::new("limits of this device: not measured", "此设备的极限: 未测量");
+            unknown.get(lang).to_owned()
         };
         let inner = paint::frame(buf, area, view, &title, &[(&limits, theme.dim)]);
         let head = format!(
             " {} {} {} {} {} {} {} {}",
-            text::fit("op", 18),
-            text::fit("part", 9),
-            text::fit_right("calls", 5),
-            text::fit_right("time", 8),
-            text::fit_right("share", 7),
+            text::fit(Text::new("op", "运算").get(lang), 18),
+            text::fit(Text::new("part", "部分").get(lang), 9),
+            text::fit_right(Text::new("calls", "次数").get(lang), 5),
+            text::fit_right(Text::new("time", "时间").get(lang), 8),
+            text::fit_right(Text::new("share", "占比").get(lang), 7),
             text::fit_right("GFLOP/s", 8),
             text::fit_right("GB/s", 7),
-            text::fit_right("peak", 6),
+            text::fit_right(Text::new("peak", "峰值").get(lang), 6),
         );
         paint::line(buf, inner, 0, &[(&head, theme.dim)]);
         let list = Rect {
@@ -328,7 +347,7 @@ impl SystemPanel {
         }
         let rest = format!(
             " {} {} {} {} {}",
-            text::fit("rest", 18),
+            text::fit(Text::new("rest", "其余").get(lang), 18),
             text::fit("", 9),
             text::fit("", 5),
             text::fit_right(&seconds(profile.rest_seconds), 8),
@@ -361,8 +380,8 @@ fn line(
     };
     let figures = format!(
         "{} {} {} {} {} {} {} ",
-        text::fit(&line.op, 18),
-        text::fit(&line.part, 9),
+        text::fit(&operation(&line.op, view.lang), 18),
+        text::fit(&part(&line.part, view.lang), 9),
         text::fit_right(&text::count(line.calls), 5),
         text::fit_right(&seconds(line.seconds), 8),
         text::fit_right(&share(line.share), 7),
@@ -392,6 +411,28 @@ fn line(
         };
         paint::bar(buf, bar, line.share, view);
     }
+}
+
+/// The name of an operation: those of the model are the program's own, also in Chinese.
+fn operation(name: &str, lang: Lang) -> String {
+    let text = match name {
+        "clip norm" => Text::new("clip norm", "裁剪范数"),
+        "optimizer" => Text::new("optimizer", "优化器"),
+        name => return text::escape(name),
+    };
+    text.get(lang).to_owned()
+}
+
+/// The name of a part of a step.
+fn part(name: &str, lang: Lang) -> String {
+    let text = match name {
+        "forward" => Text::new("forward", "前向"),
+        "recompute" => Text::new("recompute", "重算"),
+        "backward" => Text::new("backward", "反向"),
+        "update" => Text::new("update", "更新"),
+        name => return text::escape(name),
+    };
+    text.get(lang).to_owned()
 }
 
 fn share(share: f64) -> String {

@@ -100,7 +100,7 @@ impl Panel for Train {
                 label: Text::new("expand", "放大面板"),
                 help: Text::new(
                     "the chosen pane (else the loss) gets the whole area; again: all panes",
-                    "所选面板 (默认损失) 占满界面; 再按恢复",
+                    "所选面板 (默认 loss) 占满界面; 再按恢复",
                 ),
             },
             PanelKey {

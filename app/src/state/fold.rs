@@ -8,6 +8,7 @@ use engine::watch::NONFINITE;
 use super::{
     LOG_LINES, LOOKS, Level, LogLine, Mark, Rejected, SAMPLES, Sample, State, Status, Version,
 };
+use crate::lang::{Phrase, Text, term};
 use crate::text;
 
 impl State {
@@ -68,8 +69,10 @@ impl State {
                 self.num_shelved += 1;
                 self.mark(*step, Mark::Resume);
                 self.status = Status::Running;
-                let line = format!("attempt {attempt} goes on from {path}");
-                self.log(time, *step, Level::Info, "resume", &line);
+                const GOES_ON: Text =
+                    Text::new("attempt {0} goes on from {1}", "第 {0} 次尝试从 {1} 继续");
+                let line = GOES_ON.fill(&[&attempt.to_string(), path]);
+                self.log(time, *step, Level::Info, "resume", line);
             }
             Body::Paused { step, reason, hard } => {
                 self.status = Status::Paused(reason.clone());
@@ -84,22 +87,19 @@ impl State {
                 } else {
                     Level::Info
                 };
-                self.log(
-                    time,
-                    *step,
-                    level,
-                    "pause",
-                    reason.as_deref().unwrap_or(if *hard {
-                        "paused, memory given back"
-                    } else {
-                        "paused"
-                    }),
-                );
+                const HARD: Text = Text::new("paused, memory given back", "已暂停, 内存已释放");
+                let line = match reason {
+                    Some(reason) => Phrase::from(reason.as_str()),
+                    None if *hard => HARD.into(),
+                    None => Text::new("paused", "已暂停").into(),
+                };
+                self.log(time, *step, level, "pause", line);
             }
             Body::ResumedFromPause { step } => {
                 self.status = Status::Running;
                 self.answered("resume");
-                self.log(time, *step, Level::Info, "pause", "training goes on");
+                let line = Text::new("training goes on", "训练继续");
+                self.log(time, *step, Level::Info, "pause", line);
             }
             Body::ConfigApplied {
                 step,
@@ -121,8 +121,9 @@ impl State {
                     .iter()
                     .map(|c| format!("{} {} -> {}", c.key, c.from, c.to))
                     .collect();
-                let line = format!("v{version} in force: {}", changes.join(", "));
-                self.log(time, *step, Level::Good, "config", &line);
+                const IN_FORCE: Text = Text::new("v{0} in force: {1}", "v{0} 生效: {1}");
+                let line = IN_FORCE.fill(&[&version.to_string(), &changes.join(", ")]);
+                self.log(time, *step, Level::Good, "config", line);
             }
             Body::ConfigSources { sources, .. } => {
                 for value in &mut self.config {
@@ -147,13 +148,12 @@ impl State {
                     column: *column,
                     message: message.clone(),
                 });
-                let place = if *line > 0 {
-                    format!("line {line}:{column}: ")
-                } else {
-                    String::new()
-                };
-                let text = format!("refused, v{} stays: {place}{message}", self.config_version);
-                self.log(time, *step, Level::Warn, "config", &text);
+                const STAYS: Text =
+                    Text::new("refused, v{0} stays: {1}{2}", "已拒绝, v{0} 不变: {1}{2}");
+                let stays = self.config_version.to_string();
+                let place = place(*line, *column);
+                let text = STAYS.fill(&[&stays, &place, &Phrase::from(message.as_str())]);
+                self.log(time, *step, Level::Warn, "config", text);
             }
             Body::Reply {
                 step,
@@ -186,7 +186,13 @@ impl State {
                         true => (Level::Warn, "refused"),
                         false => (Level::Info, "reply"),
                     };
-                    self.log(time, *step, level, tag, &format!("{command}: {message}"));
+                    // A note is the person's own.
+                    let message = match command.as_str() {
+                        "note" => Phrase::verbatim(message.as_str()),
+                        _ => Phrase::from(message.as_str()),
+                    };
+                    let line = term(command).and(&": ").and(&message);
+                    self.log(time, *step, level, tag, line);
                 }
             }
             Body::Nonfinite {
@@ -196,8 +202,12 @@ impl State {
             } => {
                 self.num_nonfinite += 1;
                 self.mark(*step, Mark::Nonfinite);
-                let line = format!("{place} is not finite at step {step}: {action}");
-                self.log(time, *step, Level::Bad, "nonfin", &line);
+                const NOT_FINITE: Text = Text::new(
+                    "{0} is not finite at step {1}: {2}",
+                    "第 {1} 步的 {0} 不是有限值: {2}",
+                );
+                let line = NOT_FINITE.fill(&[place, &step.to_string(), &term(action)]);
+                self.log(time, *step, Level::Bad, "nonfin", line);
             }
             // The event of its own has said it.
             Body::Alert(alert) if alert.rule == NONFINITE => {
@@ -208,24 +218,28 @@ impl State {
             Body::Alert(alert) => {
                 self.mark(alert.step, Mark::Alert);
                 let done = match alert.action.as_str() {
-                    "warn" => String::new(),
-                    action => format!(": {action}"),
+                    "warn" => Phrase::default(),
+                    action => Phrase::verbatim(": ").and(&term(action)),
                 };
                 let level = match alert.level.as_str() {
                     "error" => Level::Bad,
                     _ => Level::Warn,
                 };
-                let line = format!("{}: {}{done}", alert.rule, alert.message);
-                self.log(time, alert.step, level, "alert", &line);
+                let line = Phrase::verbatim(alert.rule.clone() + ": ")
+                    .and(&Phrase::from(alert.message.as_str()))
+                    .and(&done);
+                self.log(time, alert.step, level, "alert", line);
                 if let Some(line) = self.log.back_mut() {
                     line.alert = Some(alert.clone());
                 }
             }
-            Body::Warning { step, message } => self.log(time, *step, Level::Warn, "warn", message),
+            Body::Warning { step, message } => {
+                self.log(time, *step, Level::Warn, "warn", message.as_str());
+            }
             Body::Failed { step, message } => {
                 self.status = Status::Failed(message.clone());
                 self.pending.clear();
-                self.log(time, *step, Level::Bad, "failed", message);
+                self.log(time, *step, Level::Bad, "failed", message.as_str());
             }
             Body::Finished {
                 step,
@@ -235,18 +249,22 @@ impl State {
             } => {
                 self.status = Status::Finished(reason.clone());
                 self.pending.clear();
-                let line = format!(
-                    "{reason} at step {}, loss {}, {} of training",
-                    text::count(*step),
-                    text::value(*loss, 4),
-                    text::duration(*seconds)
+                const ENDED: Text = Text::new(
+                    "{0} at step {1}, loss {2}, {3} of training",
+                    "{0}: 第 {1} 步, loss {2}, 训练用时 {3}",
                 );
+                let line = ENDED.fill(&[
+                    &term(reason),
+                    &text::count(*step),
+                    &text::value(*loss, 4),
+                    &text::duration(*seconds),
+                ]);
                 let level = if reason == "diverged" {
                     Level::Bad
                 } else {
                     Level::Good
                 };
-                self.log(time, *step, level, "end", &line);
+                self.log(time, *step, level, "end", line);
             }
         }
     }
@@ -259,18 +277,25 @@ impl State {
         self.configs
             .note(head.step, head.config_version, &self.config);
         self.layers.name(&head.layers);
-        let line = format!(
-            "{} attempt {}  {} params {}  {} {} x{}  {}",
-            head.run,
-            head.attempt,
-            text::number(head.parameters as f64, 3),
+        const STARTED: Text = Text::new(
+            "{0} attempt {1}  {2} params {3}",
+            "{0} 第 {1} 次尝试  {2} 参数 {3}",
+        );
+        let machine = format!(
+            "{}  {} {} x{}  {}",
             head.precision,
             head.device,
             head.isa,
             head.threads,
             text::bytes(head.memory.total)
         );
-        self.log(time, head.step, Level::Info, "start", &line);
+        let line = STARTED.fill(&[
+            &head.run,
+            &head.attempt.to_string(),
+            &text::number(head.parameters as f64, 3),
+            &machine,
+        ]);
+        self.log(time, head.step, Level::Info, "start", line);
         self.started = Some(head.clone());
     }
 
@@ -294,21 +319,21 @@ impl State {
     fn evaluate(&mut self, eval: &Eval, time: &str) {
         self.answered("eval");
         self.mark(eval.step, Mark::Eval);
-        let mut line = format!(
-            "{} {}  perplexity {}",
-            eval.split,
-            text::value(eval.loss, 4),
-            text::value(eval.perplexity, 2)
-        );
+        const EVALUATED: Text =
+            Text::new("{0} {1}  perplexity {2}", "{0} {1}  困惑度 {2}");
+        let mut line = EVALUATED.fill(&[
+            &term(&eval.split),
+            &text::value(eval.loss, 4),
+            &text::value(eval.perplexity, 2),
+        ]);
         if let Some(bits) = eval.bits_per_byte {
-            line.push_str("  bits/byte ");
-            line.push_str(&text::value(bits, 3));
+            line = line.and(&format!("  bits/byte {}", text::value(bits, 3)));
         }
         if eval.best {
-            line += "  best";
+            line = line.and(&Text::new("  best", "  最好"));
         }
         let level = if eval.best { Level::Good } else { Level::Info };
-        self.log(time, eval.step, level, "eval", &line);
+        self.log(time, eval.step, level, "eval", line);
         self.evals.push(eval.clone());
     }
 
@@ -396,10 +421,10 @@ impl State {
         step: u64,
         level: Level,
         tag: &'static str,
-        message: &str,
+        message: impl Into<Phrase>,
     ) {
         self.last_tag = Some(tag);
-        self.push_log(clock(time), step, level, tag, message);
+        self.push_log(clock(time), step, level, tag, &message.into());
     }
 
     pub(super) fn push_log(
@@ -408,7 +433,7 @@ impl State {
         step: u64,
         level: Level,
         tag: &'static str,
-        message: &str,
+        message: &Phrase,
     ) {
         if level >= Level::Warn {
             self.num_alerts += 1;
@@ -421,10 +446,19 @@ impl State {
             step,
             level,
             tag,
-            text: text::escape(message),
+            text: message.map(text::escape),
             alert: None,
         });
     }
+}
+
+/// A place in the configuration's file, before what is wrong there; nothing where `line` is 0.
+pub fn place(line: usize, column: usize) -> Phrase {
+    if line == 0 {
+        return Phrase::default();
+    }
+    const PLACE: Text = Text::new("line {0}:{1}: ", "第 {0} 行第 {1} 列: ");
+    PLACE.fill(&[&line.to_string(), &column.to_string()])
 }
 
 /// The time of day in an RFC 3339 time.

@@ -6,6 +6,7 @@ use engine::watch::batch::{KeptBatch, KeptRow};
 use super::Workbench;
 use super::fixture::{bench, event, events, hear_all, normal, states, text};
 use crate::errand::{Errand, News};
+use crate::lang::Lang;
 
 #[test]
 fn an_alert_leads_to_its_step_its_layer_and_its_rows() {
@@ -47,6 +48,10 @@ fn an_alert_leads_to_its_step_its_layer_and_its_rows() {
     assert!(text(&bench, 80, 24).contains("..."), "another step's");
     bench.deliver(&News::Rows(620, Ok(kept)));
     insta::assert_snapshot!("alert-rows", text(&bench, 80, 24));
+    bench.view.lang = Lang::Zh;
+    let rows = text(&bench, 80, 24);
+    assert!(rows.contains("第 19809 行 (数据的第 9 行)"), "{rows}");
+    bench.view.lang = Lang::En;
     assert_eq!(bench.current, 6);
     bench.press("Y");
     let copied = bench.clipboard.take().unwrap();
@@ -95,7 +100,7 @@ fn the_chosen_layer_has_its_histograms_beside_the_map() {
         bench.press("j");
     }
     insta::assert_snapshot!("layers-wide-past", text(&bench, 160, 50));
-    bench.view.lang = crate::lang::Lang::Zh;
+    bench.view.lang = Lang::Zh;
     bench.view.glyphs = crate::chart::glyph::GlyphSet::Ascii;
     // Below the map where it is narrow: of the quantity on show.
     assert!(text(&bench, 80, 24).contains("激活  @700"));

@@ -78,37 +78,59 @@ impl Figures {
         let (sum, most) = took.fold((0.0, 0.0), |(sum, most), t| (sum + t, f64::max(most, t)));
         let bytes = self.frames.iter().map(|f| f.bytes).sum::<usize>() as f64 / num;
         let widest = self.frames.iter().map(|f| f.bytes).max().unwrap_or(0);
+        const CORE: Text = Text::new("{0}% of a core", "单核的 {0}%");
+        const A_STEP: Text =
+            Text::new("{0}% of a core, {1} ms a step", "单核的 {0}%, 每步 {1} ms");
         let lang = view.lang;
         let share = self.share();
         let cpu = match (share, pace) {
             (None, _) => "-".to_owned(),
-            (Some(share), None) => format!("{:.2}% of a core", share * 1e2),
-            (Some(share), Some(pace)) => {
-                format!(
-                    "{:.2}% of a core, {:.2} ms a step",
-                    share * 1e2,
-                    share * pace * 1e3
-                )
+            (Some(share), pace) => {
+                let share_of_core = format!("{:.2}", share * 1e2);
+                match pace {
+                    None => CORE.filled(lang, &[&share_of_core]),
+                    Some(pace) => {
+                        let a_step = format!("{:.2}", share * pace * 1e3);
+                        A_STEP.filled(lang, &[&share_of_core, &a_step])
+                    }
+                }
             }
         };
+        let at_most = |text: Text, mean: String, most: String| text.filled(lang, &[&mean, &most]);
         let rows = [
             (Text::new("frames/s", "帧/秒"), format!("{rate:.1}")),
             (
                 Text::new("frame", "每帧"),
-                format!("{:.2} ms, at most {:.2}", sum / num * 1e3, most * 1e3),
+                at_most(
+                    Text::new("{0} ms, at most {1}", "{0} ms, 最多 {1}"),
+                    format!("{:.2}", sum / num * 1e3),
+                    format!("{:.2}", most * 1e3),
+                ),
             ),
             (
                 Text::new("bytes", "字节"),
-                format!("{bytes:.0} a frame, at most {widest}"),
+                at_most(
+                    Text::new("{0} a frame, at most {1}", "每帧 {0}, 最多 {1}"),
+                    format!("{bytes:.0}"),
+                    widest.to_string(),
+                ),
             ),
             (Text::new("cpu", "处理器"), cpu),
             (
                 Text::new("events", "事件"),
-                format!("{}, at most {} a frame", self.events, self.most_events),
+                at_most(
+                    Text::new("{0}, at most {1} a frame", "{0}, 每帧最多 {1}"),
+                    self.events.to_string(),
+                    self.most_events.to_string(),
+                ),
             ),
             (
                 Text::new("dropped", "丢失"),
-                format!("{} steps, {} requests", self.missed, self.unsent),
+                at_most(
+                    Text::new("{0} steps, {1} requests", "{0} 步, {1} 个请求"),
+                    self.missed.to_string(),
+                    self.unsent.to_string(),
+                ),
             ),
         ];
         let width = 46.min(area.width);
@@ -120,7 +142,7 @@ impl Figures {
         };
         Clear.render(at.intersection(buf.area), buf);
         let theme = &view.theme;
-        let inner = paint::frame(buf, at, view, &[("screen", theme.title)], &[]);
+        let inner = paint::frame(buf, at, view, &[(Text::new("screen", "界面").get(lang), theme.title)], &[]);
         for (row, (name, value)) in rows.iter().enumerate() {
             let name = text::fit(name.get(lang), 9);
             let pieces = [(" ", theme.text), (&*name, theme.dim), (value, theme.text)];

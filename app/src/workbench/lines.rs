@@ -6,6 +6,7 @@ use super::Workbench;
 use crate::actions::{self, Ran, Refused};
 use crate::command_line::CommandLine;
 use crate::edit::Edit;
+use crate::lang::Phrase;
 use crate::palette::Palette;
 use crate::prompt::{Confirm, Prompt, Said};
 use crate::state::Level;
@@ -129,14 +130,14 @@ impl Workbench {
     }
 
     /// Says what was done, in the footer.
-    pub fn tell(&mut self, text: &str) {
-        self.message = Some((self.now, Level::Info, text.to_owned()));
+    pub fn tell(&mut self, text: impl Into<Phrase>) {
+        self.message = Some((self.now, Level::Info, text.into()));
     }
 
     /// Says why something was not done, in the footer and in the log.
     pub fn complain(&mut self, done: Ran) {
         if let Err(Refused::Because(why)) = done {
-            self.state.note(Level::Warn, &why);
+            self.state.note(Level::Warn, why.clone());
             self.message = Some((self.now, Level::Warn, why));
         }
     }

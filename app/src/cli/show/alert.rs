@@ -21,7 +21,7 @@ pub(super) fn print(run: &Path, step: u64, as_json: bool) -> Result<(), Failure>
     out::line(&text::escape(&format!("{}: {}", kept.rule, kept.message)))?;
     for row in &kept.rows {
         out::line("")?;
-        out::line(&kept_rows::heading(row))?;
+        out::line(&kept_rows::heading(row).to_string())?;
         for line in kept_rows::body(row) {
             out::line(&format!("  {line}"))?;
         }

@@ -32,7 +32,14 @@ pub(super) fn map(
     let place = format!("L{} H{}", map.layer, map.head);
     let when = format!("  @{}", text::count(map.step));
     let entropy = map.entropies.get(map.layer).and_then(|l| l.get(map.head));
-    let entropy = entropy.map_or_else(String::new, |e| format!("  entropy {e:.2} nats"));
+    const ENTROPY: Text = Text::new("  entropy {0} nats", "  熵 {0} nat");
+    const SKIPPED: Text = Text::new(
+        "{0} tokens before these are read, not shown  ",
+        "之前的 {0} 个 token 已读入, 未显示  ",
+    );
+    let lang = view.lang;
+    let entropy =
+        entropy.map_or_else(String::new, |e| ENTROPY.filled(lang, &[&format!("{e:.2}")]));
     let title: [Group<'_>; 3] = [
         vec![
             (
@@ -46,14 +53,15 @@ pub(super) fn map(
     ];
     let room = area.width.saturating_sub(4);
     let mut notes: Vec<Group<'_>> = Vec::new();
-    let skipped = format!("{} tokens before these are read, not shown  ", map.skipped);
+    let skipped = SKIPPED.filled(lang, &[&map.skipped.to_string()]);
     let scale = legend(view);
     if let Some(trouble) = trouble {
         notes.push(vec![(trouble, theme.warn)]);
     } else {
         let mut group = vec![("0 ", theme.dim)];
         group.extend(scale.iter().map(|(s, style)| (s.as_str(), *style)));
-        group.push((" 1 (root)  ", theme.dim));
+        let root = Text::new(" 1 (root)  ", " 1 (平方根)  ").get(lang);
+        group.push((root, theme.dim));
         notes.push(group);
     }
     if map.skipped > 0 {
@@ -171,7 +179,8 @@ pub(super) fn entropies(
     let (lo, hi) = all().fold((f64::INFINITY, 0.0f64), |(lo, hi), e| {
         (lo.min(e), hi.max(e))
     });
-    let (least, most) = (format!("{lo:.2} "), format!(" {hi:.2} nats"));
+    let nats = Text::new("nats", "nat").get(view.lang);
+    let (least, most) = (format!("{lo:.2} "), format!(" {hi:.2} {nats}"));
     let scale = legend(view);
     let mut group = vec![(least.as_str(), theme.dim)];
     group.extend(scale.iter().map(|(s, style)| (s.as_str(), *style)));
@@ -261,7 +270,9 @@ pub(super) fn looks(map: &Map, chosen: usize, view: &View, area: Rect, buf: &mut
     }
     let shown: f64 = row.iter().sum();
     if map.skipped > 0 && usize::from(inner.height) > MOST {
-        let rest = format!(" {:.3} before those shown", (1.0 - shown).max(0.0));
+        const REST: Text = Text::new(" {0} before those shown", " {0} 落在未显示的 token 上");
+        let before = format!("{:.3}", (1.0 - shown).max(0.0));
+        let rest = REST.filled(view.lang, &[&before]);
         paint::line(buf, inner, MOST as u16, &[(&rest, theme.dim)]);
     }
 }

@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use super::settings::Settings;
 use super::{Chat, Link, START, Turn, need};
 use crate::bars::{Group, fitting};
-use crate::lang::Text;
+use crate::lang::{Lang, Text, Words};
 use crate::paint;
 use crate::text;
 use crate::view::{Scene, View};
@@ -16,8 +16,10 @@ use crate::view::{Scene, View};
 /// What a chat costs training, said before it starts.
 const COST: Text = Text::new(
     "one thread at low priority: training loses at most a tenth of one core; not a bit of its losses changes",
-    "单个低优先级线程: 训练最多损失十分之一个核; 损失值逐位不变",
+    "单个低优先级线程: 训练最多失去十分之一个核; loss 逐位不变",
 );
+
+const SEED: Text = Text::new("seed", "种子");
 
 impl Chat {
     pub(super) fn draw_settings(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -72,17 +74,17 @@ impl Chat {
         let (view, theme) = (scene.view, &scene.view.theme);
         let mut facts = Vec::new();
         if let Some(note) = &self.note {
-            facts.push((text::escape(note), theme.warn));
+            facts.push((text::escape(note.get(view.lang)), theme.warn));
         }
         let need = need(scene.state);
         let fits = need.zip(self.free).is_none_or(|(need, free)| need <= free);
         let shown = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), text::bytes);
         let adds = Text::new("memory: a chat adds", "内存: 对话需要").get(view.lang);
         let free = Text::new("free:", "空闲:").get(view.lang);
-        let refused = match (fits, view.lang) {
-            (true, _) => "",
-            (false, crate::lang::Lang::En) => "  it does not fit",
-            (false, crate::lang::Lang::Zh) => "  内存不足",
+        let refused = if fits {
+            ""
+        } else {
+            Text::new("  it does not fit", "  内存不足").get(view.lang)
         };
         let style = if fits { theme.text } else { theme.bad };
         let line = format!(
@@ -110,10 +112,16 @@ impl Chat {
         ];
         let s = &self.settings;
         let drawing = format!(
-            "T {}  top-k {}  top-p {}  max {}  seed {}",
-            s.temperature, s.top_k, s.top_p, s.max_tokens, s.seed
+            "T {}  top-k {}  top-p {}  max {}  {} {}",
+            s.temperature,
+            s.top_k,
+            s.top_p,
+            s.max_tokens,
+            SEED.get(view.lang),
+            s.seed
         );
-        let note = self.note.as_deref().map(text::escape).unwrap_or_default();
+        let note = self.note.as_ref();
+        let note = note.map_or_else(String::new, |note| text::escape(note.get(view.lang)));
         let notes: [Group<'_>; 2] = [vec![(&note, theme.warn)], vec![(&drawing, theme.dim)]];
         let inner = paint::frame(
             buf,
@@ -153,16 +161,19 @@ impl Chat {
             return Default::default();
         };
         let kind = if ready.continues {
-            "continues text"
+            Text::new("continues text", "续写文字")
         } else {
-            "ChatML"
+            Text::new("ChatML", "ChatML")
         };
-        let kind = format!("{kind}  ctx {}", text::count(ready.context as u64));
+        const CONTEXT: Text = Text::new("{0}  ctx {1}", "{0}  上下文 {1}");
+        const TRAIN: Text = Text::new("train {0} tok/s (was {1})", "训练 {0} tok/s (之前 {1})");
+        let lang = scene.view.lang;
+        let kind = CONTEXT.filled(lang, &[&kind, &text::count(ready.context as u64)]);
         let over = scene.state.status.is_over();
         let speeds = self.speed.zip(scene.state.speed.ema.last());
         let speed = speeds.filter(|_| !over).map(|(before, now)| {
             let [before, now] = [before, now].map(|speed| text::number(f64::from(speed), 3));
-            format!("train {now} tok/s (was {before})")
+            TRAIN.filled(lang, &[&now, &before])
         });
         [
             kind,
@@ -196,7 +207,7 @@ impl Chat {
                 let wrapped = text::wrap(&line, width).into_iter();
                 lines.extend(wrapped.map(|line| (line, theme.text)));
             }
-            if let Some(end) = end(turn) {
+            if let Some(end) = end(turn, view.lang) {
                 let wrapped = text::wrap(&end, width).into_iter();
                 lines.extend(wrapped.map(|line| (line, theme.dim)));
             }
@@ -206,22 +217,26 @@ impl Chat {
 }
 
 /// What is known of an answer that is complete.
-fn end(turn: &Turn) -> Option<String> {
+fn end(turn: &Turn, lang: Lang) -> Option<String> {
+    const CUT: Text = Text::new(
+        "  (the oldest {0} tokens were cut to fit the context)",
+        "  (为放入上下文, 截去了最早的 {0} 个 token)",
+    );
+    const END: Text = Text::new("[{0} tokens  {1}  {2} {3}{4}{5}]", "[{0} token  {1}  {2} {3}{4}{5}]");
     let answer = turn.end.as_ref()?;
     let why = match answer.finish {
-        Finish::EndOfText => "ended",
-        Finish::MaxTokens => "max-tokens",
-        Finish::Context => "context full",
-        Finish::Caller => "stopped",
+        Finish::EndOfText => Text::new("ended", "结束"),
+        Finish::MaxTokens => Text::new("max-tokens", "max-tokens"),
+        Finish::Context => Text::new("context full", "上下文已满"),
+        Finish::Caller => Text::new("stopped", "已停止"),
     };
     let speed = answer.tokens_per_second;
     let speed = speed.map_or_else(String::new, |s| format!("  {} tok/s", text::number(s, 3)));
     let cut = match answer.cut {
         0 => String::new(),
-        cut => format!("  (the oldest {cut} tokens were cut to fit the context)"),
+        cut => CUT.filled(lang, &[&cut.to_string()]),
     };
-    Some(format!(
-        "[{} tokens  {why}  seed {}{speed}{cut}]",
-        answer.tokens, answer.seed
-    ))
+    let figures = [answer.tokens.to_string(), answer.seed.to_string()];
+    let parts: [&dyn Words; 6] = [&figures[0], &why, &SEED, &figures[1], &speed, &cut];
+    Some(END.filled(lang, &parts))
 }

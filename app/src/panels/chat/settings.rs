@@ -3,7 +3,7 @@
 use engine::infer::generate::Writing;
 use engine::infer::sample::SamplerConfig;
 
-use crate::lang::Text;
+use crate::lang::{Phrase, Text};
 
 /// Whose weights are talked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Settings {
         ),
         (
             "temperature",
-            Text::new("0 takes the most likely token", "0 取概率最大的词元"),
+            Text::new("0 takes the most likely token", "0 取概率最大的 token"),
         ),
         (
             "top-k",
@@ -95,16 +95,23 @@ impl Settings {
     }
 
     /// Sets a row to what was typed, or says what it takes.
-    pub(super) fn set(&mut self, row: usize, typed: &str) -> Result<(), String> {
+    pub(super) fn set(&mut self, row: usize, typed: &str) -> Result<(), Phrase> {
+        const EXPECTED: Text = Text::new("{0}: expected {1}", "{0}: 应为 {1}");
+        const WHOLE: Text = Text::new("a whole number", "整数");
+        const STEP: Text = Text::new("newest, now, or a step", "newest, now, 或步数");
+        const TEMPERATURE: Text = Text::new("a number of 0 or more", "不小于 0 的数");
+        const SHARE: Text = Text::new("a number above 0 and at most 1", "大于 0 且不大于 1 的数");
+        const ONE: Text = Text::new("1 or more", "不小于 1 的整数");
         let typed = typed.trim();
-        let whole = || {
-            let number = typed.parse::<u64>().ok();
-            number.ok_or_else(|| format!("{}: expected a whole number", Self::NAMES[row].0))
+        let expected = |what: Text| EXPECTED.fill(&[&Self::NAMES[row].0, &what]);
+        let whole = || typed.parse::<u64>().ok().ok_or_else(|| expected(WHOLE));
+        let size = || {
+            let number = whole()?;
+            usize::try_from(number).map_err(|error| Phrase::from(error.to_string()))
         };
-        let size = || whole().and_then(|n| usize::try_from(n).map_err(|e| e.to_string()));
-        let real = |fits: fn(f64) -> bool, expected: &str| {
+        let real = |fits: fn(f64) -> bool, what: Text| {
             let number = typed.parse::<f64>().ok().filter(|x| fits(*x));
-            number.ok_or_else(|| format!("{}: expected {expected}", Self::NAMES[row].0))
+            number.ok_or_else(|| expected(what))
         };
         match row {
             0 => {
@@ -115,23 +122,23 @@ impl Settings {
                         step.replace(',', "")
                             .parse()
                             .ok()
-                            .ok_or("weights: expected newest, now, or a step")?,
+                            .ok_or_else(|| expected(STEP))?,
                     ),
                 }
             }
             1 => {
                 let fits = |x: f64| x >= 0.0 && x.is_finite();
-                self.temperature = real(fits, "a number of 0 or more")?;
+                self.temperature = real(fits, TEMPERATURE)?;
             }
             2 => self.top_k = size()?,
             3 => {
                 let fits = |x: f64| x > 0.0 && x <= 1.0;
-                self.top_p = real(fits, "a number above 0 and at most 1")?;
+                self.top_p = real(fits, SHARE)?;
             }
             4 => {
                 let most = size()?;
                 if most == 0 {
-                    return Err("max-tokens: expected 1 or more".to_owned());
+                    return Err(expected(ONE));
                 }
                 self.max_tokens = most;
             }

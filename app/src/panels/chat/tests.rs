@@ -8,6 +8,7 @@ use super::*;
 use crate::chart::glyph::GlyphSet;
 use crate::lang::Lang;
 use crate::workbench::Workbench;
+use crate::workbench::chinese::{english, english_but};
 use crate::workbench::fixture::{self, event, events, hear_all};
 
 fn ready(continues: bool) -> Told {
@@ -87,7 +88,9 @@ fn the_pages_look_as_they_should() {
     chat.free = Some(1 << 20);
     bench.view.lang = Lang::Zh;
     bench.view.glyphs = GlyphSet::Ascii;
-    insta::assert_snapshot!("chat-no-room-zh", shown(&chat, &bench, 60, 20));
+    let page = shown(&chat, &bench, 60, 20);
+    assert_eq!(english(&page), [""; 0]);
+    insta::assert_snapshot!("chat-no-room-zh", page);
     let mut bench = self::bench();
     let mut chat = open(true);
     chat.speed = Some(47_300.0);
@@ -102,6 +105,15 @@ fn the_pages_look_as_they_should() {
     ));
     insta::assert_snapshot!("chat-talk", shown(&chat, &bench, 80, 14));
     assert_eq!(chat.settings.seed, 1, "the next answer has another seed");
+    bench.view.lang = Lang::Zh;
+    let page = shown(&chat, &bench, 80, 14);
+    assert_eq!(english_but("One day a fox saw", &page), [""; 0]);
+    for (row, typed) in [(0, "last"), (1, "-1"), (2, "x"), (3, "0"), (4, "0")] {
+        chat.choosing = true;
+        chat.note = chat.settings.set(row, typed).err();
+        let page = shown(&chat, &bench, 80, 20);
+        assert_eq!(english_but("last", &page), [""; 0]);
+    }
 }
 
 #[test]
@@ -159,7 +171,9 @@ fn settings_are_edited_and_what_makes_no_sense_is_refused() {
         (4, "0"),
         (5, "-3"),
     ] {
-        let why = edit(&mut chat, &mut bench, row, typed).expect("refused");
+        let why = edit(&mut chat, &mut bench, row, typed)
+            .expect("refused")
+            .to_string();
         assert!(why.contains("expected"), "{why}");
         assert!(chat.typing.is_some(), "what was typed can be mended");
     }
@@ -212,7 +226,7 @@ fn what_cannot_start_says_why() {
     let start = |chat: &mut Chat, bench: &mut Workbench| {
         chat.typing = None;
         let asked = press(chat, bench, &["G", "enter"]);
-        (chat.note.clone().unwrap_or_default(), asked)
+        (chat.note.clone().unwrap_or_default().to_string(), asked)
     };
     let mut chat = Chat::default();
     assert!(start(&mut chat, &mut bench).0.contains("folder"));
@@ -242,7 +256,11 @@ fn what_cannot_start_says_why() {
     };
     hear_all(&mut bench, &[event(refused, 1)]);
     assert!(chat.poll(&bench.state, &mut Vec::new()));
-    assert!(chat.note.as_deref().is_some_and(|n| n.contains("9 MiB")));
+    assert!(
+        chat.note
+            .as_ref()
+            .is_some_and(|n| n.to_string().contains("9 MiB"))
+    );
     assert!(
         bench
             .state

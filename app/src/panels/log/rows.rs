@@ -7,7 +7,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::kept_rows;
-use crate::lang::Text;
+use crate::lang::{Lang, Text};
 use crate::paint;
 use crate::panels::list::Place;
 use crate::text;
@@ -28,8 +28,8 @@ pub struct Rows {
     kept: Option<Result<KeptBatch, String>>,
     /// The line at the top.
     place: Place,
-    /// The lines, as they were laid out last, for a width.
-    laid: RefCell<(u16, Vec<Line>)>,
+    /// The lines, as they were laid out last, for a width and a language.
+    laid: RefCell<((u16, Lang), Vec<Line>)>,
 }
 
 impl Rows {
@@ -70,8 +70,8 @@ impl Rows {
         Some(kept_rows::body(kept.rows.get(row)?).join("\n") + "\n")
     }
 
-    fn lay_out(&self, width: u16) {
-        if self.laid.borrow().0 == width {
+    fn lay_out(&self, width: u16, lang: Lang) {
+        if self.laid.borrow().0 == (width, lang) {
             return;
         }
         let mut lines = Vec::new();
@@ -82,27 +82,29 @@ impl Rows {
                     is_heading,
                     text,
                 };
-                lines.push(line(true, kept_rows::heading(kept)));
+                lines.push(line(true, kept_rows::heading(kept).get(lang).to_owned()));
                 for text in kept_rows::body(kept) {
                     let pieces = text::wrap(&text, usize::from(width.saturating_sub(4)).max(8));
                     lines.extend(pieces.into_iter().map(|piece| line(false, piece)));
                 }
             }
         }
-        *self.laid.borrow_mut() = (width, lines);
+        *self.laid.borrow_mut() = ((width, lang), lines);
     }
 
     /// Draws the page.
     pub fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         const NOTES: Text = Text::new(
             "Esc goes back to the log; the row of the greatest loss is marked",
-            "Esc 返回日志; 损失最大的行已标出",
+            "Esc 返回日志; loss 最大的行已标出",
         );
         let view: &View = scene.view;
         let theme = &view.theme;
         let step = format!("@{}  ", text::count(self.step));
         let why = match &self.kept {
-            Some(Ok(kept)) => text::escape(&format!("{}: {}", kept.rule, kept.message)),
+            Some(Ok(kept)) => {
+                text::escape(&format!("{}: {}", kept.rule, view.lang.say(&kept.message)))
+            }
             _ => String::new(),
         };
         let title = [
@@ -120,10 +122,13 @@ impl Rows {
             &title,
             &[(NOTES.get(view.lang), theme.dim)],
         );
-        self.lay_out(inner.width);
+        self.lay_out(inner.width, view.lang);
         let kept = match &self.kept {
             None => return paint::centred(buf, inner, "...", theme.dim),
-            Some(Err(why)) => return paint::centred(buf, inner, &text::escape(why), theme.bad),
+            Some(Err(why)) => {
+                let why = text::escape(&view.lang.say(why));
+                return paint::centred(buf, inner, &why, theme.bad);
+            }
             Some(Ok(kept)) => kept,
         };
         let losses = kept.rows.iter().map(|row| row.loss).enumerate();

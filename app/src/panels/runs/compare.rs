@@ -14,7 +14,7 @@ use crate::chart::axis::Scale;
 use crate::chart::columns::Columns;
 use crate::chart::draw::{Chart, ChartStyle, Curve, Line, Other};
 use crate::chart::means::Means;
-use crate::lang::Text;
+use crate::lang::{Lang, Text, term};
 use crate::paint;
 use crate::panels::list::Place;
 use crate::text;
@@ -87,7 +87,7 @@ impl Comparison {
                 }
             }
             // The lines below depend on the width; the place is cut to them when they are drawn.
-            key => return self.place.handle(key, self.lines().len()),
+            key => return self.place.handle(key, self.lines(Lang::En).len()),
         }
         true
     }
@@ -124,18 +124,18 @@ impl Comparison {
         let mut title: Vec<Group<'_>> = vec![vec![("loss  ", theme.title)]];
         title.extend(names.iter().map(|(name, style)| vec![(&**name, *style)]));
         let scale = match self.scale {
-            Scale::Linear => "linear",
-            Scale::Log => "log",
+            Scale::Linear => Text::new("linear", "线性"),
+            Scale::Log => Text::new("log", "对数"),
         };
         let notes: Vec<Group<'_>> = vec![
             vec![
                 ("x ", theme.dim),
-                (self.axis.name(), theme.text),
+                (self.axis.name().get(view.lang), theme.text),
                 (" (t)  ", theme.dim),
             ],
             vec![
                 ("y ", theme.dim),
-                (scale, theme.text),
+                (scale.get(view.lang), theme.text),
                 (" (y)  ", theme.dim),
             ],
             vec![
@@ -220,7 +220,7 @@ impl Comparison {
             theme.title,
         )];
         let inner = paint::frame(buf, area, view, &title, &[]);
-        let lines = self.lines();
+        let lines = self.lines(view.lang);
         let width = usize::from(inner.width.saturating_sub(2));
         let wrapped: Vec<String> = lines
             .iter()
@@ -242,32 +242,39 @@ impl Comparison {
     }
 
     /// Everything below the chart.
-    fn lines(&self) -> Vec<String> {
+    fn lines(&self, lang: Lang) -> Vec<String> {
+        const RUN: Text = Text::new(
+            "{0}: {1} at step {2}, loss {3}, best validation {4}, {5} tokens, {6}",
+            "{0}: {1}, 第 {2} 步, loss {3}, 最好的验证 {4}, {5} token, {6}",
+        );
         let mut lines = Vec::new();
         for (index, run) in self.runs.iter().enumerate() {
             let (summary, figures) = (&run.summary, &run.figures);
             let loss = |loss: Option<f64>| loss.map_or("-".to_owned(), |x| text::value(x, 4));
-            lines.push(format!(
-                "{} {}: {} at step {}, loss {}, best validation {}{}, {} tokens, {}",
-                letter(index),
-                summary.name,
-                run.status(),
-                text::count(summary.step),
-                loss(summary.loss),
-                loss(figures.best.map(|best| best.0)),
-                figures
-                    .best
-                    .map_or_else(String::new, |best| format!(" @{}", text::count(best.1))),
-                text::number(summary.tokens as f64, 3),
-                text::duration(figures.seconds),
+            let best = figures.best;
+            let at = best.map_or_else(String::new, |best| format!(" @{}", text::count(best.1)));
+            let best = loss(best.map(|best| best.0)) + &at;
+            lines.push(RUN.filled(
+                lang,
+                &[
+                    &format!("{} {}", letter(index), summary.name),
+                    &term(run.status()),
+                    &text::count(summary.step),
+                    &loss(summary.loss),
+                    &best,
+                    &text::number(summary.tokens as f64, 3),
+                    &text::duration(figures.seconds),
+                ],
             ));
         }
         let runs: Vec<&Entry> = self.runs.iter().collect();
-        lines.extend(stats::lines(&runs));
+        let said = stats::lines(&runs);
+        lines.extend(said.iter().map(|line| line.get(lang).to_owned()));
         let configs: Vec<&[_]> = runs.iter().map(|run| &*run.figures.config).collect();
         let differences = differences(&configs);
         if runs.len() > 1 && differences.is_empty() {
-            lines.push("no key differs".to_owned());
+            let none = Text::new("no key differs", "没有不同的配置项");
+            lines.push(none.get(lang).to_owned());
         }
         for (key, values) in differences {
             let values: Vec<String> = values

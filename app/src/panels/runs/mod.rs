@@ -33,8 +33,15 @@ use compare::Comparison;
 /// How often the folder is read while the screen is on show.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// Orders that the key walks through.
-const ORDERS: [&str; 6] = ["-created", "name", "status", "-step", "loss", "val_loss"];
+/// Orders that the key walks through, as the command line and as the screen writes them.
+const ORDERS: [(&str, Text); 6] = [
+    ("-created", Text::new("-created", "最新")),
+    ("name", Text::new("name", "名称")),
+    ("status", Text::new("status", "状态")),
+    ("-step", Text::new("-step", "步数")),
+    ("loss", Text::new("loss", "loss")),
+    ("val_loss", Text::new("val_loss", "最好的验证 loss")),
+];
 
 /// The screen; see the module's page.
 pub struct Runs {
@@ -96,7 +103,7 @@ impl Runs {
     }
 
     fn arrange(&mut self) {
-        let sort = Sort::parse(ORDERS[self.order]).ok();
+        let sort = Sort::parse(ORDERS[self.order].0).ok();
         self.rows = arrange(&self.entries, &self.query, sort.as_ref(), true);
     }
 
@@ -217,7 +224,7 @@ impl Panel for Runs {
                 label: Text::new("order", "排序"),
                 help: Text::new(
                     "next order: newest, name, status, step, loss, best validation loss",
-                    "下一种排序: 最新, 名称, 状态, 步数, 损失, 最佳验证损失",
+                    "下一种排序: 最新, 名称, 状态, 步数, loss, 最佳验证 loss",
                 ),
             },
             PanelKey {

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use super::{ORDERS, Purpose, Runs};
 use crate::book::Entry;
 use crate::chart::glyph::GlyphSet;
-use crate::lang::Text;
+use crate::lang::{Text, term};
 use crate::paint;
 use crate::panels::field::Field;
 use crate::text;
@@ -19,6 +19,8 @@ const FIGURES: usize = 52;
 const NONE: Text = Text::new("no runs in this folder", "该目录中没有运行");
 const NONE_FITS: Text = Text::new("no run fits the filter", "没有符合筛选条件的运行");
 const READING: Text = Text::new("reading the folder of runs", "正在读取运行目录");
+const TAGS: Text = Text::new("tags", "标签");
+const NOTE: Text = Text::new("note", "备注");
 const HINT: Text = Text::new(
     "Space marks  Enter compares  / filters  o orders",
     "Space 标记  Enter 比较  / 筛选  o 排序",
@@ -29,8 +31,10 @@ impl Runs {
         let view = scene.view;
         let theme = &view.theme;
         let count = text::count(self.rows.len() as u64);
-        let marked = format!("  {} marked", self.marked.len());
-        let order = format!("  by {}", ORDERS[self.order]);
+        const MARKED: Text = Text::new("  {0} marked", "  已标记 {0}");
+        const ORDER: Text = Text::new("  by {0}", "  按 {0} 排序");
+        let marked = MARKED.filled(view.lang, &[&self.marked.len().to_string()]);
+        let order = ORDER.filled(view.lang, &[&ORDERS[self.order].1]);
         let filter = format!("  /{}", text::escape(&self.filter));
         let mut title = vec![
             (Text::new("runs ", "运行 ").get(view.lang), theme.title),
@@ -78,11 +82,9 @@ impl Runs {
         if let Some((run, holds)) = &self.doomed {
             let name = run.file_name().unwrap_or_default().to_string_lossy();
             let holds = holds.map_or("...".to_owned(), |holds| {
-                format!(
-                    "{}, {} checkpoints",
-                    text::bytes(holds.bytes),
-                    holds.checkpoints
-                )
+                const HOLDS: Text = Text::new("{0}, {1} checkpoints", "{0}, {1} 个检查点");
+                let num = holds.checkpoints.to_string();
+                HOLDS.filled(view.lang, &[&text::bytes(holds.bytes), &num])
             });
             let question = Text::new("delete for good", "永久删除").get(view.lang);
             let keys = Text::new("y deletes, Esc keeps it", "y 删除, Esc 保留").get(view.lang);
@@ -93,11 +95,11 @@ impl Runs {
         }
         let mut foot = Vec::new();
         if let Some(fault) = &self.fault {
-            foot.push((text::escape(fault), theme.warn));
+            foot.push((text::escape(&view.lang.say(fault)), theme.warn));
         }
         match &self.said {
-            Some(Ok(done)) => foot.push((text::escape(done), theme.good)),
-            Some(Err(why)) => foot.push((text::escape(why), theme.bad)),
+            Some(Ok(done)) => foot.push((text::escape(&view.lang.say(done)), theme.good)),
+            Some(Err(why)) => foot.push((text::escape(&view.lang.say(why)), theme.bad)),
             None => {}
         }
         if let Some(entry) = self.chosen()
@@ -105,8 +107,9 @@ impl Runs {
         {
             let tags: Vec<&str> = entry.meta.tags.iter().map(String::as_str).collect();
             let tags = tags.join(" ");
-            for (what, said) in [("tags", tags.as_str()), ("note", entry.meta.note.as_str())] {
+            for (what, said) in [(TAGS, tags.as_str()), (NOTE, entry.meta.note.as_str())] {
                 if !said.is_empty() {
+                    let what = what.get(view.lang);
                     foot.push((text::escape(&format!("{what}: {said}")), theme.dim));
                 }
             }
@@ -121,13 +124,13 @@ impl Runs {
         let name_width = width.saturating_sub(FIGURES + 3).clamp(12, 40);
         let head = format!(
             "  {} {} {} {} {} {} {}",
-            text::fit("run", name_width),
-            text::fit("state", 11),
-            text::fit_right("try", 3),
-            text::fit_right("step", 9),
+            text::fit(Text::new("run", "运行").get(view.lang), name_width),
+            text::fit(Text::new("state", "状态").get(view.lang), 11),
+            text::fit_right(Text::new("try", "次").get(view.lang), 3),
+            text::fit_right(Text::new("step", "步").get(view.lang), 9),
             text::fit_right("loss", 8),
-            text::fit_right("best val", 8),
-            text::fit_right("age", 6),
+            text::fit_right(Text::new("best val", "最好验证").get(view.lang), 8),
+            text::fit_right(Text::new("age", "距今").get(view.lang), 6),
         );
         paint::line(
             buf,
@@ -175,7 +178,7 @@ impl Runs {
                 ),
                 (" ", theme.text),
                 (
-                    &*text::fit(entry.status(), 11),
+                    &*text::fit(term(entry.status()).get(view.lang), 11),
                     style_of(entry.status(), view),
                 ),
                 (&*figures, theme.text),
@@ -196,8 +199,8 @@ fn render_field(
 ) {
     let label = match purpose {
         Purpose::Filter => "/",
-        Purpose::Tags(_) => "tags: ",
-        Purpose::Note(_) => "note: ",
+        Purpose::Tags(_) => Text::new("tags: ", "标签: ").get(view.lang),
+        Purpose::Note(_) => Text::new("note: ", "备注: ").get(view.lang),
     };
     let at = Rect {
         y: below.y + row.min(below.height),

@@ -13,6 +13,7 @@ use crate::book::{Entry, query};
 use crate::errand::{Errand, News};
 use crate::lang::Lang;
 use crate::workbench::Workbench;
+use crate::workbench::chinese::english_but;
 use crate::workbench::fixture::{bench, events, hear_all, text};
 
 fn run(name: &str, parent: Option<&str>, seed: &str, loss: f64) -> Entry {
@@ -110,6 +111,67 @@ fn the_screen_shows_a_tree_and_comparisons() {
     }
     bench.press("esc");
     assert!(text(&bench, 100, 30).contains("3 marked"));
+}
+
+#[test]
+fn in_chinese_no_english_is_left() {
+    const FREE: &str =
+        "play slow wild kept deleted seed baseline short a rate of is too much differ zzz what";
+    let mut bench = on_runs();
+    bench.view.lang = Lang::Zh;
+    let check = |bench: &Workbench, what: &str| {
+        for (width, height) in [(80, 24), (160, 50)] {
+            let left = english_but(FREE, &text(bench, width, height));
+            assert!(left.is_empty(), "{what}: {left:#?}");
+        }
+    };
+    check(&bench, "reading");
+    bench.deliver(&News::Runs(Arc::new(runs())));
+    for key in [
+        "o", "o", "o", "o", "o", "o", "g", "j", "j", "j", "j", "j", "j", "D",
+    ] {
+        bench.press(key);
+        check(&bench, key);
+    }
+    let path = runs().remove(2).summary.path;
+    let holds = Contents {
+        bytes: 1 << 30,
+        checkpoints: 3,
+    };
+    bench.deliver(&News::Measured(path, holds));
+    check(&bench, "delete");
+    for key in [
+        "esc", "T", "esc", "N", "esc", "/", "z", "z", "z", "<", "esc", "g", "space", "space",
+    ] {
+        bench.press(key);
+        check(&bench, key);
+    }
+    for said in [
+        Ok("wild is deleted".to_owned()),
+        Err(
+            "run wild is in use by process 9: stop it first (SIGINT ends it with a checkpoint)"
+                .to_owned(),
+        ),
+    ] {
+        bench.deliver(&News::Done(said));
+        check(&bench, "said");
+    }
+    bench.press("esc");
+    for key in [
+        "g", "space", "space", "space", "space", "space", "space", "space", "enter", "t", "t", "t",
+        "t", "y",
+    ] {
+        bench.press(key);
+        check(&bench, key);
+    }
+    let courses = runs()
+        .into_iter()
+        .map(|run| (run.summary.path, course(1.0)));
+    bench.deliver(&News::Courses(Arc::new(courses.collect())));
+    for _ in 0..5 {
+        bench.press("pgdn");
+        check(&bench, "compare");
+    }
 }
 
 #[test]

@@ -15,6 +15,10 @@ use crate::state::{Mark, Metric, Plotted, Superseded};
 use crate::text;
 use crate::view::Scene;
 
+const NOT_FINITE: Text = Text::new("not finite", "非有限");
+/// The data's own entropy.
+const FLOOR: Text = Text::new("floor", "下限");
+
 /// A group of owned pieces: shown whole or not at all.
 pub type Owned = Vec<(String, Style)>;
 
@@ -52,9 +56,10 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
     let (state, theme) = (scene.state, &scene.view.theme);
     let mut loss: Vec<Owned> = Vec::new();
     let mut rest: Vec<Owned> = Vec::new();
-    let figure = |name: &str, value: String, style: Style| -> Owned {
+    let lang = scene.view.lang;
+    let figure = |name: Text, value: String, style: Style| -> Owned {
         vec![
-            (format!("{name} "), theme.dim),
+            (format!("{} ", name.get(lang)), theme.dim),
             (format!("{value}  "), style),
         ]
     };
@@ -76,7 +81,7 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         ("loss ".to_owned(), theme.title),
         (format!("{}  ", text::value(smooth, 4)), theme.strong),
     ]);
-    loss.push(figure("raw", text::value(raw, 4), of_raw));
+    loss.push(figure(Text::new("raw", "原始"), text::value(raw, 4), of_raw));
     let step = state.track.step(row);
     let eval = state.evals.iter().rev().find(|e| e.step <= step);
     if let Some(eval) = eval {
@@ -85,25 +90,25 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         } else {
             theme.bad
         };
-        loss.push(figure("val", text::value(eval.loss, 4), style));
+        loss.push(figure(Text::new("val", "验证"), text::value(eval.loss, 4), style));
         if let Some(bits) = eval.bits_per_byte {
-            loss.push(figure("bits/byte", text::value(bits, 3), theme.text));
+            loss.push(figure(Text::new("bits/byte", "bits/byte"), text::value(bits, 3), theme.text));
         }
     }
     let rows = state.loss.series.query(0..state.track.len());
     let num_nonfinite = state.num_nonfinite.max(rows.num_nonfinite as usize);
     if num_nonfinite > 0 {
-        loss.push(figure("not finite", num_nonfinite.to_string(), theme.bad));
+        loss.push(figure(NOT_FINITE, num_nonfinite.to_string(), theme.bad));
     }
     if let Some(floor) = state.started.as_ref().and_then(|s| s.floor_loss) {
-        loss.push(figure("floor", text::value(floor, 3), theme.floor));
+        loss.push(figure(FLOOR, text::value(floor, 3), theme.floor));
     }
     if let Some(best) = state.best_eval() {
         let value = format!("{} @{}", text::value(best.loss, 4), text::count(best.step));
-        loss.push(figure("best", value, theme.text));
+        loss.push(figure(Text::new("best", "最好"), value, theme.text));
     }
     for which in [Which::Lr, Which::GradNorm, Which::Speed] {
-        rest.push(figure(which.name(), which.value(scene, row), theme.text));
+        rest.push(figure(Text::new(which.name(), which.name()), which.value(scene, row), theme.text));
     }
     Figures { loss, rest }
 }
@@ -139,14 +144,15 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
     let (state, view) = (scene.state, scene.view);
     let theme = &view.theme;
     let unit = match view.unit {
-        XUnit::Step => "steps",
-        XUnit::Tokens => "tokens",
-        XUnit::Time => "time",
+        XUnit::Step => Text::new("steps", "步数"),
+        XUnit::Tokens => Text::new("tokens", "token"),
+        XUnit::Time => Text::new("time", "时间"),
     };
     let scale = match view.scale {
-        Scale::Linear => "linear",
-        Scale::Log => "log",
+        Scale::Linear => Text::new("linear", "线性"),
+        Scale::Log => Text::new("log", "对数"),
     };
+    let lang = view.lang;
     let keys = |lines: &[&str]| {
         let keys = lines.iter().map(|line| view.keys.key_of(line));
         keys.collect::<Vec<_>>().join("/")
@@ -159,13 +165,17 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
         ]
     };
     let mut notes = vec![
-        note("x", unit.to_owned(), &["unit"]),
-        note("y", scale.to_owned(), &["axis"]),
-        note("smooth", format!("{}", view.beta()), &["smooth"]),
+        note("x", unit.get(lang).to_owned(), &["unit"]),
+        note("y", scale.get(lang).to_owned(), &["axis"]),
+        note(
+            Text::new("smooth", "平滑").get(lang),
+            format!("{}", view.beta()),
+            &["smooth"],
+        ),
     ];
     if view.zoom > 0 {
         notes.push(note(
-            "zoom",
+            Text::new("zoom", "缩放").get(lang),
             format!("{}x", 1u64 << view.zoom.min(40)),
             &["zoom in", "zoom out"],
         ));
@@ -188,23 +198,26 @@ fn notes(scene: &Scene<'_>) -> Vec<Owned> {
         let name = text::truncate(&text::escape(&parent.name), 20);
         let name = format!("{name}@{}  ", text::count(parent.step));
         notes.push(vec![
-            ("fork of ".to_owned(), theme.dim),
+            (
+                Text::new("fork of ", "分叉自 ").get(lang).to_owned(),
+                theme.dim,
+            ),
             (name, theme.floor),
         ]);
     }
     let kinds = Mark::ALL.iter().rev();
     for mark in kinds.filter(|m| state.marks.iter().any(|have| have.1 == **m)) {
         let name = match mark {
-            Mark::Eval => "eval",
-            Mark::Checkpoint => "checkpoint",
-            Mark::Edit => "live edit",
-            Mark::Resume => "resumed",
-            Mark::Alert => "alert",
-            Mark::Nonfinite => "not finite",
+            Mark::Eval => Text::new("eval", "评估"),
+            Mark::Checkpoint => Text::new("checkpoint", "检查点"),
+            Mark::Edit => Text::new("live edit", "在线修改"),
+            Mark::Resume => Text::new("resumed", "恢复"),
+            Mark::Alert => Text::new("alert", "警报"),
+            Mark::Nonfinite => NOT_FINITE,
         };
         notes.push(vec![
             (mark.letter().to_string(), style_of(*mark, scene)),
-            (format!(" {name}  "), theme.dim),
+            (format!(" {}  ", name.get(lang)), theme.dim),
         ]);
     }
     notes
@@ -238,7 +251,7 @@ pub fn bare_loss(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
         })
         .collect();
     let floor = state.started.as_ref().and_then(|s| s.floor_loss);
-    let label = floor.map(|f| format!("floor {}", text::value(f, 3)));
+    let label = floor.map(|f| format!("{} {}", FLOOR.get(view.lang), text::value(f, 3)));
     let mut chart = chart(scene, &state.loss, true);
     chart.scale = view.scale;
     chart.points = &points;
@@ -406,7 +419,7 @@ pub fn strip(scene: &Scene<'_>, which: Which, area: Rect, buf: &mut Buffer) -> R
 
 /// A figure that explains the metric.
 fn details(scene: &Scene<'_>, which: Which, row: usize) -> Option<String> {
-    let state = scene.state;
+    let (state, lang) = (scene.state, scene.view.lang);
     match which {
         Which::Lr => {
             let scale = state.config.iter().find(|v| v.key == "schedule.lr_scale")?;
@@ -414,12 +427,14 @@ fn details(scene: &Scene<'_>, which: Which, row: usize) -> Option<String> {
         }
         Which::GradNorm => {
             let share = at(&state.clipped, row).1;
-            (share > 0.0).then(|| format!("clipped {:.0}%", share * 100.0))
+            let clipped = Text::new("clipped", "裁剪").get(lang);
+            (share > 0.0).then(|| format!("{clipped} {:.0}%", share * 100.0))
         }
         Which::Speed => {
             let pace = at(&state.step_seconds, row).1;
+            const A_STEP: Text = Text::new("{0} a step", "每步 {0}");
             pace.is_finite()
-                .then(|| format!("{} a step", text::duration(pace)))
+                .then(|| A_STEP.filled(lang, &[&text::duration(pace)]))
         }
     }
 }

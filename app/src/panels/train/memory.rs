@@ -31,13 +31,13 @@ pub fn render(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     ];
     let inner = paint::frame(buf, area, view, &title, &[]);
     let mut kinds = [
-        ("parameters", m.parameters),
-        ("gradients", m.gradients),
-        ("optimizer", m.optimizer),
-        ("activations", m.activations),
-        ("workspace", m.workspace),
-        ("data", m.data),
-        ("runtime", m.runtime),
+        (Text::new("parameters", "参数"), m.parameters),
+        (Text::new("gradients", "梯度"), m.gradients),
+        (Text::new("optimizer", "优化器"), m.optimizer),
+        (Text::new("activations", "激活"), m.activations),
+        (Text::new("workspace", "工作区"), m.workspace),
+        (Text::new("data", "数据"), m.data),
+        (Text::new("runtime", "程序自身"), m.runtime),
     ];
     kinds.sort_by_key(|kind| std::cmp::Reverse(kind.1));
     let largest = kinds[0].1.max(1);
@@ -50,7 +50,7 @@ pub fn render(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
             row,
             &[
                 (" ", theme.text),
-                (&text::fit(name, 12), theme.text),
+                (&text::fit(name.get(view.lang), 12), theme.text),
                 (&size, theme.dim),
                 (" ", theme.text),
             ],

@@ -1,0 +1,118 @@
+//! The Chinese of what the engine says in English: its sentences ([`sentences`]) and the lines about its keys ([`keys`]).
+//!
+//! Events and errors are written in English, so that records and scripts stay as they are whoever looks on; a record that is
+//! years old is read like a new one. A pattern such as `no checkpoint of step {}: {}` fits a sentence whose fixed words are
+//! its own; what stands in the gaps is looked up in turn, so that a reason inside a sentence is Chinese too. What no pattern
+//! fits (words of the system, of a parser, of a person) stays as it is.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use super::phrase::fill;
+
+mod keys;
+mod sentences;
+
+/// Sentences within sentences that are looked up, at most.
+const DEPTH: usize = 4;
+
+/// The Chinese of an English text, as far as it is known.
+pub fn chinese(text: &str) -> String {
+    found(text, DEPTH).unwrap_or_else(|| text.to_owned())
+}
+
+/// One pattern: its fixed words, which its gaps part, and the Chinese.
+struct Pattern {
+    words: Vec<&'static str>,
+    zh: &'static str,
+}
+
+/// Everything that is known.
+struct Known {
+    /// Lines without gaps.
+    lines: HashMap<&'static str, &'static str>,
+    /// The others, those with the most fixed words first.
+    patterns: Vec<Pattern>,
+}
+
+fn known() -> &'static Known {
+    static KNOWN: OnceLock<Known> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let all = keys::KEYS.iter().chain(sentences::all());
+        let all = all.copied();
+        let (gaps, lines): (Vec<_>, Vec<_>) = all.partition(|(en, _)| en.contains("{}"));
+        let mut patterns: Vec<Pattern> = gaps
+            .into_iter()
+            .map(|(en, zh)| Pattern {
+                words: en.split("{}").collect(),
+                zh,
+            })
+            .collect();
+        let fixed = |pattern: &Pattern| pattern.words.iter().map(|w| w.len()).sum::<usize>();
+        patterns.sort_by_key(|pattern| std::cmp::Reverse(fixed(pattern)));
+        Known {
+            lines: lines.into_iter().collect(),
+            patterns,
+        }
+    })
+}
+
+fn found(text: &str, depth: usize) -> Option<String> {
+    let known = known();
+    if let Some(zh) = known.lines.get(text) {
+        return Some((*zh).to_owned());
+    }
+    let deeper = depth.checked_sub(1)?;
+    let whole = known.patterns.iter().find_map(|pattern| {
+        let parts = parts(text, &pattern.words)?;
+        let part = |gap: usize| {
+            let part = parts.get(gap)?;
+            Some(found(part, deeper).unwrap_or_else(|| (*part).to_owned()))
+        };
+        Some(fill(pattern.zh, part))
+    });
+    if whole.is_some() {
+        return whole;
+    }
+    // A place or a name before what is wrong; two sentences. Better both known than one.
+    let pairs = [": ", "; "].map(|between| pair(text, between, deeper));
+    let both = pairs.iter().flatten().find(|pair| pair.1);
+    let pair = both.or_else(|| pairs.iter().flatten().next());
+    pair.map(|(zh, _)| zh.clone())
+}
+
+/// Two texts with `between` between them, where both are known, else one of them; and whether both are.
+fn pair(text: &str, between: &str, depth: usize) -> Option<(String, bool)> {
+    let mut half: Option<String> = None;
+    for (at, _) in text.match_indices(between) {
+        let (first, second) = (&text[..at], &text[at + between.len()..]);
+        // What comes first is short: a place, a name, one sentence.
+        let joined = match (found(first, depth.min(1)), found(second, depth)) {
+            (Some(a), Some(b)) => return Some((format!("{a}{between}{b}"), true)),
+            (Some(a), None) => format!("{a}{between}{second}"),
+            (None, Some(b)) => format!("{first}{between}{b}"),
+            (None, None) => continue,
+        };
+        half.get_or_insert(joined);
+    }
+    half.map(|zh| (zh, false))
+}
+
+/// What stands in the gaps between `words`, the shortest first; none if the text is another.
+fn parts<'a>(text: &'a str, words: &[&str]) -> Option<Vec<&'a str>> {
+    let [first, middle @ .., last] = words else {
+        return None;
+    };
+    let mut rest = text.strip_prefix(first)?.strip_suffix(last)?;
+    let mut parts = Vec::with_capacity(words.len() - 1);
+    for word in middle {
+        let (part, behind) = rest.split_once(word)?;
+        parts.push(part);
+        rest = behind;
+    }
+    parts.push(rest);
+    parts.iter().all(|part| !part.is_empty()).then_some(parts)
+}
+
+#[cfg(test)]
+mod tests;
