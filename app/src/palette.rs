@@ -170,7 +170,10 @@ impl Palette {
         let at = centred(90, 20, area, buf);
         let num = format!("{}/{}", self.found.len(), self.items.len());
         let title = [
-            (Text::new("palette  ", "命令面板  ").get(view.lang), theme.title),
+            (
+                Text::new("palette  ", "命令面板  ").get(view.lang),
+                theme.title,
+            ),
             (&*num, theme.dim),
         ];
         let inner = paint::frame(buf, at, view, &title, &[(HINT.get(view.lang), theme.dim)]);

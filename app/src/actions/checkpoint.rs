@@ -24,7 +24,8 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
         None if argument == "tag" => return Err(Refused::Unfinished),
         Some(("tag", name)) => Some(name.trim().to_owned()),
         _ => {
-            const EXPECTED: Text = Text::new("expected tag NAME, or nothing", "应为 tag NAME, 或留空");
+            const EXPECTED: Text =
+                Text::new("expected tag NAME, or nothing", "应为 tag NAME, 或留空");
             return Err(Refused::because(EXPECTED));
         }
     };

@@ -22,8 +22,7 @@ pub const ACTION: Action = Action::new(
 fn run(argument: &str, bench: &mut Workbench) -> Ran {
     bench.view.glyphs = match argument {
         "" => bench.view.glyphs.next(),
-        word => GlyphSet::parse(word)
-            .ok_or_else(|| expected(&WORDS, argument))?,
+        word => GlyphSet::parse(word).ok_or_else(|| expected(&WORDS, argument))?,
     };
     Ok(())
 }

@@ -25,17 +25,11 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
         .panels
         .iter_mut()
         .position(|panel| panel.seek(argument, state));
-    match found {
-        Some(panel) => {
-            bench.show(panel);
-            Ok(())
-        }
-        None => {
-            const NONE: Text = Text::new(
-                "there are no statistics of a layer {0} (telemetry.layer_interval)",
-                "没有层 {0} 的统计 (telemetry.layer_interval)",
-            );
-            Err(Refused::Because(NONE.fill(&[&format!("{argument:?}")])))
-        }
-    }
+    const NONE: Text = Text::new(
+        "there are no statistics of a layer {0} (telemetry.layer_interval)",
+        "没有层 {0} 的统计 (telemetry.layer_interval)",
+    );
+    let panel = found.ok_or_else(|| Refused::Because(NONE.fill(&[&format!("{argument:?}")])))?;
+    bench.show(panel);
+    Ok(())
 }

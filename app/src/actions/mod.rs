@@ -277,8 +277,18 @@ mod tests {
             assert!(seen.insert(action.name), "{} twice", action.name);
             assert_eq!(find(action.name).unwrap().takes, action.takes);
         }
-        assert!(parse("eval now").unwrap_err().get(Lang::En).contains("takes nothing"));
-        assert!(parse("evaluate").unwrap_err().get(Lang::Zh).contains("evaluate"));
+        assert!(
+            parse("eval now")
+                .unwrap_err()
+                .get(Lang::En)
+                .contains("takes nothing")
+        );
+        assert!(
+            parse("evaluate")
+                .unwrap_err()
+                .get(Lang::Zh)
+                .contains("evaluate")
+        );
         let (action, argument) = parse("  note  two words ").unwrap();
         assert_eq!((action.name, argument), ("note", "two words"));
     }

@@ -65,15 +65,19 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
     let lr_scale = match words.next() {
         None => None,
         Some(word) => {
-            const FACTOR: Text =
-                Text::new("expected a factor such as 0.5, found {0}", "应为倍数, 例如 0.5, 却是 {0}");
+            const FACTOR: Text = Text::new(
+                "expected a factor such as 0.5, found {0}",
+                "应为倍数, 例如 0.5, 却是 {0}",
+            );
             let factor = word.parse().ok();
             Some(factor.ok_or_else(|| Refused::Because(FACTOR.fill(&[&format!("{word:?}")])))?)
         }
     };
     if words.next().is_some() {
-        const MORE: Text =
-            Text::new("expected STEP and LR_SCALE, found more", "只应有 STEP 与 LR_SCALE");
+        const MORE: Text = Text::new(
+            "expected STEP and LR_SCALE, found more",
+            "只应有 STEP 与 LR_SCALE",
+        );
         return Err(Refused::because(MORE));
     }
     bench.try_ask(Command::Rollback { step, lr_scale })

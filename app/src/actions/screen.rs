@@ -45,8 +45,10 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
             let named = || names.iter().position(|name| *name == word.to_lowercase());
             let found = number.map(|n| n - 1).or_else(named);
             found.ok_or_else(|| {
-                const NONE: Text =
-                    Text::new("there is no screen {0}; there are {1}", "没有界面 {0}; 现有 {1}");
+                const NONE: Text = Text::new(
+                    "there is no screen {0}; there are {1}",
+                    "没有界面 {0}; 现有 {1}",
+                );
                 Refused::Because(NONE.fill(&[&format!("{word:?}"), &names.join(", ")]))
             })?
         }

@@ -217,8 +217,15 @@ pub fn lines(runs: &[&Entry]) -> Vec<Phrase> {
                     let figures = [of.mean, of.interval.0, of.interval.1];
                     let [mean, low, high] = figures.map(|x| format!("{x:+.4}"));
                     let count = of.count.to_string();
-                    let parts: [&dyn Words; 7] =
-                        [&shown(metric), &name(b), &name(a), &mean, &low, &high, &count];
+                    let parts: [&dyn Words; 7] = [
+                        &shown(metric),
+                        &name(b),
+                        &name(a),
+                        &mean,
+                        &low,
+                        &high,
+                        &count,
+                    ];
                     lines.push(PAIRED.fill(&parts));
                 }
             }
@@ -283,7 +290,9 @@ mod tests {
         let with_wild: Vec<&Entry> = all.iter().copied().chain([&wild]).collect();
         let said = |runs: &[&Entry]| {
             let lines = lines(runs).into_iter();
-            lines.map(|line| line.to_string() + "\n").collect::<String>()
+            lines
+                .map(|line| line.to_string() + "\n")
+                .collect::<String>()
         };
         let told = said(&with_wild);
         assert!(told.contains("last loss: not finite in 1 of 3"), "{told}");

@@ -14,7 +14,10 @@ mod keys;
 mod sentences;
 
 /// Sentences within sentences that are looked up, at most.
-const DEPTH: usize = 4;
+const DEPTH: usize = 3;
+
+/// Places at which a text is taken for two, at most: what a person wrote may be long.
+const SPLITS: usize = 6;
 
 /// The Chinese of an English text, as far as it is known.
 pub fn chinese(text: &str) -> String {
@@ -65,11 +68,14 @@ fn found(text: &str, depth: usize) -> Option<String> {
     let deeper = depth.checked_sub(1)?;
     let whole = known.patterns.iter().find_map(|pattern| {
         let parts = parts(text, &pattern.words)?;
-        let part = |gap: usize| {
-            let part = parts.get(gap)?;
-            Some(found(part, deeper).unwrap_or_else(|| (*part).to_owned()))
-        };
-        Some(fill(pattern.zh, part))
+        let parts = parts.into_iter().map(|part| match found(part, deeper) {
+            Some(zh) => Some(zh),
+            // A gap that holds another sentence is none: the text is two.
+            None if part.contains("; ") => None,
+            None => Some(part.to_owned()),
+        });
+        let parts: Vec<String> = parts.collect::<Option<_>>()?;
+        Some(fill(pattern.zh, |gap| parts.get(gap).cloned()))
     });
     if whole.is_some() {
         return whole;
@@ -84,7 +90,7 @@ fn found(text: &str, depth: usize) -> Option<String> {
 /// Two texts with `between` between them, where both are known, else one of them; and whether both are.
 fn pair(text: &str, between: &str, depth: usize) -> Option<(String, bool)> {
     let mut half: Option<String> = None;
-    for (at, _) in text.match_indices(between) {
+    for (at, _) in text.match_indices(between).take(SPLITS) {
         let (first, second) = (&text[..at], &text[at + between.len()..]);
         // What comes first is short: a place, a name, one sentence.
         let joined = match (found(first, depth.min(1)), found(second, depth)) {

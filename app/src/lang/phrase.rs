@@ -146,15 +146,12 @@ pub(super) fn fill(pattern: &str, part: impl Fn(usize) -> Option<String>) -> Str
         out.push_str(before);
         let gap = behind.split_once('}');
         let filled = gap.and_then(|(number, _)| part(number.parse().ok()?));
-        match (gap, filled) {
-            (Some((_, behind)), Some(filled)) => {
-                out.push_str(&filled);
-                rest = behind;
-            }
-            _ => {
-                out.push('{');
-                rest = behind;
-            }
+        rest = behind;
+        if let (Some((_, behind)), Some(filled)) = (gap, filled) {
+            out.push_str(&filled);
+            rest = behind;
+        } else {
+            out.push('{');
         }
     }
     out + rest

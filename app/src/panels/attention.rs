@@ -243,7 +243,14 @@ impl Attention {
             height: area.height - below,
             ..area
         };
-        draw::map(map, chosen, trouble.map(|line| line.get(view.lang)), view, at, buf);
+        draw::map(
+            map,
+            chosen,
+            trouble.map(|line| line.get(view.lang)),
+            view,
+            at,
+            buf,
+        );
         if wide {
             let grid =
                 (map.entropies.len() as u16 + 3).clamp(4, area.height.saturating_sub(7).max(4));

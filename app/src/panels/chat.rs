@@ -122,8 +122,10 @@ impl Chat {
         match (found, step) {
             (Some((step, path)), _) => Ok(Some((Source::Folder(path.clone()), *step))),
             (None, Some(step)) => {
-                const NONE: Text =
-                    Text::new("there is no checkpoint of step {0}", "没有第 {0} 步的检查点");
+                const NONE: Text = Text::new(
+                    "there is no checkpoint of step {0}",
+                    "没有第 {0} 步的检查点",
+                );
                 Err(NONE.fill(&[&step.to_string()]))
             }
             (None, None) => Err(Text::new(

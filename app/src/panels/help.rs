@@ -49,7 +49,10 @@ const SIGNS: [(Text, Text); 7] = [
             "在线修改配置, 从检查点恢复",
         ),
     ),
-    (Text::new("!", "!"), Text::new("alert of a watcher", "监视规则的警报")),
+    (
+        Text::new("!", "!"),
+        Text::new("alert of a watcher", "监视规则的警报"),
+    ),
     (
         Text::new("N", "N"),
         Text::new("loss or gradient was not finite", "loss 或梯度不是有限值"),

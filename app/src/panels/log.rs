@@ -191,7 +191,10 @@ impl Panel for Log {
         let selected = place.row(rows.len());
         // The chosen line stands below in full where the list has to cut it.
         let mut whole = rows.get(selected).map_or_else(Vec::new, |l| {
-            text::wrap(l.text.get(view.lang), usize::from(inner.width.saturating_sub(2)))
+            text::wrap(
+                l.text.get(view.lang),
+                usize::from(inner.width.saturating_sub(2)),
+            )
         });
         let alert = rows.get(selected).and_then(|l| l.alert.as_deref());
         whole.extend(alert.map(|alert| figures(alert, view)));

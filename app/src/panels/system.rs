@@ -317,7 +317,10 @@ impl SystemPanel {
             ];
             LIMITS.filled(lang, &[&rates[0], &rates[1]])
         } else {
-            let unknown = Text::new("limits of this device: not measured", "此设备的极限: 未测量");
+            let unknown = Text::new(
+                "limits of this device: not measured",
+                "此设备的极限: 未测量",
+            );
             unknown.get(lang).to_owned()
         };
         let inner = paint::frame(buf, area, view, &title, &[(&limits, theme.dim)]);

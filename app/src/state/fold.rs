@@ -319,8 +319,7 @@ impl State {
     fn evaluate(&mut self, eval: &Eval, time: &str) {
         self.answered("eval");
         self.mark(eval.step, Mark::Eval);
-        const EVALUATED: Text =
-            Text::new("{0} {1}  perplexity {2}", "{0} {1}  困惑度 {2}");
+        const EVALUATED: Text = Text::new("{0} {1}  perplexity {2}", "{0} {1}  困惑度 {2}");
         let mut line = EVALUATED.fill(&[
             &term(&eval.split),
             &text::value(eval.loss, 4),

@@ -182,7 +182,10 @@ fn what_an_event_says_its_reply_does_not_repeat() {
     assert_eq!(state.log.len(), lines + 1);
     // An answer that no event gave is shown.
     happen(&mut state, reply("set", "nothing has changed"));
-    assert_eq!(state.log.back().unwrap().text.to_string(), "set: nothing has changed");
+    assert_eq!(
+        state.log.back().unwrap().text.to_string(),
+        "set: nothing has changed"
+    );
 }
 
 #[test]
@@ -545,7 +548,10 @@ fn an_alert_is_marked_and_told_once() {
         (line.step, line.level, line.tag),
         (250, Level::Warn, "alert")
     );
-    assert_eq!(line.text.to_string(), "spike: the loss\\x1b[31m is high: skip");
+    assert_eq!(
+        line.text.to_string(),
+        "spike: the loss\\x1b[31m is high: skip"
+    );
     assert_eq!(state.num_alerts, alerts + 1);
     // What is not finite has said so by an event of its own.
     happen(&mut state, alert("nonfinite", "stop"));

@@ -29,7 +29,8 @@ const TERMS: &str = "loss lr token tok bits/byte nat perplexity rms grad ctx bf 
     archive backtab best";
 
 /// Words of the screens of layers and checkpoints.
-const ELSEWHERE: &str = "activation gradient weight update dead share interval size why fork slow finished step";
+const ELSEWHERE: &str =
+    "activation gradient weight update dead share interval size why fork slow finished step";
 
 /// Texts of the made-up runs that nobody translates: what a model wrote, what a system said, what a person noted.
 pub const FREE: &str = "The small fox sees a red house near the river. She asks the old farmer for bread, and gives her a \
@@ -62,14 +63,14 @@ fn gathered() -> BTreeSet<String> {
         let form = config::form(&key).expect("a key");
         add(form.class.word());
         add(key.split('.').next().unwrap_or_default());
-        form.choices.iter().for_each(|choice| add(choice));
+        add(&form.choices.join(" "));
     }
     for rule in RULES {
         add(rule.name());
     }
-    FIGURES.iter().for_each(|figure| add(figure));
-    GlyphSet::WORDS.iter().for_each(|word| add(word));
-    Palette::ALL.iter().for_each(|(word, _)| add(word));
+    add(&FIGURES.join(" "));
+    add(&GlyphSet::WORDS.join(" "));
+    add(&Palette::ALL.map(|(word, _)| word).join(" "));
     add("default file flag edit checkpoint preset true false");
     words
 }
@@ -89,7 +90,8 @@ fn unknown<'a>(line: &'a str, allowed: &BTreeSet<String>) -> Vec<&'a str> {
             continue;
         }
         let is_first = std::mem::take(&mut first);
-        let is_cut = behind.is_none_or(|c| "~\u{2502}|".contains(c)) || tokens.peek().is_none();
+        let is_cut =
+            behind.is_none_or(|c| "~|".contains(c) || is_frame(c)) || tokens.peek().is_none();
         let known = |word: &str| {
             let word = word.to_lowercase();
             let mut wholes = allowed.iter();
@@ -109,6 +111,11 @@ fn unknown<'a>(line: &'a str, allowed: &BTreeSet<String>) -> Vec<&'a str> {
         }
     }
     found
+}
+
+/// Whether it is a line of a frame, under which a word goes on.
+fn is_frame(c: char) -> bool {
+    ('\u{2500}'..='\u{257f}').contains(&c)
 }
 
 /// The lines of a drawn screen that hold English, each behind the words.

@@ -79,8 +79,7 @@ impl Figures {
         let bytes = self.frames.iter().map(|f| f.bytes).sum::<usize>() as f64 / num;
         let widest = self.frames.iter().map(|f| f.bytes).max().unwrap_or(0);
         const CORE: Text = Text::new("{0}% of a core", "单核的 {0}%");
-        const A_STEP: Text =
-            Text::new("{0}% of a core, {1} ms a step", "单核的 {0}%, 每步 {1} ms");
+        const A_STEP: Text = Text::new("{0}% of a core, {1} ms a step", "单核的 {0}%, 每步 {1} ms");
         let lang = view.lang;
         let share = self.share();
         let cpu = match (share, pace) {
@@ -142,7 +141,13 @@ impl Figures {
         };
         Clear.render(at.intersection(buf.area), buf);
         let theme = &view.theme;
-        let inner = paint::frame(buf, at, view, &[(Text::new("screen", "界面").get(lang), theme.title)], &[]);
+        let inner = paint::frame(
+            buf,
+            at,
+            view,
+            &[(Text::new("screen", "界面").get(lang), theme.title)],
+            &[],
+        );
         for (row, (name, value)) in rows.iter().enumerate() {
             let name = text::fit(name.get(lang), 9);
             let pieces = [(" ", theme.text), (&*name, theme.dim), (value, theme.text)];

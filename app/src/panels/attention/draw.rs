@@ -38,8 +38,7 @@ pub(super) fn map(
         "之前的 {0} 个 token 已读入, 未显示  ",
     );
     let lang = view.lang;
-    let entropy =
-        entropy.map_or_else(String::new, |e| ENTROPY.filled(lang, &[&format!("{e:.2}")]));
+    let entropy = entropy.map_or_else(String::new, |e| ENTROPY.filled(lang, &[&format!("{e:.2}")]));
     let title: [Group<'_>; 3] = [
         vec![
             (

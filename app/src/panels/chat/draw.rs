@@ -222,7 +222,10 @@ fn end(turn: &Turn, lang: Lang) -> Option<String> {
         "  (the oldest {0} tokens were cut to fit the context)",
         "  (为放入上下文, 截去了最早的 {0} 个 token)",
     );
-    const END: Text = Text::new("[{0} tokens  {1}  {2} {3}{4}{5}]", "[{0} token  {1}  {2} {3}{4}{5}]");
+    const END: Text = Text::new(
+        "[{0} tokens  {1}  {2} {3}{4}{5}]",
+        "[{0} token  {1}  {2} {3}{4}{5}]",
+    );
     let answer = turn.end.as_ref()?;
     let why = match answer.finish {
         Finish::EndOfText => Text::new("ended", "结束"),

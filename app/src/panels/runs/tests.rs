@@ -115,8 +115,7 @@ fn the_screen_shows_a_tree_and_comparisons() {
 
 #[test]
 fn in_chinese_no_english_is_left() {
-    const FREE: &str =
-        "play slow wild kept deleted seed baseline short a rate of is too much differ zzz what";
+    const FREE: &str = "play slow wild kept deleted seed baseline short a rate of is too much differ z zz zzz what";
     let mut bench = on_runs();
     bench.view.lang = Lang::Zh;
     let check = |bench: &Workbench, what: &str| {

@@ -81,7 +81,11 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         ("loss ".to_owned(), theme.title),
         (format!("{}  ", text::value(smooth, 4)), theme.strong),
     ]);
-    loss.push(figure(Text::new("raw", "原始"), text::value(raw, 4), of_raw));
+    loss.push(figure(
+        Text::new("raw", "原始"),
+        text::value(raw, 4),
+        of_raw,
+    ));
     let step = state.track.step(row);
     let eval = state.evals.iter().rev().find(|e| e.step <= step);
     if let Some(eval) = eval {
@@ -90,9 +94,17 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         } else {
             theme.bad
         };
-        loss.push(figure(Text::new("val", "验证"), text::value(eval.loss, 4), style));
+        loss.push(figure(
+            Text::new("val", "验证"),
+            text::value(eval.loss, 4),
+            style,
+        ));
         if let Some(bits) = eval.bits_per_byte {
-            loss.push(figure(Text::new("bits/byte", "bits/byte"), text::value(bits, 3), theme.text));
+            loss.push(figure(
+                Text::new("bits/byte", "bits/byte"),
+                text::value(bits, 3),
+                theme.text,
+            ));
         }
     }
     let rows = state.loss.series.query(0..state.track.len());
@@ -108,7 +120,11 @@ pub fn figures(scene: &Scene<'_>) -> Figures {
         loss.push(figure(Text::new("best", "最好"), value, theme.text));
     }
     for which in [Which::Lr, Which::GradNorm, Which::Speed] {
-        rest.push(figure(Text::new(which.name(), which.name()), which.value(scene, row), theme.text));
+        rest.push(figure(
+            Text::new(which.name(), which.name()),
+            which.value(scene, row),
+            theme.text,
+        ));
     }
     Figures { loss, rest }
 }
