@@ -318,6 +318,7 @@ impl Workbench {
             News::Verified(step, time, found) => {
                 let found = found.as_ref().map(drop).map_err(String::as_str);
                 self.state.checked(*step, time, found);
+                self.tell_verified(*step, found);
             }
             _ => {}
         }

@@ -6,9 +6,11 @@ use super::Workbench;
 use crate::actions::{self, Ran, Refused};
 use crate::command_line::CommandLine;
 use crate::edit::Edit;
+use crate::lang::Lang;
 use crate::palette::Palette;
 use crate::prompt::{Confirm, Prompt, Said};
 use crate::state::Level;
+use crate::text;
 
 /// Lines that the history keeps.
 const HISTORY: usize = 200;
@@ -131,6 +133,23 @@ impl Workbench {
     /// Says what was done, in the footer.
     pub fn tell(&mut self, text: &str) {
         self.message = Some((self.now, Level::Info, text.to_owned()));
+    }
+
+    /// Says what came of verifying a checkpoint here, in the footer.
+    pub(super) fn tell_verified(&mut self, step: u64, found: Result<(), &str>) {
+        let step = text::count(step);
+        let told = match (found, self.view.lang) {
+            (Ok(()), Lang::En) => format!("the checkpoint of step {step} is what was written"),
+            (Ok(()), Lang::Zh) => format!("第 {step} 步的检查点与写入时一致"),
+            (Err(why), Lang::En) => format!("the checkpoint of step {step} is damaged: {why}"),
+            (Err(why), Lang::Zh) => format!("第 {step} 步的检查点已损坏: {why}"),
+        };
+        let level = if found.is_ok() {
+            Level::Good
+        } else {
+            Level::Bad
+        };
+        self.message = Some((self.now, level, told));
     }
 
     /// Says why something was not done, in the footer and in the log.
