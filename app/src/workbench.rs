@@ -167,6 +167,7 @@ impl Workbench {
         {
             self.figures.missed += step.step.saturating_sub(self.state.step() + 1);
         }
+        self.show_answer(event);
         self.state.apply(event);
         self.heard = self.now;
         self.figures.events += 1;

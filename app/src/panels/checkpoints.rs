@@ -433,8 +433,8 @@ impl Checkpoints {
     fn render_rows(&self, scene: &Scene<'_>, inner: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
-        // The mark of the chosen row, and that of what is compared.
-        let (head, rows) = table::rows(state, view, inner.width.saturating_sub(2));
+        // Beside the mark of the chosen row, that of what is compared, and the edge.
+        let (head, rows) = table::rows(state, view, inner.width.saturating_sub(3));
         let mut pieces = vec![("  ", theme.text)];
         pieces.extend(head.iter().map(|(words, style)| (words.as_str(), *style)));
         paint::line(buf, inner, 0, &pieces);

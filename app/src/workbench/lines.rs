@@ -130,6 +130,25 @@ impl Workbench {
         }
     }
 
+    /// Shows what the engine answered to a wish of this screen about checkpoints: their list has no line for it.
+    pub(super) fn show_answer(&mut self, event: &Event) {
+        let Body::Reply {
+            id,
+            command,
+            refused,
+            message,
+            ..
+        } = &event.body
+        else {
+            return;
+        };
+        let shelf = matches!(command.as_str(), "tag" | "untag" | "delete" | "verify");
+        if shelf && self.state.pending.iter().any(|pending| pending.id == *id) {
+            let level = if *refused { Level::Warn } else { Level::Good };
+            self.message = Some((self.now, level, message.clone()));
+        }
+    }
+
     /// Says what was done, in the footer.
     pub fn tell(&mut self, text: &str) {
         self.message = Some((self.now, Level::Info, text.to_owned()));
