@@ -88,6 +88,16 @@ fn ctl_asks_for_every_word_and_says_what_came_of_it() {
     assert!(ctl(0, &["pause", "--hard"]).starts_with("paused"));
     let steps = place.losses("r").len() as u64;
     assert_eq!(place.checkpoints("r").last(), Some(&steps));
+    let (newest, tagged) = (steps.to_string(), path.rsplit('_').next());
+    let mine: u64 = tagged.and_then(|step| step.parse().ok()).expect("a step");
+    assert!(ctl(0, &["tag", &newest, "kept"]).contains("is tagged kept"));
+    assert!(ctl(0, &["verify", &newest]).contains("is what was written"));
+    let refusal = place.expect(1, &["ctl", "r", "delete", &newest]);
+    assert!(refusal.contains("delete is refused"), "{refusal}");
+    assert!(ctl(0, &["delete", &mine.to_string()]).contains("is deleted"));
+    assert!(!place.checkpoints("r").contains(&mine));
+    assert!(ctl(0, &["untag", &newest]).contains("has no tag any more"));
+    assert_eq!(count(&place, "checkpoint_tagged"), 3);
     assert!(ctl(0, &["resume"]).starts_with("goes on"));
     assert!(ctl(0, &["stop", "--no-checkpoint"]).starts_with("stops after"));
     process.expect(0);
@@ -97,7 +107,7 @@ fn ctl_asks_for_every_word_and_says_what_came_of_it() {
         .filter(|event| event["event"] == "reply")
         .map(|event| event["id"].as_u64().expect("a number"))
         .collect();
-    assert_eq!(ids.len(), 16);
+    assert_eq!(ids.len(), 21);
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
 
     let refusal = place.expect(2, &["ctl", "r", "pause"]);
@@ -224,7 +234,10 @@ fn the_socket_refuses_what_it_should_and_is_its_owners() {
     assert!(connect(&hello("writer")).1.starts_with("{\"refused\":"));
     assert!(connect("what").1.starts_with("{\"refused\":"));
     let (mut viewer, _) = connect(&hello("viewer"));
-    assert!(tell(&mut viewer, "{\"command\": \"pause\"}").starts_with("{\"refused\":"));
+    for command in ["\"pause\"", "\"delete\", \"step\": 1"] {
+        let asked = format!("{{\"command\": {command}}}");
+        assert!(tell(&mut viewer, &asked).starts_with("{\"refused\":"));
+    }
     let accepted = tell(&mut writer, "{\"command\": \"pause\"}");
     assert!(accepted.starts_with("{\"accepted\":"), "{accepted}");
     place.wait_for(&mut process, "r", "paused", |_| true);

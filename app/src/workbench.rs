@@ -174,6 +174,7 @@ impl Workbench {
         {
             self.figures.missed += step.step.saturating_sub(self.state.step() + 1);
         }
+        self.show_answer(event);
         self.state.apply(event);
         self.bell.hear(event);
         self.heard = self.now;
@@ -338,6 +339,7 @@ impl Workbench {
             News::Verified(step, time, found) => {
                 let found = found.as_ref().map(drop).map_err(String::as_str);
                 self.state.checked(*step, time, found);
+                self.tell_verified(*step, found);
             }
             _ => {}
         }

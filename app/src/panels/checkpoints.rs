@@ -14,6 +14,7 @@ use ratatui::style::Style;
 use super::field::{Field, Typed};
 use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
+use crate::bars;
 use crate::errand::{Errand, ForkWish, News};
 use crate::lang::{self, Lang, Text};
 use crate::paint;
@@ -31,6 +32,9 @@ use diff::Diff;
 /// How often the folder is looked at while nothing is heard of a change.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Height from which the chosen one is described below the list.
+const ROOMY: u16 = 8;
+
 /// The screen; see the module's page.
 #[derive(Default)]
 pub struct Checkpoints {
@@ -41,7 +45,7 @@ pub struct Checkpoints {
     marked: Option<u64>,
     /// The comparison of configurations, while it is on show.
     diff: Option<Diff>,
-    /// What came of the last fork, or of verifying here.
+    /// What came of the last fork.
     said: Option<Result<String, String>>,
     errands: Vec<Errand>,
     /// The changes that the engine had told of when the folder was last looked at.
@@ -67,7 +71,7 @@ impl Checkpoints {
     }
 
     /// Compares the chosen one's configuration with the marked one's, else with that in force.
-    fn compare(&mut self, state: &State) {
+    fn compare(&mut self, state: &State, lang: Lang) {
         let Some(chosen) = self.chosen(state) else {
             return;
         };
@@ -84,8 +88,10 @@ impl Checkpoints {
         self.diff = Diff::new(one, other, state);
         if self.diff.is_none() {
             let step = text::count(one.step);
-            let why = format!("the configuration of step {step} cannot be read from here");
-            self.said = Some(Err(why));
+            self.said = Some(Err(match lang {
+                Lang::En => format!("the configuration of step {step} cannot be read from here"),
+                Lang::Zh => format!("此处无法读取第 {step} 步的配置"),
+            }));
         }
     }
 
@@ -288,7 +294,7 @@ impl Panel for Checkpoints {
             "U" => view.wish = chosen.map(|step| format!("untag {step}")),
             "v" => view.wish = chosen.map(|step| format!("verify {step}")),
             "D" => view.wish = chosen.map(|step| format!("delete {step}")),
-            "d" => self.compare(state),
+            "d" => self.compare(state, view.lang),
             "space" => self.marked = chosen.filter(|_| self.marked != chosen),
             key => return self.place.handle(key, state.checkpoints.len()),
         }
@@ -328,13 +334,6 @@ impl Panel for Checkpoints {
         match (news, &mut self.asking) {
             (News::Plan(plan), Some(Asking::Plan(_, known))) => *known = Some(plan.clone()),
             // Of another screen's errands only while it waits for none of its own.
-            (News::Verified(step, _, found), _) => {
-                let step = text::count(*step);
-                self.said = Some(match found {
-                    Ok(()) => Ok(format!("the checkpoint of step {step} is what was written")),
-                    Err(why) => Err(why.clone()),
-                });
-            }
             (News::Done(said), _) if self.said.is_some() => self.said = Some(said.clone()),
             _ => {}
         }
@@ -370,12 +369,14 @@ impl Panel for Checkpoints {
             }
         });
         let title = [
-            (Text::new("checkpoints ", "检查点 ").get(lang), theme.title),
-            (&*num, theme.strong),
-            ("  ", theme.text),
-            (&*bytes, theme.text),
-            (&*room, theme.dim),
+            vec![
+                (Text::new("checkpoints ", "检查点 ").get(lang), theme.title),
+                (&*num, theme.strong),
+            ],
+            vec![("  ", theme.text), (&*bytes, theme.text)],
+            vec![(&*room, theme.dim)],
         ];
+        let title = bars::fitting(&title, area.width.saturating_sub(4));
         let notes = [(NOTES.get(lang), theme.dim)];
         let inner = paint::frame(buf, area, view, &title, &notes);
         if rows.is_empty() {
@@ -387,7 +388,11 @@ impl Panel for Checkpoints {
             );
             return;
         }
-        let foot = self.foot(state, view);
+        let mut foot = self.foot(state, view);
+        if self.asking.is_none() && self.said.is_none() && inner.height < ROOMY {
+            // The rows are worth more than what is said of one.
+            foot.clear();
+        }
         let field = match &self.asking {
             Some(Asking::Fork(_, field)) => Some(field),
             _ => None,
@@ -428,8 +433,8 @@ impl Checkpoints {
     fn render_rows(&self, scene: &Scene<'_>, inner: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let theme = &view.theme;
-        // The mark of the chosen row, and that of what is compared.
-        let (head, rows) = table::rows(state, view, inner.width.saturating_sub(2));
+        // Beside the mark of the chosen row, that of what is compared, and the edge.
+        let (head, rows) = table::rows(state, view, inner.width.saturating_sub(3));
         let mut pieces = vec![("  ", theme.text)];
         pieces.extend(head.iter().map(|(words, style)| (words.as_str(), *style)));
         paint::line(buf, inner, 0, &pieces);

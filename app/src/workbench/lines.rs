@@ -6,10 +6,11 @@ use super::Workbench;
 use crate::actions::{self, Ran, Refused};
 use crate::command_line::CommandLine;
 use crate::edit::Edit;
-use crate::lang::Phrase;
+use crate::lang::{Phrase, Text};
 use crate::palette::Palette;
 use crate::prompt::{Confirm, Prompt, Said};
 use crate::state::Level;
+use crate::text;
 
 /// Lines that the history keeps.
 const HISTORY: usize = 200;
@@ -129,9 +130,51 @@ impl Workbench {
         }
     }
 
+    /// Shows what the engine answered to a wish of this screen about checkpoints: their list has no line for it.
+    pub(super) fn show_answer(&mut self, event: &Event) {
+        let Body::Reply {
+            id,
+            command,
+            refused,
+            message,
+            ..
+        } = &event.body
+        else {
+            return;
+        };
+        let shelf = matches!(command.as_str(), "tag" | "untag" | "delete" | "verify");
+        if shelf && self.state.pending.iter().any(|pending| pending.id == *id) {
+            let level = if *refused { Level::Warn } else { Level::Good };
+            self.message = Some((self.now, level, message.clone().into()));
+        }
+    }
+
     /// Says what was done, in the footer.
     pub fn tell(&mut self, text: impl Into<Phrase>) {
         self.message = Some((self.now, Level::Info, text.into()));
+    }
+
+    /// Says what came of verifying a checkpoint here, in the footer.
+    pub(super) fn tell_verified(&mut self, step: u64, found: Result<(), &str>) {
+        const WHOLE: Text = Text::new(
+            "the checkpoint of step {0} is what was written",
+            "第 {0} 步的检查点与写入时一致",
+        );
+        const DAMAGED: Text = Text::new(
+            "the checkpoint of step {0} is damaged: {1}",
+            "第 {0} 步的检查点已损坏: {1}",
+        );
+        let step = text::count(step);
+        let told = match found {
+            Ok(()) => WHOLE.fill(&[&step]),
+            Err(why) => DAMAGED.fill(&[&step, why]),
+        };
+        let level = if found.is_ok() {
+            Level::Good
+        } else {
+            Level::Bad
+        };
+        self.message = Some((self.now, level, told));
     }
 
     /// Says why something was not done, in the footer and in the log.

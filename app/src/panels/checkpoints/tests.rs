@@ -135,7 +135,22 @@ fn keys_ask_the_engine() {
     press(&mut bench, &["j", "j", "D"]);
     assert!(text(&bench, 80, 24).contains("lowest validation loss"));
     press(&mut bench, &["y"]);
+    let id = bench.next_id - 1;
     assert_eq!(asked(&mut bench), [Command::Delete { step: 1200 }]);
+    let answer = |id| Body::Reply {
+        step: 1240,
+        id,
+        command: "delete".to_owned(),
+        refused: true,
+        message: "the disk says no".to_owned(),
+    };
+    bench.hear(&event(answer(id + 40), 240));
+    assert!(
+        !text(&bench, 80, 24).contains("the disk says no"),
+        "another screen's"
+    );
+    bench.hear(&event(answer(id), 240));
+    assert!(text(&bench, 80, 24).contains("the disk says no"));
     press(&mut bench, &["G", "D"]);
     assert!(text(&bench, 80, 24).contains("newest good one"));
     press(&mut bench, &["esc"]);
