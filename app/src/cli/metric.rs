@@ -17,7 +17,8 @@ use serde_json::{Value, json};
         Names: loss, lr, grad_norm, clipped, tokens, tokens_per_second, step_seconds, data_wait_seconds; of evaluations \
         validation_loss, validation_perplexity, validation_bits_per_byte; of layers activation_rms.LAYER, \
         gradient_rms.LAYER, weight_rms.LAYER, update_ratio.LAYER, dead_share.LAYER, activation_max.LAYER, \
-        activation_nonfinite.LAYER (such as gradient_rms.blocks.0.mixer).",
+        activation_nonfinite.LAYER (such as gradient_rms.blocks.0.mixer), and as JSON the histograms activation_sketch.LAYER, \
+        gradient_sketch.LAYER.",
     after_help = "Example:\n  zerollm metric demo loss\n  zerollm metric demo grad_norm --around 1200 --window 20\n  \
         zerollm metric demo validation_loss --json\n\nJSON: run, metric, steps, values."
 )]
@@ -56,6 +57,9 @@ const EVAL: [&str; 3] = [
     "validation_perplexity",
     "validation_bits_per_byte",
 ];
+/// Histograms of layers, as they stand in the record.
+const SKETCHES: [&str; 2] = ["activation_sketch", "gradient_sketch"];
+
 /// Runs it.
 ///
 /// # Errors
@@ -65,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let name = arguments.name.as_str();
     let layer = name
         .split_once('.')
-        .filter(|(kind, _)| Layers::FIGURES.contains(kind))
+        .filter(|(kind, _)| Layers::FIGURES.contains(kind) || SKETCHES.contains(kind))
         .map(|(_, layer)| layer);
     if !STEP.contains(&name) && !EVAL.contains(&name) && layer.is_none() {
         let names: Vec<&str> = STEP.iter().chain(&EVAL).copied().collect();
@@ -75,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
                 "no figure `{}`; there are {}, and {} with .LAYER behind",
                 crate::text::escape(name),
                 names.join(", "),
-                Layers::FIGURES.join(", ")
+                [&Layers::FIGURES[..], &SKETCHES].concat().join(", ")
             ),
         ));
     }
@@ -164,8 +168,15 @@ fn cell(column: Column<'_>, row: usize) -> Value {
 
 fn of_layer(layers: &Layers, name: &str) -> Option<Value> {
     let (kind, layer) = name.split_once('.')?;
-    let mut figures = layers.figures().into_iter();
-    let (_, values) = figures.find(|(known, _)| *known == kind)?;
     let at = layers.names.iter().position(|known| known == layer)?;
-    values.get(at).copied().map(number)
+    let sketches = match kind {
+        "activation_sketch" => &layers.activation_sketch,
+        "gradient_sketch" => &layers.gradient_sketch,
+        _ => {
+            let mut figures = layers.figures().into_iter();
+            let (_, values) = figures.find(|(known, _)| *known == kind)?;
+            return values.get(at).copied().map(number);
+        }
+    };
+    sketches.get(at).map(|sketch| json!(sketch))
 }

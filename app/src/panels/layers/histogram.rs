@@ -185,7 +185,12 @@ fn columns(shares: &[f64], most: f64, style: Style, area: Rect, view: &View, buf
 /// The values at the edges, at zero and, where there is room, half way: octaves, so the square root of the edge's distance.
 fn axis(top: i32, wide: u16, area: Rect, view: &View, buf: &mut Buffer) {
     let theme = &view.theme;
-    let value = |octaves: i32| text::number(f64::exp2(f64::from(top - octaves)), 2);
+    // Powers of two: whole ones as they are.
+    let value = |octaves: i32| {
+        let octave = top - octaves;
+        let digits = if octave >= 0 { 4 } else { 2 };
+        text::number(f64::exp2(f64::from(octave)), digits)
+    };
     let (edge, half) = (value(0), value(OCTAVES as i32 / 2));
     let mut label = |bucket: u16, label: &str| {
         // Centred on its bucket, but within the area.
