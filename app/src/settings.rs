@@ -77,7 +77,7 @@ impl Settings {
     }
 
     /// How the person is told of alerts. `in_tmux`: whether tmux has the terminal.
-    pub fn bell(&self, in_tmux: bool) -> Wishes {
+    pub fn bell(self, in_tmux: bool) -> Wishes {
         let usual = Wishes::default();
         Wishes {
             bell: self.bell.unwrap_or(usual.bell),

@@ -76,6 +76,6 @@ pub fn install(grace: Option<Grace>) -> io::Result<Signals> {
 }
 
 /// Exits at once: the terminal is given back, nothing else is waited for.
-fn leave(code: u8) -> ! {
+pub fn leave(code: u8) -> ! {
     grace::exit(code, String::new())
 }

@@ -155,8 +155,8 @@ fn a_preparation_that_is_stuck_ends_in_time_and_leaves_no_run() {
 
 #[test]
 fn what_takes_long_but_ends_in_time_is_not_cut() {
-    for grace in ["30", "0"] {
-        let grace = [ENDLESS, ("shutdown.grace_s", grace)];
+    for seconds in ["30", "0"] {
+        let grace = [ENDLESS, ("shutdown.grace_s", seconds)];
         let place = Place::new(&[KEYS, &grace].concat());
         let Some(mut process) = start(&place, "write@4:1500", &[]) else {
             return;
@@ -166,6 +166,25 @@ fn what_takes_long_but_ends_in_time_is_not_cut() {
         let events = place.events("r");
         assert_eq!(events.last().expect("events")["reason"], "preempted");
         assert_eq!(place.checkpoints("r"), [4]);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_might_be_cut_is_warned_of_once() {
+    for (drill, warnings) in [("write@4:700", 1), ("write@4:1", 0)] {
+        let place = Place::new(&keys(&[]));
+        let Some(mut process) = start(&place, drill, &[]) else {
+            return;
+        };
+        process.expect(0);
+        let events = place.events("r");
+        let warned = events.iter().filter(|event| {
+            let message = event["message"].as_str().unwrap_or_default();
+            event["event"] == "warning" && message.contains("raise shutdown.grace_s")
+        });
+        let warned = warned.count();
+        // A disk that is slow by itself is warned of too.
+        assert!((warnings..=1).contains(&warned), "{drill}: {events:?}");
     }
 }
 

@@ -312,7 +312,7 @@ fn follow_on_screen(client: Client, options: &ui::Options, folder: &Path) -> boo
             ));
             follow_plainly(client)
         }
-        Outcome::HardExit => std::process::exit(130),
+        Outcome::HardExit => signals::leave(130),
         Outcome::Lost(why) => {
             say(format_args!(
                 "zerollm: {why}; training goes on without a screen\n"

@@ -22,6 +22,8 @@ pub(super) struct Saver {
     checkpoints: PathBuf,
     export: Export,
     tokenizer: Option<Vec<u8>>,
+    /// Whether it was told that a checkpoint takes long.
+    told_slow: bool,
 }
 
 impl Saver {
@@ -35,6 +37,7 @@ impl Saver {
                 .tokenizer
                 .as_ref()
                 .map(|tokenizer| tokenizer.to_hf_json().into_bytes()),
+            told_slow: false,
         }
     }
 }
@@ -182,6 +185,7 @@ impl Engine {
                         bytes: written.bytes,
                         reason: reason.to_owned(),
                     });
+                    self.warn_if_slow(written.seconds);
                 }
                 Err(error) if matches!(reason, "stop" | "preempted" | "finished") => {
                     return Err(failed(&error));
@@ -213,6 +217,17 @@ impl Engine {
             Err(error) => self.warn(format!("old checkpoints could not be deleted: {error}")),
         }
         Ok(Ok(relative))
+    }
+
+    /// Says once that the checkpoint of a signal may be cut by the hard timer.
+    fn warn_if_slow(&mut self, seconds: f64) {
+        let grace = self.config().shutdown.grace_s;
+        if grace > 0 && 2.0 * seconds > grace as f64 && !self.saver.told_slow {
+            self.saver.told_slow = true;
+            self.warn(format!(
+                "a checkpoint took {seconds:.0} s, and after a signal the process ends within {grace} s: raise shutdown.grace_s"
+            ));
+        }
     }
 
     fn write_checkpoint(&self, reason: &str) -> Result<checkpoint::Written, CheckpointError> {
