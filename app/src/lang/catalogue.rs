@@ -96,7 +96,7 @@ fn found(text: &str, depth: usize) -> Option<Found> {
     both.or_else(|| pairs.iter().flatten().next()).cloned()
 }
 
-/// Two texts with `between` between them, where both are known or the first is one word, else one of them.
+/// Two texts with `between` between them, where both are known or the first is a place, else one of them.
 fn pair(text: &str, between: &str, depth: usize) -> Option<Found> {
     let mut half: Option<Found> = None;
     for (at, _) in text.match_indices(between).take(SPLITS) {
@@ -106,11 +106,11 @@ fn pair(text: &str, between: &str, depth: usize) -> Option<Found> {
         if zh.iter().all(Option::is_none) {
             continue;
         }
-        let is_word = !first.contains(char::is_whitespace);
+        let is_place = between == ": " && !first.contains(char::is_whitespace);
         let [a, b] = zh
             .each_ref()
             .map(|zh| zh.as_ref().is_some_and(|zh| zh.whole));
-        let whole = (a || is_word) && b;
+        let whole = (a || is_place) && b;
         let [a, b] = zh.map(|zh| zh.map(|zh| zh.zh));
         let a = a.unwrap_or_else(|| first.to_owned());
         let b = b.unwrap_or_else(|| second.to_owned());

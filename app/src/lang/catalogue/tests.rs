@@ -42,6 +42,10 @@ fn sentences_are_found_whole_with_gaps_and_within_each_other() {
             "验证 loss 连续上升 3 次, 到 4.1000; 其最小值曾为 3.9000; 未回退: 已回退过三次",
         ),
         (
+            "there is no checkpoint of step 77; there are those of 600, 620",
+            "没有第 77 步的检查点; 现有 600, 620",
+        ),
+        (
             "training cannot go on yet, and stays paused: a chat needs 3 MiB of memory, 2 MiB are free",
             "训练暂时无法继续, 保持暂停: 对话需要 3 MiB 内存, 空闲 2 MiB",
         ),
