@@ -141,8 +141,12 @@ pub fn frame(
         if end == within.x {
             continue;
         }
-        // Space behind the last word belongs to the edge.
-        while end > within.x && buf[(end - 1, top + row)].symbol() == " " {
+        // Space behind the last word belongs to the edge; the second cell of a wide character is none.
+        let is_wide = |buf: &Buffer, x: u16| text::width(buf[(x, top + row)].symbol()) > 1;
+        while end > within.x
+            && buf[(end - 1, top + row)].symbol() == " "
+            && !(end - 1 > within.x && is_wide(buf, end - 2))
+        {
             end -= 1;
             buf[(end, top + row)].set_char(across).set_style(style);
         }

@@ -21,7 +21,15 @@ const SPLITS: usize = 6;
 
 /// The Chinese of an English text, as far as it is known.
 pub fn chinese(text: &str) -> String {
-    found(text, DEPTH).unwrap_or_else(|| text.to_owned())
+    found(text, DEPTH).map_or_else(|| text.to_owned(), |found| found.zh)
+}
+
+/// The Chinese of a text.
+#[derive(Clone)]
+struct Found {
+    zh: String,
+    /// Whether every sentence in it is known.
+    whole: bool,
 }
 
 /// One pattern: its fixed words, which its gaps part, and the Chinese.
@@ -60,48 +68,59 @@ fn known() -> &'static Known {
     })
 }
 
-fn found(text: &str, depth: usize) -> Option<String> {
+fn found(text: &str, depth: usize) -> Option<Found> {
     let known = known();
     if let Some(zh) = known.lines.get(text) {
-        return Some((*zh).to_owned());
+        let zh = (*zh).to_owned();
+        return Some(Found { zh, whole: true });
     }
     let deeper = depth.checked_sub(1)?;
-    let whole = known.patterns.iter().find_map(|pattern| {
-        let parts = parts(text, &pattern.words)?;
-        let parts = parts.into_iter().map(|part| match found(part, deeper) {
-            Some(zh) => Some(zh),
+    let fitting = known.patterns.iter().find_map(|pattern| {
+        let parts = parts(text, &pattern.words)?.into_iter();
+        let parts = parts.map(|part| match found(part, deeper) {
+            Some(found) if found.whole || !part.contains("; ") => Some(found.zh),
             // A gap that holds another sentence is none: the text is two.
-            None if part.contains("; ") => None,
-            None => Some(part.to_owned()),
+            _ if part.contains("; ") => None,
+            _ => Some(part.to_owned()),
         });
         let parts: Vec<String> = parts.collect::<Option<_>>()?;
-        Some(fill(pattern.zh, |gap| parts.get(gap).cloned()))
+        let zh = fill(pattern.zh, |gap| parts.get(gap).cloned());
+        Some(Found { zh, whole: true })
     });
-    if whole.is_some() {
-        return whole;
+    if fitting.is_some() {
+        return fitting;
     }
     // A place or a name before what is wrong; two sentences. Better both known than one.
     let pairs = [": ", "; "].map(|between| pair(text, between, deeper));
-    let both = pairs.iter().flatten().find(|pair| pair.1);
-    let pair = both.or_else(|| pairs.iter().flatten().next());
-    pair.map(|(zh, _)| zh.clone())
+    let both = pairs.iter().flatten().find(|pair| pair.whole);
+    both.or_else(|| pairs.iter().flatten().next()).cloned()
 }
 
-/// Two texts with `between` between them, where both are known, else one of them; and whether both are.
-fn pair(text: &str, between: &str, depth: usize) -> Option<(String, bool)> {
-    let mut half: Option<String> = None;
+/// Two texts with `between` between them, where both are known or the first is a place, else one of them.
+fn pair(text: &str, between: &str, depth: usize) -> Option<Found> {
+    let mut half: Option<Found> = None;
     for (at, _) in text.match_indices(between).take(SPLITS) {
         let (first, second) = (&text[..at], &text[at + between.len()..]);
         // What comes first is short: a place, a name, one sentence.
-        let joined = match (found(first, depth.min(1)), found(second, depth)) {
-            (Some(a), Some(b)) => return Some((format!("{a}{between}{b}"), true)),
-            (Some(a), None) => format!("{a}{between}{second}"),
-            (None, Some(b)) => format!("{first}{between}{b}"),
-            (None, None) => continue,
-        };
-        half.get_or_insert(joined);
+        let zh = [found(first, depth.min(1)), found(second, depth)];
+        if zh.iter().all(Option::is_none) {
+            continue;
+        }
+        let is_place = between == ": " && !first.contains(char::is_whitespace);
+        let [a, b] = zh
+            .each_ref()
+            .map(|zh| zh.as_ref().is_some_and(|zh| zh.whole));
+        let whole = (a || is_place) && b;
+        let [a, b] = zh.map(|zh| zh.map(|zh| zh.zh));
+        let a = a.unwrap_or_else(|| first.to_owned());
+        let b = b.unwrap_or_else(|| second.to_owned());
+        let zh = format!("{a}{between}{b}");
+        if whole {
+            return Some(Found { zh, whole });
+        }
+        half.get_or_insert(Found { zh, whole });
     }
-    half.map(|zh| (zh, false))
+    half
 }
 
 /// What stands in the gaps between `words`, the shortest first; none if the text is another.

@@ -126,7 +126,12 @@ fn timeline(scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
         Text::new(" on {0}", " 于 {0}").filled(view.lang, &[&text::escape(device)])
     });
     let peak = text::bytes(most);
-    let place = fullest.map_or("", |at| at.name.as_str());
+    // A backward call has the word behind its name.
+    let backward = Text::new(" backward", " 反向").get(view.lang);
+    let place = fullest.map_or_else(String::new, |at| match at.name.strip_suffix(" backward") {
+        Some(name) => text::escape(name) + backward,
+        None => text::escape(&at.name),
+    });
     let title = [
         (Text::new("arena ", "内存池 ").get(view.lang), theme.title),
         (&*arena, theme.strong),
@@ -134,7 +139,7 @@ fn timeline(scene: &Scene<'_>, plan: &Planned, area: Rect, buf: &mut Buffer) {
         (Text::new("  fullest ", "  最满 ").get(view.lang), theme.dim),
         (&*peak, theme.text),
         (Text::new(" at ", " 位于 ").get(view.lang), theme.dim),
-        (place, theme.text),
+        (&*place, theme.text),
     ];
     let names: Vec<String> = plan
         .kinds

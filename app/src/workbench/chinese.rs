@@ -26,7 +26,7 @@ const TERMS: &str = "loss lr token tok bits/byte nat perplexity rms grad ctx bf 
     ctrl pgdn pgup home end up down left right demo embed head norm linear attention classifier nvidia cos sqrt pi hugging \
     face gelu relu silu rmsnorm jsonl markdown params top-k top-p max-tokens temperature weights newest now chatml and or \
     osc tokens sh fg seed cuda rocm nan max heads window momentum emulated merges tanh gemma endoftext ndjson tiktoken \
-    archive backtab best";
+    archive backtab best sigint";
 
 /// Words of the screens of layers and checkpoints.
 const ELSEWHERE: &str =

@@ -37,6 +37,18 @@ fn sentences_are_found_whole_with_gaps_and_within_each_other() {
             "the loss of step 9 is 7.2400, 3.1 times the median 2.3300 of the 100 before it; no rollback: there is no checkpoint yet",
             "第 9 步的 loss 为 7.2400, 是之前 100 步中位数 2.3300 的 3.1 倍; 未回退: 尚无检查点",
         ),
+        (
+            "the validation loss rose 3 times in a row, to 4.1000; its minimum was 3.9000; no rollback: there were three already",
+            "验证 loss 连续上升 3 次, 到 4.1000; 其最小值曾为 3.9000; 未回退: 已回退过三次",
+        ),
+        (
+            "there is no checkpoint of step 77; there are those of 600, 620",
+            "没有第 77 步的检查点; 现有 600, 620",
+        ),
+        (
+            "training cannot go on yet, and stays paused: a chat needs 3 MiB of memory, 2 MiB are free",
+            "训练暂时无法继续, 保持暂停: 对话需要 3 MiB 内存, 空闲 2 MiB",
+        ),
     ] {
         assert_eq!(chinese(en), zh);
     }
