@@ -16,7 +16,7 @@ use super::list::{self, Place, Shown};
 use super::{Panel, PanelKey};
 use crate::bars;
 use crate::errand::{Errand, ForkWish, News};
-use crate::lang::{self, Lang, Text};
+use crate::lang::{self, Lang, Phrase, Text, term};
 use crate::paint;
 use crate::state::{Checked, Checkpoint, State};
 use crate::text;
@@ -46,7 +46,7 @@ pub struct Checkpoints {
     /// The comparison of configurations, while it is on show.
     diff: Option<Diff>,
     /// What came of the last fork.
-    said: Option<Result<String, String>>,
+    said: Option<Result<Phrase, Phrase>>,
     errands: Vec<Errand>,
     /// The changes that the engine had told of when the folder was last looked at.
     surveyed: Option<u64>,
@@ -71,7 +71,7 @@ impl Checkpoints {
     }
 
     /// Compares the chosen one's configuration with the marked one's, else with that in force.
-    fn compare(&mut self, state: &State, lang: Lang) {
+    fn compare(&mut self, state: &State) {
         let Some(chosen) = self.chosen(state) else {
             return;
         };
@@ -87,11 +87,11 @@ impl Checkpoints {
         };
         self.diff = Diff::new(one, other, state);
         if self.diff.is_none() {
-            let step = text::count(one.step);
-            self.said = Some(Err(match lang {
-                Lang::En => format!("the configuration of step {step} cannot be read from here"),
-                Lang::Zh => format!("此处无法读取第 {step} 步的配置"),
-            }));
+            const UNREAD: Text = Text::new(
+                "the configuration of step {0} cannot be read from here",
+                "此处无法读取第 {0} 步的配置",
+            );
+            self.said = Some(Err(UNREAD.fill(&[&text::count(one.step)])));
         }
     }
 
@@ -124,7 +124,8 @@ impl Checkpoints {
             },
             Asking::Plan(wish, plan) => match (key, &plan) {
                 ("y", Some(Ok(_))) => {
-                    self.said = Some(Ok("starting the fork...".to_owned()));
+                    const STARTING: Text = Text::new("starting the fork...", "正在启动分叉...");
+                    self.said = Some(Ok(STARTING.into()));
                     self.errands.push(Errand::Fork(wish));
                 }
                 ("esc" | "n" | "q" | "enter", _) => {}
@@ -166,8 +167,8 @@ impl Checkpoints {
                     .collect()
             }
             None => match &self.said {
-                Some(Ok(said)) => vec![(text::escape(said), theme.good)],
-                Some(Err(why)) => vec![(text::escape(why), theme.bad)],
+                Some(Ok(said)) => vec![(text::escape(said.get(view.lang)), theme.good)],
+                Some(Err(why)) => vec![(text::escape(why.get(view.lang)), theme.bad)],
                 None => self.about(state, view),
             },
         }
@@ -181,11 +182,15 @@ impl Checkpoints {
         };
         let path = text::escape(&chosen.path);
         let mut lines = vec![(
-            format!("{path}  {}", text::escape(&chosen.reason)),
+            format!(
+                "{path}  {}",
+                text::escape(term(&chosen.reason).get(view.lang))
+            ),
             theme.dim,
         )];
         if let Checked::Damaged(why) = &chosen.checked {
-            lines.push((text::escape(why), theme.bad));
+            let why = Phrase::from(why);
+            lines.push((text::escape(why.get(view.lang)), theme.bad));
         }
         lines
     }
@@ -294,7 +299,7 @@ impl Panel for Checkpoints {
             "U" => view.wish = chosen.map(|step| format!("untag {step}")),
             "v" => view.wish = chosen.map(|step| format!("verify {step}")),
             "D" => view.wish = chosen.map(|step| format!("delete {step}")),
-            "d" => self.compare(state, view.lang),
+            "d" => self.compare(state),
             "space" => self.marked = chosen.filter(|_| self.marked != chosen),
             key => return self.place.handle(key, state.checkpoints.len()),
         }
@@ -334,7 +339,10 @@ impl Panel for Checkpoints {
         match (news, &mut self.asking) {
             (News::Plan(plan), Some(Asking::Plan(_, known))) => *known = Some(plan.clone()),
             // Of another screen's errands only while it waits for none of its own.
-            (News::Done(said), _) if self.said.is_some() => self.said = Some(said.clone()),
+            (News::Done(said), _) if self.said.is_some() => {
+                let said = said.as_ref();
+                self.said = Some(said.map(Phrase::from).map_err(Phrase::from));
+            }
             _ => {}
         }
     }
@@ -417,7 +425,8 @@ impl Panel for Checkpoints {
                 height: below.height.min(1),
                 ..below
             };
-            field.render("fork: ", view, at, buf);
+            let word = Text::new("fork: ", "分叉: ").get(view.lang);
+            field.render(word, view, at, buf);
         }
     }
 }

@@ -10,6 +10,7 @@ use engine::checkpoint::{Surveyed, folder_name};
 use engine::link::{Body, Event};
 
 use super::{Level, Mark, State};
+use crate::lang::{Phrase, Text, term};
 use crate::text;
 
 /// One checkpoint on the disk.
@@ -107,23 +108,26 @@ impl State {
                 });
                 self.mark(*step, Mark::Checkpoint);
                 // The folder's own name says it all; the screen of checkpoints has the path.
-                let line = format!(
-                    "{}  {}  {}  {reason}",
+                let figures = format!(
+                    "{}  {}  {}  ",
                     name(path),
                     text::bytes(*bytes),
                     text::duration(*seconds)
                 );
-                self.log(time, *step, Level::Good, "ckpt", &line);
+                let line = Phrase::verbatim(figures).and(&term(reason));
+                self.log(time, *step, Level::Good, "ckpt", line);
             }
             Body::CheckpointTagged { step, path, tag } => {
                 if let Some(known) = self.checkpoint_at(path) {
                     known.tag.clone_from(tag);
                 }
+                const TAGGED: Text = Text::new("{0} is tagged {1}", "{0} 的标签: {1}");
+                const UNTAGGED: Text = Text::new("{0} has no tag any more", "{0} 不再有标签");
                 let line = match tag {
-                    Some(tag) => format!("{} is tagged {tag}", name(path)),
-                    None => format!("{} has no tag any more", name(path)),
+                    Some(tag) => TAGGED.fill(&[&name(path), tag]),
+                    None => UNTAGGED.fill(&[&name(path)]),
                 };
-                self.log(time, *step, Level::Good, "shelf", &line);
+                self.log(time, *step, Level::Good, "shelf", line);
             }
             Body::CheckpointDeleted {
                 step,
@@ -134,8 +138,9 @@ impl State {
                 self.checkpoints.retain(|c| c.path != *path);
                 // What keep_last does with every checkpoint is no news.
                 if reason != "keep_last" {
-                    let line = format!("{} is deleted  {}", name(path), text::bytes(*bytes));
-                    self.log(time, *step, Level::Info, "shelf", &line);
+                    const DELETED: Text = Text::new("{0} is deleted  {1}", "{0} 已删除  {1}");
+                    let line = DELETED.fill(&[&name(path), &text::bytes(*bytes)]);
+                    self.log(time, *step, Level::Info, "shelf", line);
                 }
             }
             Body::CheckpointVerified {
@@ -145,18 +150,21 @@ impl State {
                 message,
                 ..
             } => {
+                const WHOLE: Text =
+                    Text::new("{0} is what was written  {1}", "{0} 与写入时一致  {1}");
+                const DAMAGED: Text = Text::new("{0} is damaged: {1}", "{0} 已损坏: {1}");
                 let (level, line) = match message {
                     None => {
                         let took = text::duration(*seconds);
-                        (
-                            Level::Good,
-                            format!("{} is what was written  {took}", name(path)),
-                        )
+                        (Level::Good, WHOLE.fill(&[&name(path), &took]))
                     }
-                    Some(why) => (Level::Bad, format!("{} is damaged: {why}", name(path))),
+                    Some(why) => {
+                        let why = Phrase::from(why);
+                        (Level::Bad, DAMAGED.fill(&[&name(path), &why]))
+                    }
                 };
                 self.checked(*step, time, message.as_deref().map_or(Ok(()), Err));
-                self.log(time, *step, level, "shelf", &line);
+                self.log(time, *step, level, "shelf", line);
             }
             _ => {}
         }

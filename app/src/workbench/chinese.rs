@@ -28,10 +28,6 @@ const TERMS: &str = "loss lr token tok bits/byte nat perplexity rms grad ctx bf 
     osc tokens sh fg seed cuda rocm nan max heads window momentum emulated merges tanh gemma endoftext ndjson tiktoken \
     archive backtab best sigint";
 
-/// Words of the screens of layers and checkpoints.
-const ELSEWHERE: &str =
-    "activation gradient weight update dead share interval size why fork slow finished step";
-
 /// Texts of the made-up runs that nobody translates: what a model wrote, what a system said, what a person noted.
 pub const FREE: &str = "The small fox sees a red house near the river. She asks the old farmer for bread, and gives her a \
     warm apple. child runs home before rain begins. is its median person's own words qq good";
@@ -49,7 +45,6 @@ fn gathered() -> BTreeSet<String> {
         words.extend(parts.map(str::to_lowercase));
     };
     add(TERMS);
-    add(ELSEWHERE);
     add(FREE);
     // What is typed: the names of actions and what each takes, the screens' names, the words of the keys.
     for action in ALL {

@@ -167,7 +167,7 @@ impl Workbench {
         let step = text::count(step);
         let told = match found {
             Ok(()) => WHOLE.fill(&[&step]),
-            Err(why) => DAMAGED.fill(&[&step, why]),
+            Err(why) => DAMAGED.fill(&[&step, &Phrase::from(why)]),
         };
         let level = if found.is_ok() {
             Level::Good

@@ -131,6 +131,7 @@ pub(super) static KEYS: &[(&str, &str)] = &[
     ("a number from {} to {}", "{0} 到 {1} 的数"),
     ("a text in quotes", "引号中的文字"),
     ("one of {}", "{0} 之一"),
+    ("seconds after SIGINT, SIGTERM or SIGUSR1 in which the run ends in good order; then the process exits, and the last good checkpoint stands; 0 waits for ever", "收到 SIGINT、SIGTERM 或 SIGUSR1 后, 训练在这么多秒内有序结束; 否则进程退出, 最后一个完好的检查点不受影响; 0 为一直等待"),
     ("a path in quotes", "引号中的路径"),
     ("a list of paths such as [\"a.txt\"]", "路径列表, 例如 [\"a.txt\"]"),
     ("a list of texts such as [\"a\"]", "文字列表, 例如 [\"a\"]"),

@@ -23,6 +23,19 @@ pub(super) fn all() -> impl Iterator<Item = &'static Sentence> {
 #[rustfmt::skip]
 static ANSWERS: &[Sentence] = &[
     ("{} is written", "{0} 已写入"),
+    ("{} is tagged {}: keep_last never deletes it", "{0} 的标签为 {1}: keep_last 永不删除它"),
+    ("{} has no tag", "{0} 没有标签"),
+    ("{} has no tag any more: keep_last may delete it", "{0} 不再有标签: keep_last 可能删除它"),
+    ("a tag needs a name; give another, such as before-the-change", "标签需要名字; 请另给一个, 例如 before-the-change"),
+    ("a tag is one line, without control characters; give another, such as before-the-change", "标签只能是一行, 不含控制字符; 请另给一个, 例如 before-the-change"),
+    ("a tag has at most {} characters; give another, such as before-the-change", "标签最多 {0} 个字符; 请另给一个, 例如 before-the-change"),
+    ("the checkpoint of step {} stays: the paused run takes its memory from it again; resume it first", "第 {0} 步的检查点保留: 暂停的训练要从它恢复内存; 请先继续训练"),
+    ("{} is deleted ({} bytes)", "{0} 已删除 ({1} 字节)"),
+    ("{}: not deleted: it is the newest good checkpoint, from which the run would go on; write another first", "{0}: 未删除: 它是最新的完好检查点, 恢复要从它继续; 请先保存另一个"),
+    ("the checkpoint of step {} is being verified; ask again when that is done", "正在校验第 {0} 步的检查点; 请在完成后再试"),
+    ("the system gives no thread to read it: {}", "系统不给读取它的线程: {0}"),
+    ("the checkpoint of step {}: it was deleted or set aside meanwhile", "第 {0} 步的检查点: 其间已被删除或移开"),
+    ("{} is what was written", "{0} 与写入时一致"),
     ("evaluated", "已评估"),
     ("there is no validation data ({})", "没有验证数据 ({0})"),
     ("sampled", "已生成样本"),
@@ -93,6 +106,7 @@ static ALERTS: &[Sentence] = &[
 /// Warnings and failures.
 #[rustfmt::skip]
 static TROUBLES: &[Sentence] = &[
+    ("a checkpoint took {} s, and after a signal the process ends within {} s: raise shutdown.grace_s", "保存检查点用了 {0} 秒, 而收到信号后进程会在 {1} 秒内结束: 请增大 shutdown.grace_s"),
     ("the engine ended without a word; see engine.log in the run's folder", "引擎意外终止; 见训练文件夹中的 engine.log"),
     ("the engine failed: {}", "引擎出错: {0}"),
     ("training waits for room on the disk", "训练等待磁盘腾出空间"),

@@ -2,7 +2,7 @@
 
 use ratatui::style::Style;
 
-use crate::lang::Text;
+use crate::lang::{Text, term};
 use crate::state::{Checked, Checkpoint, Kept, State};
 use crate::text;
 use crate::view::View;
@@ -106,7 +106,7 @@ fn columns(state: &State, view: &View) -> Vec<Column> {
             (version, theme.dim)
         }),
         column(Text::new("why", "原因"), false, 7, &|c| {
-            (text::escape(&c.reason), theme.dim)
+            (text::escape(term(&c.reason).get(view.lang)), theme.dim)
         }),
     ]
 }
