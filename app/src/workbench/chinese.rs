@@ -297,6 +297,21 @@ fn every_refusal() {
     }
 }
 
+#[test]
+fn columns_stand_below_their_heads() {
+    let mut bench = normal();
+    bench.view.lang = Lang::Zh;
+    for (key, name) in [
+        ("4", "system"),
+        ("6", "config"),
+        ("7", "log"),
+        ("9", "memory"),
+    ] {
+        bench.press(key);
+        insta::assert_snapshot!(format!("zh-{name}"), text(&bench, 80, 24));
+    }
+}
+
 /// What the engine says, as events of the record.
 #[test]
 fn everything_that_the_engine_says() {
