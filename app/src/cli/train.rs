@@ -123,8 +123,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         command: command_line(),
         commit: crate::COMMIT.to_owned(),
     };
+    let preempted = arguments.preempt_exit_code.unwrap_or(PREEMPTED);
     let grace = Grace {
-        preempted: arguments.preempt_exit_code.unwrap_or(PREEMPTED),
+        preempted,
+        runs: arguments.runs.runs.clone(),
     };
     let signals = signals::install(Some(grace))
         .map_err(|error| Failure::new(1, format!("signals: {error}")))?;
@@ -148,7 +150,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         desk,
         ..
     } = launched.map_err(|error| match Failure::from(error) {
-        failure if failure.code == PREEMPTED => Failure::new(grace.preempted, failure.message),
+        failure if failure.code == PREEMPTED => Failure::new(preempted, failure.message),
         failure => failure,
     })?;
     options.reach.desk = Some(desk);
@@ -203,7 +205,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             3,
             "the loss or its gradient is not finite: the run has ended (train.on_nonfinite)",
         )),
-        Ending::Preempted => Ok(grace.preempted),
+        Ending::Preempted => Ok(preempted),
         Ending::Failed { message, code } => Err(Failure::new(code, message)),
     }
 }

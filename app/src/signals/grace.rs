@@ -4,8 +4,10 @@
 //! Nothing of the run is touched then. A checkpoint is complete under its name or not there, so the last good one stands
 //! whatever was being written; the record's last line may be torn, which its readers know.
 
+use crate::text;
 use engine::link::{Doing, Interrupt, Urgency};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
@@ -19,10 +21,12 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 const TIDY: Duration = Duration::from_secs(2);
 
 /// What the process does about a signal that is not answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Grace {
     /// Exit code where the machine was asked for.
     pub preempted: u8,
+    /// The folder of runs, where the command line names one: who goes on must name it too.
+    pub runs: Option<PathBuf>,
 }
 
 impl Grace {
@@ -40,17 +44,25 @@ impl Grace {
                 }
                 looked = now;
             };
-            let line = format!(
-                "zerollm: {signal} was not answered within {seconds} s (shutdown.grace_s): {}\n",
-                interrupt.farewell()
-            );
+            let line = self.line(signal, seconds, &interrupt.farewell());
             exit(self.code(interrupt.urgency()), line)
         };
         // Without a thread it is as with `shutdown.grace_s = 0`: whoever sent the signal has others.
         drop(Builder::new().name("grace".to_owned()).spawn(wait));
     }
 
-    fn code(self, urgency: Urgency) -> u8 {
+    fn line(&self, signal: &str, seconds: u64, farewell: &str) -> String {
+        let runs = match &self.runs {
+            Some(runs) if farewell.ends_with("--resume") => format!(" --runs {}", runs.display()),
+            _ => String::new(),
+        };
+        let line = format!(
+            "zerollm: {signal} was not answered within {seconds} s (shutdown.grace_s): {farewell}{runs}"
+        );
+        format!("{}\n", text::escape(&line))
+    }
+
+    fn code(&self, urgency: Urgency) -> u8 {
         match urgency {
             Urgency::Preempt => self.preempted,
             Urgency::Stop | Urgency::None => 130,
@@ -118,9 +130,18 @@ mod tests {
     }
 
     #[test]
-    fn the_code_is_that_of_the_strongest_signal() {
-        let grace = Grace { preempted: 85 };
+    fn the_code_is_that_of_the_strongest_signal_and_the_line_says_how_to_go_on() {
+        let grace = Grace {
+            preempted: 85,
+            runs: Some("my\x1bruns".into()),
+        };
         assert_eq!(grace.code(Urgency::Stop), 130);
         assert_eq!(grace.code(Urgency::Preempt), 85);
+        assert_eq!(
+            grace.line("SIGTERM", 3, "go on with --resume"),
+            "zerollm: SIGTERM was not answered within 3 s (shutdown.grace_s): go on with --resume --runs my\\x1bruns\n"
+        );
+        let line = grace.line("SIGINT", 3, "nothing was trained");
+        assert!(line.ends_with("nothing was trained\n"));
     }
 }
