@@ -306,7 +306,7 @@ pub fn progress(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let Some(most) = state.max_steps().filter(|_| area.height > 0) else {
         return;
     };
-    let fraction = state.step() as f64 / most as f64;
+    let fraction = share_done(state.step(), most);
     let percent = format!("{:5.1}%", fraction * 100.0);
     let bar = Rect {
         x: area.x + 1,
@@ -322,6 +322,15 @@ pub fn progress(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         area.x,
         &[(&percent, theme.text), (" ", theme.text)],
     );
+}
+
+/// How much of a run is done. All of it where an edit has put its end before the step that it is at.
+fn share_done(step: u64, most: u64) -> f64 {
+    if step >= most {
+        1.0
+    } else {
+        step as f64 / most as f64
+    }
 }
 
 /// What keys do: those of the run first, then the panel's, then those of the view.
@@ -371,3 +380,17 @@ pub fn message(scene: &Scene<'_>, level: Level, text: &Phrase, area: Rect, buf: 
 const ENGINE_KEYS: u8 = 4;
 /// Bindings up to this place stand before the panel's own.
 const RUN_KEYS: u8 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::share_done;
+
+    #[test]
+    fn a_run_is_never_more_than_done() {
+        assert_eq!(share_done(0, 8).to_bits(), 0f64.to_bits());
+        assert_eq!(share_done(2, 8).to_bits(), 0.25f64.to_bits());
+        for (step, most) in [(8, 8), (29, 8), (0, 0)] {
+            assert_eq!(share_done(step, most).to_bits(), 1f64.to_bits());
+        }
+    }
+}

@@ -27,6 +27,8 @@ static ANSWERS: &[Sentence] = &[
     ("{} has no tag", "{0} 没有标签"),
     ("{} has no tag any more: keep_last may delete it", "{0} 不再有标签: keep_last 可能删除它"),
     ("{}; give another, such as before-the-change", "{0}; 请另给一个, 例如 before-the-change"),
+    ("reading it failed", "读取失败"),
+    ("it is not there", "它不存在"),
     ("a tag needs a name", "标签需要名字"),
     ("a tag is one line, without control characters", "标签只能是一行, 不含控制字符"),
     ("a tag has at most {} characters", "标签最多 {0} 个字符"),
