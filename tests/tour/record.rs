@@ -86,48 +86,98 @@ pub fn play(lang: &str, program: &Path, place: &Path) -> Option<Recording> {
     Some(Recording::new(&written, &kept))
 }
 
-/// The last step that the run has made.
+/// The record of a run.
+fn record_of(place: &Path, run: &str) -> String {
+    let path = place.join("runs").join(run).join("events.jsonl");
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The last step that the demo has made.
 fn last_step(place: &Path) -> u64 {
-    let record = place.join("runs/demo/events.jsonl");
-    let text = std::fs::read_to_string(record).unwrap_or_default();
+    let text = record_of(place, "demo");
     let mut lines = text.lines().rev();
     let step = lines.find_map(|line| line.strip_prefix("{\"event\":\"step\",\"step\":"));
     let number = step.and_then(|rest| rest.split(',').next()?.parse().ok());
     number.unwrap_or(0)
 }
 
-fn wait_for_step(place: &Path, step: u64) {
+fn wait_for(what: &str, has_come: impl Fn() -> bool) {
     let begin = Instant::now();
-    while last_step(place) < step {
-        assert!(begin.elapsed() < PATIENCE, "no step {step}");
+    while !has_come() {
+        assert!(begin.elapsed() < PATIENCE, "no {what}");
         sleep(Duration::from_millis(500));
     }
 }
+
+/// In what the two sessions differ; the second goes on where the first has ended.
+struct Ways {
+    /// The flag that goes on with a run.
+    resume: &'static str,
+    /// The factor that the schedule is given.
+    scale: &'static str,
+    /// The name that a checkpoint is given.
+    tag: &'static str,
+    /// The name of the fork.
+    fork: &'static str,
+    /// The keys from the newest sample, of the last prompt (a Chinese one), to the sample that is shown.
+    up: &'static str,
+    /// What the model goes on with.
+    prompt: &'static str,
+}
+
+const ENGLISH: Ways = Ways {
+    resume: "",
+    scale: "0.5",
+    tag: "good",
+    fork: "slow",
+    up: "k",
+    prompt: "One day,",
+};
+
+const CHINESE: Ways = Ways {
+    resume: " --resume",
+    scale: "0.25",
+    tag: "better",
+    fork: "slow-2",
+    up: "",
+    prompt: "\u{4ece}\u{524d}",
+};
 
 /// The tour.
 fn script(session: &mut Session, place: &Path) {
     let before = last_step(place);
     session.wait(&["$"]);
     look(0.5);
-    let (resume, scale) = match before {
-        0 => ("", "0.5"),
-        _ => (" --resume", "0.25"),
+    let Ways {
+        resume,
+        scale,
+        tag,
+        fork,
+        up,
+        prompt,
+    } = match before {
+        0 => ENGLISH,
+        _ => CHINESE,
     };
     session.say(&format!("zerollm train --run demo{resume} --detach\r"));
     session.wait(&["in the background"]);
     look(1.5);
-    wait_for_step(place, (before + 8).max(260));
+    wait_for("steps", || last_step(place) >= (before + 8).max(260));
     session.say("zerollm attach demo\r");
     session.wait(&["RUN", "\u{8bad}\u{7ec3}\u{4e2d}"]);
-    look(4.0);
+    look(3.0);
     session.keep("train");
     session.say("2");
+    look(1.5);
+    session.say("jj");
     look(2.0);
     session.keep("layers");
     session.say("3");
     look(0.5);
     session.say("s");
-    look(4.0);
+    look(3.0);
+    session.say(&format!("v{up}"));
+    look(3.0);
     session.keep("samples");
     session.say("1p");
     session.wait(&["PAUSED", "\u{5df2}\u{6682}\u{505c}"]);
@@ -137,24 +187,40 @@ fn script(session: &mut Session, place: &Path) {
     session.say(&format!("\u{15}{scale}"));
     look(1.5);
     session.keep("edit");
-    session.say("\rp");
-    look(3.0);
+    session.say("\r");
+    look(1.0);
+    // In a pause nothing else writes a checkpoint meanwhile.
     session.say("c5");
     look(2.0);
+    session.say("T");
+    look(0.5);
+    session.say(&format!("{tag}\r"));
+    look(1.5);
+    session.say("v");
+    look(2.0);
+    session.say("F");
+    look(0.5);
+    session.say(&format!("{fork} optimizer.lr=1e-3\r"));
+    session.wait(&["y starts", "y \u{5728}\u{540e}\u{53f0}"]);
+    look(2.0);
     session.keep("checkpoints");
+    session.say("y");
+    look(1.5);
+    session.say("p");
+    look(2.0);
     session.say(":screen chat\r");
     look(1.0);
     session.say("jjjjjj\r");
     session.wait(&["chat @", "\u{5bf9}\u{8bdd} @"]);
     look(1.0);
-    session.say("One day,\r");
-    look(7.0);
+    session.say(&format!("{prompt}\r"));
+    look(6.0);
     session.keep("chat");
     // Ends the answer, and the typing.
     session.say("\u{1b}\u{1b}");
     look(0.5);
     session.say("1");
-    look(2.0);
+    look(1.5);
     session.say("q");
     look(1.0);
     session.keep("leave");
@@ -165,12 +231,35 @@ fn script(session: &mut Session, place: &Path) {
     session.wait(&["stops after"]);
     look(0.5);
     session.say("clear\r");
+    let sample = "\n{\"event\":\"sample\"";
+    wait_for("sample", || record_of(place, fork).contains(sample));
+    session.say(&format!("zerollm attach {fork}\r"));
+    session.wait(&["RUN", "\u{8bad}\u{7ec3}\u{4e2d}"]);
+    look(1.5);
+    session.say(&format!("3{up}"));
+    look(0.5);
+    session.say("o");
+    session.wait(&["parent ", "\u{7236}\u{8fd0}\u{884c}"]);
+    look(1.0);
+    session.say("\r");
+    look(1.0);
+    session.say("d");
+    look(3.0);
+    session.keep("other");
+    session.say("qd");
+    session.wait(&["as it was"]);
+    session.say(&format!("zerollm ctl {fork} stop\r"));
+    session.wait(&["stops after"]);
+    look(1.0);
+    session.say("clear\r");
     session.say("zerollm runs\r");
     look(1.0);
-    session.say("zerollm generate --run demo --prompt 'One day,' --max-tokens 60\r");
-    look(3.0);
-    session.say("zerollm fork demo --run slow --set optimizer.lr=1e-3 --dry-run\r");
+    session.say(&format!("zerollm compare demo {fork}\r"));
     look(2.0);
+    session.say(&format!(
+        "zerollm generate --run demo --prompt '{prompt}' --max-tokens 60\r"
+    ));
+    look(3.0);
     session.keep("shell");
 }
 
