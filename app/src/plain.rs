@@ -76,9 +76,9 @@ impl Plain {
                 Some(tag) => format!("checkpoint {path} is tagged {tag}"),
                 None => format!("checkpoint {path} has no tag any more"),
             },
-            Body::CheckpointDeleted { path, reason, .. } => {
-                format!("checkpoint {path} is deleted ({reason})")
-            }
+            // As on the screen: what keep_last does with every checkpoint is no news.
+            Body::CheckpointDeleted { reason, .. } if reason == "keep_last" => return None,
+            Body::CheckpointDeleted { path, .. } => format!("checkpoint {path} is deleted"),
             Body::CheckpointVerified { path, message, .. } => match message {
                 None => format!("checkpoint {path} is verified"),
                 Some(why) => format!("checkpoint {path} is damaged: {why}"),

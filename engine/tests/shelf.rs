@@ -91,6 +91,9 @@ fn a_checkpoint_is_marked_verified_and_deleted() {
     );
     let told = |body: &Body| matches!(body, Body::CheckpointVerified { step, valid: false, message: Some(_), .. } if *step == third);
     assert!(damaged.before.iter().any(told), "{damaged:?}");
+    let farewell = run.interrupt.farewell();
+    let good = format!("the last good checkpoint is that of step {first};");
+    assert!(farewell.contains(&good), "{farewell}");
     let newest = run.refuses(Command::Delete { step: first });
     assert!(newest.contains("newest good checkpoint"), "{newest}");
     set_best(&folder, third).expect("noted");

@@ -26,7 +26,7 @@ pub const ACTION: Action = Action::new(
 
 fn result(argument: &str, bench: &Workbench) -> Vec<String> {
     let (state, lang) = (&bench.state, bench.view.lang);
-    let step = argument.parse().ok();
+    let step = step(argument).ok();
     let found = state.checkpoints.iter().find(|c| Some(c.step) == step);
     let Some(checkpoint) = found else {
         let none = Text::new("no checkpoint of that step is known", "没有该步的检查点");

@@ -55,7 +55,7 @@ pub fn near(entries: &[Entry], own: &str, prompts: &[&str]) -> Vec<(usize, Kin)>
 fn root<'a>(parents: &HashMap<&'a str, Option<&'a str>>, run: &'a str) -> &'a str {
     let mut here = run;
     // Records that name each other in a circle have no root; where the walk ends then says nothing.
-    for _ in 0..parents.len() {
+    for _ in 0..=parents.len() {
         match parents.get(here).copied().flatten() {
             Some(parent) => here = parent,
             None => return here,
@@ -78,20 +78,7 @@ pub fn prompts(entry: &Entry) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::book::fixture::entry;
-    use engine::link::ConfigValue;
-
-    fn run(name: &str, parent: Option<&str>, prompts: &str) -> Entry {
-        let mut run = entry(name);
-        run.summary.parent = parent.map(str::to_owned);
-        run.figures.config.push(ConfigValue {
-            key: "sample.prompts".to_owned(),
-            value: prompts.to_owned(),
-            class: "live".to_owned(),
-            source: "file".to_owned(),
-        });
-        run
-    }
+    use crate::book::fixture::prompted as run;
 
     #[test]
     fn the_nearest_come_first() {
@@ -139,5 +126,12 @@ mod tests {
             run("b", Some("lost@2"), "[]"),
         ];
         assert_eq!(near(&orphans, "a", &[]), [(1, Kin::Family)]);
+        // Of a whole line whose first parent is gone.
+        let line = [
+            run("a", Some("lost@1"), "[]"),
+            run("b", Some("a@1"), "[]"),
+            run("c", Some("b@1"), "[]"),
+        ];
+        assert_eq!(near(&line, "c", &[]), [(1, Kin::Parent), (0, Kin::Family)]);
     }
 }

@@ -55,6 +55,19 @@ pub fn entry(name: &str) -> Entry {
     }
 }
 
+/// The same with a parent and prompts of its own: a TOML list.
+pub fn prompted(name: &str, parent: Option<&str>, prompts: &str) -> Entry {
+    let mut run = entry(name);
+    run.summary.parent = parent.map(str::to_owned);
+    run.figures.config.push(ConfigValue {
+        key: "sample.prompts".to_owned(),
+        value: prompts.to_owned(),
+        class: "live".to_owned(),
+        source: "file".to_owned(),
+    });
+    run
+}
+
 /// The same with another value of a key.
 pub fn with(mut entry: Entry, key: &str, value: &str) -> Entry {
     for known in &mut entry.figures.config {

@@ -6,6 +6,7 @@
 
 use crate::text;
 use engine::link::{Doing, Interrupt, Urgency};
+use engine::train::run::HOOKS_PATIENCE;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::thread::{Builder, sleep};
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(50);
 /// What one look counts at most: a process that was stopped meanwhile (SIGSTOP) had no time to answer.
 const MOST: Duration = Duration::from_secs(1);
-/// What a run that has ended in good order gets besides, for its last lines.
-const LAST_LINES: Duration = Duration::from_secs(5);
+/// What a run that has ended in good order gets besides: for the commands of its alerts, which it waits for, and its last
+/// lines.
+const LAST_LINES: Duration = HOOKS_PATIENCE.saturating_add(Duration::from_secs(5));
 /// How long a terminal may take to be tidied up.
 const TIDY: Duration = Duration::from_secs(2);
 
@@ -122,9 +124,10 @@ mod tests {
         assert_eq!((look(1000), look(1000)), (None, None));
         interrupt.set_grace(5);
         assert_eq!(look(50), None);
-        // The run is over: it may say so.
+        // The run is over: it may say so, and the commands of its alerts may end.
         interrupt.tell(Doing::Ended, 7);
-        assert_eq!((look(1000), look(1000)), (None, None));
+        let waits = (0..=HOOKS_PATIENCE.as_secs()).all(|_| look(1000).is_none());
+        assert!(waits);
         interrupt.tell(Doing::Between, 7);
         assert_eq!(look(0), Some(Duration::from_secs(5)));
     }

@@ -27,7 +27,7 @@ pub use keep::{
     tag_of, untag, verify,
 };
 pub use manifest::{FileRecord, Manifest};
-pub use remove::{Removed, delete, prune};
+pub use remove::{Removed, delete, newest_good, prune};
 pub use survey::{Surveyed, survey};
 pub use tensors::{TensorSink, TensorSource, load_tensors};
 pub use trainer::{DataPosition, TrainerState};

@@ -4,7 +4,9 @@
 //! leftover that [`super::clean`] removes, never half of one.
 
 use super::keep::ASIDE;
-use super::{CheckpointError, Manifest, TEMPORARY, best, forget_best, list, step_of, tag_of};
+use super::{
+    CheckpointError, Manifest, TEMPORARY, best, folder_name, forget_best, list, step_of, tag_of,
+};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ pub struct Removed {
 
 /// Deletes checkpoints until the last `keep_last` are left (0: none is deleted), never the best one of the run or one that
 /// is tagged. Folders that do not look complete are neither counted nor touched. Checkpoints set aside go too, unless
-/// tagged.
+/// tagged. Each that is gone is told to `removed`, also where a later one fails.
 ///
 /// # Errors
 /// If a folder cannot be read or removed.
@@ -30,10 +32,10 @@ pub fn prune(
     run: &Path,
     checkpoints: &Path,
     keep_last: usize,
-) -> Result<Vec<Removed>, CheckpointError> {
-    let mut pruned = Vec::new();
+    removed: &mut dyn FnMut(Removed),
+) -> Result<(), CheckpointError> {
     if keep_last == 0 {
-        return Ok(pruned);
+        return Ok(());
     }
     let best = best(run);
     let mut all = list(checkpoints)?;
@@ -49,18 +51,31 @@ pub fn prune(
     }
     for (step, path) in doomed {
         if tag_of(&path).is_none() {
-            pruned.push(remove(checkpoints, step, &path, || Ok(()))?);
+            removed(remove(checkpoints, step, &path, || Ok(()))?);
         }
     }
-    Ok(pruned)
+    Ok(())
+}
+
+/// The step of the newest checkpoint that a resume could take up, as far as sizes tell; those of the steps in `damaged` are
+/// known not to be what was written.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn newest_good(
+    checkpoints: &Path,
+    damaged: &BTreeSet<u64>,
+) -> Result<Option<u64>, CheckpointError> {
+    let all = list(checkpoints)?.into_iter().rev();
+    let mut good = all.filter(|(step, path)| !damaged.contains(step) && looks_complete(path));
+    Ok(good.next().map(|(step, _)| step))
 }
 
 /// Deletes the checkpoint of `step` because somebody asks for it, tagged or not. Where it is the best of the run, the note
 /// of that goes with it.
 ///
 /// # Errors
-/// If there is none, if it is the newest that a resume could take up (those of the steps in `damaged` are known not to be
-/// what was written, so they do not count), or if the disk refuses.
+/// If there is none, if it is the newest that a resume could take up ([`newest_good`]), or if the disk refuses.
 pub fn delete(
     run: &Path,
     checkpoints: &Path,
@@ -70,13 +85,11 @@ pub fn delete(
     let all = list(checkpoints)?;
     let Some((_, path)) = all.iter().find(|(found, _)| *found == step) else {
         return Err(CheckpointError::Invalid {
-            path: checkpoints.join(super::folder_name(step)),
+            path: checkpoints.join(folder_name(step)),
             message: "it is not there".to_owned(),
         });
     };
-    let good = |(step, path): &&(u64, PathBuf)| !damaged.contains(step) && looks_complete(path);
-    let newest = all.iter().rev().find(good);
-    if newest.is_some_and(|(newest, _)| *newest == step) {
+    if newest_good(checkpoints, damaged)? == Some(step) {
         return Err(CheckpointError::Newest { path: path.clone() });
     }
     remove(checkpoints, step, path, || match best(run) {
@@ -90,7 +103,7 @@ fn looks_complete(path: &Path) -> bool {
     Manifest::read(path).is_ok_and(|manifest| manifest.check(path, false).is_ok())
 }
 
-/// Renames a checkpoint's folder, does what belongs to that, and deletes it.
+/// Renames a checkpoint's folder, does what belongs to that, and deletes it. Where the second fails the first is undone.
 fn remove(
     checkpoints: &Path,
     step: u64,
@@ -106,11 +119,37 @@ fn remove(
     // Of an earlier try that could not be finished.
     drop(fs::remove_dir_all(&leftover));
     fs::rename(path, &leftover).map_err(fault)?;
-    then()?;
-    fs::remove_dir_all(&leftover).map_err(fault)?;
+    if let Err(error) = then() {
+        fs::rename(&leftover, path).map_err(fault)?;
+        return Err(error);
+    }
+    fs::remove_dir_all(&leftover)
+        .map_err(|error| CheckpointError::disk(&leftover, "delete the folder", error))?;
     Ok(Removed {
         step,
         path: path.to_owned(),
         bytes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_what_belongs_to_it_fails_the_checkpoint_is_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(folder_name(1));
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("part"), "whole").unwrap();
+        let refuse = || {
+            assert!(!path.exists());
+            Err(CheckpointError::Newest { path: path.clone() })
+        };
+        assert!(remove(folder.path(), 1, &path, refuse).is_err());
+        assert_eq!(fs::read_to_string(path.join("part")).unwrap(), "whole");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        remove(folder.path(), 1, &path, || Ok(())).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

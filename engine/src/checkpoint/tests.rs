@@ -251,8 +251,13 @@ fn pruning_keeps_the_last_the_best_and_the_tagged() {
         Some("before the spike")
     );
     fs::remove_file(checkpoints.join("step_00000006").join(TRAINER)).unwrap();
-    assert_eq!(prune(run, &checkpoints, 0).unwrap(), []);
-    let pruned = prune(run, &checkpoints, 1).unwrap();
+    let prune = |keep_last| {
+        let mut removed = Vec::new();
+        prune(run, &checkpoints, keep_last, &mut |it| removed.push(it)).unwrap();
+        removed
+    };
+    assert_eq!(prune(0), []);
+    let pruned = prune(1);
     let gone: Vec<u64> = pruned.iter().map(|removed| removed.step).collect();
     assert_eq!(gone, [1, 4]);
     assert!(pruned.iter().all(|removed| removed.bytes > 500));
@@ -272,7 +277,7 @@ fn pruning_keeps_the_last_the_best_and_the_tagged() {
     save(&checkpoints, 3);
     assert_eq!(set_aside(&checkpoints, 2).unwrap(), 1);
     assert_eq!(newest(&checkpoints), Some(2));
-    let pruned = prune(run, &checkpoints, 1).unwrap();
+    let pruned = prune(1);
     let mut gone: Vec<u64> = pruned.iter().map(|removed| removed.step).collect();
     gone.sort_unstable();
     assert_eq!(gone, [3, 5, 6]);
@@ -303,6 +308,10 @@ fn deleting_leaves_the_newest_good_one_and_nothing_half_gone() {
     // Of damaged ones the newest is not good: by its sizes, or as somebody has found.
     fs::remove_file(of(4).join(TRAINER)).unwrap();
     assert!(delete(run, &checkpoints, 3, &none).is_err());
+    for (damaged, good) in [(9, Some(3)), (3, None)] {
+        let damaged = BTreeSet::from([damaged]);
+        assert_eq!(newest_good(&checkpoints, &damaged).unwrap(), good);
+    }
     delete(run, &checkpoints, 4, &none).unwrap();
     save(&checkpoints, 5);
     delete(run, &checkpoints, 5, &BTreeSet::from([5])).unwrap();

@@ -29,7 +29,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// How long the end of a run waits for programs that are told of its last alert.
-const HOOKS_PATIENCE: Duration = Duration::from_secs(10);
+pub const HOOKS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a run ended: what the process's exit code is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]

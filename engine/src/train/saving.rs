@@ -176,7 +176,7 @@ impl Engine {
             };
             match written {
                 Ok(written) => {
-                    self.is_written_anew();
+                    self.shelf.is_written_anew(self.step);
                     self.interrupt.tell_saved(self.step);
                     self.emit(Body::Checkpoint {
                         step: self.step,
@@ -208,13 +208,18 @@ impl Engine {
         let keep = self.config().train.keep_last;
         #[cfg(debug_assertions)]
         crate::drill::stand("pruning", self.step);
-        match checkpoint::prune(self.folder.path(), &self.saver.checkpoints, keep) {
-            Ok(pruned) => {
-                for removed in &pruned {
-                    self.tell_removed(removed, "keep_last");
-                }
-            }
-            Err(error) => self.warn(format!("old checkpoints could not be deleted: {error}")),
+        let mut removed = Vec::new();
+        let pruned = checkpoint::prune(
+            self.folder.path(),
+            &self.saver.checkpoints,
+            keep,
+            &mut |gone| removed.push(gone),
+        );
+        for gone in &removed {
+            self.tell_removed(gone, "keep_last");
+        }
+        if let Err(error) = pruned {
+            self.warn(format!("old checkpoints could not be deleted: {error}"));
         }
         Ok(Ok(relative))
     }

@@ -27,16 +27,23 @@ struct Verifying {
     step: u64,
     begin: Instant,
     found: Receiver<Result<(), CheckpointError>>,
+    /// Whether another stands in its place by now: what is found says nothing of that.
+    replaced: bool,
+}
+
+impl Shelf {
+    /// Notes that the checkpoint of a step was just written.
+    pub(super) fn is_written_anew(&mut self, step: u64) {
+        self.damaged.remove(&step);
+        if let Some(verifying) = self.verifying.as_mut().filter(|it| it.step == step) {
+            verifying.replaced = true;
+        }
+    }
 }
 
 impl Engine {
     fn place_of(&self, step: u64) -> PathBuf {
         self.folder.checkpoints().join(folder_name(step))
-    }
-
-    /// Notes that the checkpoint of the last step done was just written.
-    pub(super) fn is_written_anew(&mut self) {
-        self.shelf.damaged.remove(&self.step);
     }
 
     /// Says that a checkpoint was marked.
@@ -137,6 +144,7 @@ impl Engine {
             step,
             begin: Instant::now(),
             found,
+            replaced: false,
         });
         None
     }
@@ -151,15 +159,15 @@ impl Engine {
             Err(TryRecvError::Empty) => return,
             Err(TryRecvError::Disconnected) => Err("reading it failed".to_owned()),
         };
-        let (id, step) = (verifying.id, verifying.step);
+        let (id, step, replaced) = (verifying.id, verifying.step, verifying.replaced);
         let seconds = verifying.begin.elapsed().as_secs_f64();
         self.shelf.verifying = None;
         let path = self.place_of(step);
-        let (refused, message) = if path.exists() {
-            self.verified(step, seconds, found)
-        } else {
+        let (refused, message) = if replaced || !path.exists() {
             let why = "it was deleted or set aside meanwhile";
             (true, format!("the checkpoint of step {step}: {why}"))
+        } else {
+            self.verified(step, seconds, found)
         };
         self.emit(Body::Reply {
             step: self.step,
@@ -180,7 +188,7 @@ impl Engine {
             seconds,
             message: found.clone().err(),
         });
-        match found {
+        let (damaged, message) = match found {
             Ok(()) => {
                 self.shelf.damaged.remove(&step);
                 (false, format!("{path} is what was written"))
@@ -189,6 +197,37 @@ impl Engine {
                 self.shelf.damaged.insert(step);
                 (true, why)
             }
+        };
+        // A run that is left now names one that it could go on from. A folder that cannot be read says nothing new.
+        if let Ok(newest) = checkpoint::newest_good(&self.folder.checkpoints(), &self.shelf.damaged)
+        {
+            self.interrupt.tell_saved(newest.unwrap_or(0));
         }
+        (damaged, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_anew_is_neither_damaged_nor_what_is_being_read() {
+        let (_sender, found) = channel();
+        let mut shelf = Shelf {
+            damaged: [3, 5].into(),
+            verifying: Some(Verifying {
+                id: 1,
+                step: 5,
+                begin: Instant::now(),
+                found,
+                replaced: false,
+            }),
+        };
+        let replaced = |shelf: &Shelf| shelf.verifying.as_ref().is_some_and(|it| it.replaced);
+        shelf.is_written_anew(3);
+        assert_eq!((replaced(&shelf), shelf.damaged.len()), (false, 1));
+        shelf.is_written_anew(5);
+        assert!(replaced(&shelf) && shelf.damaged.is_empty());
     }
 }

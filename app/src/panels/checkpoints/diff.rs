@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::lang::Text;
+use crate::lang::{Phrase, Text};
 use crate::paint;
 use crate::panels::list::{Place, Shown};
 use crate::state::{Checkpoint, State};
@@ -17,7 +17,7 @@ pub struct Diff {
     /// Where the rows were drawn.
     pub shown: Shown,
     /// What is compared with what.
-    sides: [String; 2],
+    sides: [Phrase; 2],
     rows: Vec<Difference>,
 }
 
@@ -47,13 +47,17 @@ pub fn differences(one: &[(String, String)], other: &[(String, String)]) -> Vec<
 impl Diff {
     /// Compares a checkpoint with another, else with what is in force. None where a folder was not looked at.
     pub fn new(one: &Checkpoint, other: Option<&Checkpoint>, state: &State) -> Option<Self> {
-        let side = |c: &Checkpoint| format!("{} v{}", text::count(c.step), c.config_version);
+        const NOW: Text = Text::new("now v{0}", "现在 v{0}");
+        let side = |c: &Checkpoint| {
+            Phrase::verbatim(format!("{} v{}", text::count(c.step), c.config_version))
+        };
         let (name, values) = if let Some(other) = other {
             (side(other), other.config.as_ref()?.to_vec())
         } else {
             let values = state.config.iter();
             let values = values.map(|value| (value.key.clone(), value.value.clone()));
-            (format!("now v{}", state.config_version), values.collect())
+            let now = NOW.fill(&[&state.config_version.to_string()]);
+            (now, values.collect())
         };
         Some(Self {
             place: Place::top(),
@@ -77,9 +81,9 @@ impl Diff {
         let [one, other] = &self.sides;
         let title = [
             (Text::new("configuration ", "配置 ").get(lang), theme.title),
-            (one.as_str(), theme.bad),
+            (one.get(lang), theme.bad),
             (" -> ", theme.dim),
-            (other.as_str(), theme.good),
+            (other.get(lang), theme.good),
         ];
         let inner = paint::frame(buf, area, view, &title, &[(NOTES.get(lang), theme.dim)]);
         if self.rows.is_empty() {

@@ -154,6 +154,9 @@ fn keys_ask_the_engine() {
     press(&mut bench, &["G", "D"]);
     assert!(text(&bench, 80, 24).contains("newest good one"));
     press(&mut bench, &["esc"]);
+    bench.start("delete 1,200");
+    assert!(text(&bench, 80, 24).contains("step 1,200 goes for good"));
+    press(&mut bench, &["esc"]);
     line(&mut bench, "delete 500");
     assert_eq!(asked(&mut bench), [Command::Delete { step: 500 }]);
     for (wrong, part) in [
@@ -226,6 +229,9 @@ fn configurations_are_compared() {
     let seen = text(&bench, 80, 24);
     assert!(seen.contains("1,000 v2 -> now v3"), "{seen}");
     insta::assert_snapshot!("shelf-diff", seen);
+    bench.view.lang = Lang::Zh;
+    assert!(text(&bench, 80, 24).contains("1,000 v2 -> 现在 v3"));
+    bench.view.lang = Lang::En;
     press(&mut bench, &["esc"]);
     assert!(text(&bench, 80, 24).contains("checkpoints 4"));
     let side = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {

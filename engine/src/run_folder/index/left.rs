@@ -35,7 +35,7 @@ impl Index {
         for (number, segment) in self.segments.iter().enumerate() {
             let cut = segment.head.cut;
             if cut != u64::MAX {
-                let parts = self.cut_off(&mut live, cut);
+                let parts = self.cut_off(Table::Steps, &mut live, cut);
                 if !parts.is_empty() {
                     let rows = self.thinned(&parts, most);
                     found.push(Left { after: cut, rows });
@@ -54,10 +54,15 @@ impl Index {
     }
 
     /// Takes the rows behind `step` away. Returns the segments and rows, in order.
-    fn cut_off(&self, live: &mut Vec<Live>, step: u64) -> Vec<(Live, Range<usize>)> {
+    pub(super) fn cut_off(
+        &self,
+        table: Table,
+        live: &mut Vec<Live>,
+        step: u64,
+    ) -> Vec<(Live, Range<usize>)> {
         let mut parts = Vec::new();
         while let Some(last) = live.last_mut() {
-            let rows = self.search(Table::Steps, *last, 0, |found| found <= step);
+            let rows = self.search(table, *last, 0, |found| found <= step);
             if rows == last.rows {
                 break;
             }
@@ -77,6 +82,11 @@ impl Index {
         let len: usize = parts.iter().map(|(_, rows)| rows.len()).sum();
         let stride = len.div_ceil(most.max(1));
         let mut found = Vec::new();
+        let column = |name| {
+            let names = Table::Steps.names().iter();
+            names.take_while(|have| **have != name).count()
+        };
+        let (step, tokens, seconds) = (column("step"), column("tokens"), column("seconds"));
         let (mut sums, mut nums) = ([0.0; STEP_FIGURES], [0.0; STEP_FIGURES]);
         let all = parts
             .iter()
@@ -84,7 +94,7 @@ impl Index {
         for (number, (live, row)) in (1..).zip(all) {
             let cell = |column| self.cell(Table::Steps, live, column, row);
             for (figure, (sum, num)) in sums.iter_mut().zip(&mut nums).enumerate() {
-                let value = f64::from_bits(cell(5 + figure));
+                let value = f64::from_bits(cell(Table::Steps.counts() + figure));
                 if value.is_finite() {
                     *sum += value;
                     *num += 1.0;
@@ -92,9 +102,9 @@ impl Index {
             }
             if number % stride == 0 || number == len {
                 found.push(LeftRow {
-                    step: cell(0),
-                    tokens: cell(3),
-                    seconds: f64::from_bits(cell(4)),
+                    step: cell(step),
+                    tokens: cell(tokens),
+                    seconds: f64::from_bits(cell(seconds)),
                     // Nothing finite: 0 / 0 is NaN.
                     figures: std::array::from_fn(|figure| sums[figure] / nums[figure]),
                 });

@@ -193,17 +193,9 @@ impl Index {
 
     /// Leaves out the rows of steps behind `step`.
     fn truncate(&mut self, table: Table, step: u64) {
-        while let Some(&live) = self.live[table as usize].last() {
-            let rows = self.search(table, live, 0, |found| found <= step);
-            if rows == live.rows {
-                return;
-            }
-            self.live[table as usize].pop();
-            if rows > 0 {
-                self.live[table as usize].push(Live { rows, ..live });
-                return;
-            }
-        }
+        let mut live = std::mem::take(&mut self.live[table as usize]);
+        self.cut_off(table, &mut live, step);
+        self.live[table as usize] = live;
     }
 
     fn bytes(&self, segment: usize) -> &[u8] {
