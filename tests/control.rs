@@ -8,6 +8,8 @@ mod common;
 mod course;
 #[path = "control/exit_codes.rs"]
 mod exit_codes;
+#[path = "control/full_disk.rs"]
+mod full_disk;
 #[path = "control/grace.rs"]
 mod grace;
 #[path = "control/nonfinite.rs"]

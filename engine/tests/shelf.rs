@@ -74,6 +74,8 @@ fn a_checkpoint_is_marked_verified_and_deleted() {
     run.obeys(Command::Verify { step: third });
     let newest = run.refuses(Command::Delete { step: third });
     assert!(newest.contains("newest good checkpoint"), "{newest}");
+    let short = format!("checkpoints/{}: not deleted", folder_name(third));
+    assert!(newest.starts_with(&short), "{newest}");
     let gone = run.refuses(Command::Delete { step: second });
     assert!(
         gone.contains(&format!("there are those of {first}, {third}")),

@@ -32,6 +32,17 @@ fn a_run_is_held_to_what_was_asserted_and_may_be_preempted_with_another_code() {
         "{said}"
     );
     assert_eq!(said.lines().count(), 1, "{said}");
+    // All of it is told at once.
+    let flags = ["--assert", "step==5", "--assert", "val_loss<0.5"];
+    let said = train(
+        1,
+        "g",
+        &[&flags[..], &["--assert-max-seconds", "0.001"]].concat(),
+    );
+    for part in ["0.001", "step==5", "val_loss<0.5"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(said.lines().count(), 1, "{said}");
     for wrong in ["-1", "nan", "soon"] {
         let flag = format!("--assert-max-seconds={wrong}");
         let said = train(2, "f", &[&flag]);

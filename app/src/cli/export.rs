@@ -11,7 +11,7 @@ use engine::records::{ENGLISH, ExportError, FORMATS, Format, Place, Source};
 use engine::run_folder::find;
 use serde_json::json;
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind, Write as _};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Flags of `zerollm export`.
@@ -81,6 +81,14 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         .iter()
         .find(|format| format.name == name)
         .expect("clap knows the forms");
+    let on_stdout = arguments.output.as_deref() == Some(Path::new("-"));
+    if on_stdout && matches!(format.place, Place::Folder(_)) {
+        let why = format!(
+            "--output -: {} is a folder with a file in it, which stdout cannot take; name a folder",
+            format.name
+        );
+        return Err(Failure::new(2, why));
+    }
     let folder = find(&arguments.runs.dir(), &arguments.run)?;
     let source = Source::open(&folder, words)?;
     let path = place(format, &source, arguments.output.as_deref());
@@ -140,20 +148,114 @@ fn write(format: &Format, source: &Source, path: &Path) -> Result<u64, Failure> 
     {
         fs::create_dir_all(folder).map_err(named)?;
     }
-    let mut file = BufWriter::new(File::create(path).map_err(named)?);
-    let written = (format.write)(source, &mut file).and_then(|()| Ok(file.flush()?));
+    replace(path, |file| (format.write)(source, file))
+}
+
+/// Makes a file of what `write` writes, or replaces the one that is there; returns its size. Where that fails, what was
+/// there still is: the bytes go to a file beside it first. A device or a pipe takes them as they come.
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<u64, Failure> {
+    let named = |error: std::io::Error| Failure::new(2, format!("{}: {error}", path.display()));
+    let is_plain = path.metadata().map_or(true, |found| found.is_file());
+    // The file behind a link is replaced, not the link.
+    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let beside = match place.file_name() {
+        Some(name) if is_plain => {
+            let name = format!(".{}.{}", name.to_string_lossy(), std::process::id());
+            Some(place.with_file_name(name))
+        }
+        _ => None,
+    };
+    let file = File::create(beside.as_ref().unwrap_or(&place)).map_err(named)?;
+    let mut file = BufWriter::new(file);
+    let written = write(&mut file).and_then(|()| Ok(file.flush()?));
+    drop(file);
+    let written = written.and_then(|()| match &beside {
+        Some(beside) => Ok(fs::rename(beside, &place)?),
+        None => Ok(()),
+    });
     match written {
-        Ok(()) => Ok(path.metadata().map_or(0, |metadata| metadata.len())),
+        Ok(()) => Ok(place.metadata().map_or(0, |metadata| metadata.len())),
         Err(error) => {
-            // Half a file is worse than none.
-            drop(file);
-            drop(fs::remove_file(path));
+            if let Some(beside) = beside {
+                drop(fs::remove_file(beside));
+            }
             match error {
                 ExportError::Run(error) => Err(error.into()),
                 ExportError::Write(error) => {
                     Err(Failure::new(1, format!("{}: {error}", path.display())))
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use std::io;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn what_was_there_stays_where_an_export_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("page.html");
+        let whole = |file: &mut dyn Write| Ok(file.write_all(b"old")?);
+        assert_eq!(replace(&path, whole).expect("room"), 3);
+        let full = || ExportError::Write(io::Error::from(ErrorKind::StorageFull));
+        let failed = replace(&path, |file| {
+            file.write_all(b"half of the new")?;
+            Err(full())
+        });
+        assert_eq!(failed.expect_err("no room").code, 1);
+        assert_eq!(fs::read_to_string(&path).expect("the old one"), "old");
+        let whole = |file: &mut dyn Write| Ok(file.write_all(b"newer")?);
+        assert_eq!(replace(&path, whole).expect("room"), 5);
+        assert_eq!(fs::read_to_string(&path).expect("the new one"), "newer");
+        let left = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 1, "half a file is left");
+        // As a device would: what is no plain file is written to, never removed or replaced.
+        let failed = replace(folder.path(), |_| Err(full()));
+        assert_eq!(failed.expect_err("a folder").code, 2);
+        assert!(folder.path().is_dir());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_and_a_link_stay_what_they_are() {
+        use std::os::unix::fs::{FileTypeExt as _, symlink};
+        let folder = tempfile::tempdir().expect("a folder");
+        let link = folder.path().join("link");
+        let whole = |file: &mut dyn Write| Ok(file.write_all(b"all")?);
+        symlink("target", &link).expect("a link");
+        fs::write(folder.path().join("target"), "old").expect("a file");
+        assert_eq!(replace(&link, whole).expect("room"), 3);
+        assert!(link.symlink_metadata().expect("it is there").is_symlink());
+        let target = fs::read_to_string(folder.path().join("target"));
+        assert_eq!(target.expect("a file"), "all");
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        replace(&socket, whole).expect_err("no file");
+        let kind = socket.metadata().expect("it is there").file_type();
+        assert!(kind.is_socket());
+    }
+
+    #[test]
+    fn stdout_takes_no_folder() {
+        for form in ["tensorboard", "tb"] {
+            let line = ["export", "no-such-run", "--to", form, "--output", "-"];
+            let line = Line::try_parse_from(line).expect("good flags");
+            let refused = run(&line.arguments).expect_err("no folder");
+            assert_eq!(refused.code, 2);
+            assert!(refused.message.contains("stdout"), "{}", refused.message);
         }
     }
 }

@@ -190,8 +190,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     });
     match ending {
         Ending::Done if !gave_up => {
-            in_time(begin.elapsed(), arguments.assert_max_seconds)?;
-            hold(&folder, &assertions)
+            let late = late(begin.elapsed(), arguments.assert_max_seconds);
+            held(late.into_iter().chain(broken(&folder, &assertions)))
         }
         Ending::Done => Err(Failure::new(
             3,
@@ -220,35 +220,38 @@ fn assertions(texts: &[String]) -> Result<Vec<(String, Query)>, Failure> {
     each.collect()
 }
 
-/// Whether a run that has ended took no longer than was asserted.
-fn in_time(took: Duration, most: Option<f64>) -> Result<(), Failure> {
-    match most {
-        Some(most) if took.as_secs_f64() > most => Err(Failure::new(
-            1,
-            format!(
-                "--assert-max-seconds {most} does not hold: it took {:.1} s, preparation and pauses included",
-                took.as_secs_f64()
-            ),
-        )),
-        _ => Ok(()),
-    }
+/// Why a run that has ended does not hold what was asserted of its time.
+fn late(took: Duration, most: Option<f64>) -> Option<String> {
+    let took = took.as_secs_f64();
+    let most = most.filter(|most| took > *most)?;
+    Some(format!(
+        "--assert-max-seconds {most} does not hold: it took {took:.1} s, preparation and pauses included"
+    ))
 }
 
-/// Whether a run that has ended is what was asserted.
-fn hold(folder: &Path, assertions: &[(String, Query)]) -> Result<u8, Failure> {
+/// Why a run that has ended is not what was asserted: a line for each assertion that does not hold.
+fn broken(folder: &Path, assertions: &[(String, Query)]) -> Vec<String> {
     if assertions.is_empty() {
-        return Ok(0);
+        return Vec::new();
     }
     let entry = Known::default().entry(summary(folder));
-    match assertions.iter().find(|(_, query)| !query.holds(&entry)) {
-        None => Ok(0),
-        Some((text, _)) => Err(Failure::new(
-            1,
-            format!(
-                "--assert {text:?} does not hold: `zerollm show {}` has the figures",
-                entry.summary.name
-            ),
-        )),
+    let broken = assertions.iter().filter(|(_, query)| !query.holds(&entry));
+    let line = |text: &String| {
+        format!(
+            "--assert {text:?} does not hold: `zerollm show {}` has the figures",
+            entry.summary.name
+        )
+    };
+    broken.map(|(text, _)| line(text)).collect()
+}
+
+/// All that was asserted and does not hold, told at once: who mends one would otherwise train again to hear of the next.
+fn held(broken: impl Iterator<Item = String>) -> Result<u8, Failure> {
+    let lines: Vec<String> = broken.collect();
+    if lines.is_empty() {
+        Ok(0)
+    } else {
+        Err(Failure::new(1, lines.join("; ")))
     }
 }
 

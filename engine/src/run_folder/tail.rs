@@ -127,15 +127,20 @@ impl Tail {
         let mut tail = Self::open(run)?;
         let path = run.join(EVENTS);
         let fault = |error| RunError::disk(&path, "read", error);
-        tail.offset = tail.file.seek(SeekFrom::End(0)).map_err(fault)?;
-        // A line that is being written now begins before what is asked from now on.
-        tail.overlong = tail.offset > 0 && {
-            tail.file.seek(SeekFrom::End(-1)).map_err(fault)?;
+        loop {
+            tail.offset = tail.file.seek(SeekFrom::End(0)).map_err(fault)?;
+            let Some(before) = tail.offset.checked_sub(1) else {
+                return Ok(tail);
+            };
+            tail.file.seek(SeekFrom::Start(before)).map_err(fault)?;
             let mut last = [0];
-            tail.file.read_exact(&mut last).map_err(fault)?;
-            last != *b"\n"
-        };
-        Ok(tail)
+            // Nothing there: the half of a line that found no room on the disk was cut off meanwhile.
+            if tail.file.read(&mut last).map_err(fault)? == 1 {
+                // A line that is being written now begins before what is asked from now on.
+                tail.overlong = last != *b"\n";
+                return Ok(tail);
+            }
+        }
     }
 
     /// The next whole line, if there is one already.
@@ -226,6 +231,7 @@ mod tests {
     use super::*;
     use std::fs::OpenOptions;
     use std::io::Write as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn folder() -> (tempfile::TempDir, RunFolder) {
         let runs = tempfile::tempdir().unwrap();
@@ -340,5 +346,28 @@ mod tests {
         let long_ago = std::time::SystemTime::now() - 2 * SILENCE;
         file.set_modified(long_ago).unwrap();
         assert_eq!(holder(&path), Holder::Nobody);
+    }
+
+    #[test]
+    fn a_line_that_is_cut_off_again_stops_nobody() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(EVENTS);
+        fs::write(&path, "one\n").unwrap();
+        let full = AtomicBool::new(true);
+        // A writer whose disk has room for half a line only.
+        let writer = || {
+            let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+            while full.load(Ordering::Relaxed) {
+                file.write_all(b"half").unwrap();
+                file.set_len(4).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(writer);
+            let failed = (0..5000).filter(|_| Tail::behind(place.path()).is_err());
+            let failed = failed.count();
+            full.store(false, Ordering::Relaxed);
+            assert_eq!(failed, 0, "of 5000");
+        });
     }
 }

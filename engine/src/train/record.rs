@@ -75,7 +75,7 @@ impl Engine {
     }
 
     /// Writes an event to the run's folder, then hands it to whoever listens. A full disk pauses the run: nothing is lost,
-    /// and training does not go on unrecorded.
+    /// and training does not go on unrecorded. Checkpoints that somebody wants deleted go meanwhile: that makes room.
     pub(super) fn emit(&mut self, body: Body) {
         self.emit_event(Event { body, time: now() });
     }
@@ -83,6 +83,7 @@ impl Engine {
     /// The same of an event that has its time.
     pub(super) fn emit_event(&mut self, event: Event) {
         let mut told = false;
+        let mut deletions = Vec::new();
         while let Err(error) = self.events.append(&event) {
             if !matches!(error, RunError::DiskFull { .. })
                 || self.interrupt.urgency() != Urgency::None
@@ -102,7 +103,11 @@ impl Engine {
                     time: now(),
                 });
             }
-            std::thread::sleep(Duration::from_millis(200));
+            let asked = self.delete_as_asked();
+            if asked.is_empty() {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            deletions.extend(asked);
         }
         if told {
             self.link.emit(Event {
@@ -118,6 +123,9 @@ impl Engine {
             self.follow_live();
         }
         self.raise_all(alarms);
+        for deletion in deletions {
+            self.tell_deletion(deletion);
+        }
     }
 
     /// A line in `engine.log`.

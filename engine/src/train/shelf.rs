@@ -4,8 +4,8 @@
 //! own reads them; the answer comes at the first boundary after it is done.
 
 use super::run::Engine;
-use crate::checkpoint::{self, CheckpointError, folder_name};
-use crate::link::Body;
+use crate::checkpoint::{self, CheckpointError, Removed, folder_name};
+use crate::link::{Body, Command};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -39,6 +39,14 @@ impl Shelf {
             verifying.replaced = true;
         }
     }
+}
+
+/// What came of a wish to delete a checkpoint.
+#[derive(Debug)]
+pub(super) struct Deletion {
+    /// The request's number.
+    id: u64,
+    outcome: Result<Removed, String>,
 }
 
 impl Engine {
@@ -85,30 +93,74 @@ impl Engine {
 
     /// Obeys the wish to delete a checkpoint. Returns whether it was refused, and a line.
     pub(super) fn delete(&mut self, step: u64) -> (bool, String) {
-        let path = self.place_of(step);
-        if !path.exists() {
-            return (true, self.no_checkpoint_of(step));
-        }
-        if self.released && step == self.step {
-            let why = "the paused run takes its memory from it again; resume it first";
-            return (true, format!("the checkpoint of step {step} stays: {why}"));
-        }
-        let checkpoints = self.folder.checkpoints();
-        let deleted =
-            checkpoint::delete(self.folder.path(), &checkpoints, step, &self.shelf.damaged);
-        match deleted {
-            Ok(removed) => {
-                let path = self.folder.relative(&removed.path);
-                let message = format!("{path} is deleted ({} bytes)", removed.bytes);
-                self.tell_removed(&removed, "command");
-                (false, message)
-            }
-            Err(error) => (true, error.to_string()),
+        match self.remove(step) {
+            Ok(removed) => (false, self.tell_command(&removed)),
+            Err(why) => (true, why),
         }
     }
 
+    /// Deletes a checkpoint and tells nobody. `Err` says why not.
+    fn remove(&self, step: u64) -> Result<Removed, String> {
+        let path = self.place_of(step);
+        if !path.exists() {
+            return Err(self.no_checkpoint_of(step));
+        }
+        if self.released && step == self.step {
+            let why = "the paused run takes its memory from it again; resume it first";
+            return Err(format!("the checkpoint of step {step} stays: {why}"));
+        }
+        let checkpoints = self.folder.checkpoints();
+        let damaged = &self.shelf.damaged;
+        let removed = checkpoint::delete(self.folder.path(), &checkpoints, step, damaged);
+        removed.map_err(|error| match error {
+            // As in every other answer; a whole path leaves no room for the reason on a screen.
+            CheckpointError::Newest { path } => CheckpointError::Newest {
+                path: self.folder.relative(&path).into(),
+            }
+            .to_string(),
+            error => error.to_string(),
+        })
+    }
+
+    /// Says that a checkpoint was deleted because somebody asked. Returns a line for who did.
+    fn tell_command(&mut self, removed: &Removed) -> String {
+        let path = self.folder.relative(&removed.path);
+        self.tell_removed(removed, "command");
+        format!("{path} is deleted ({} bytes)", removed.bytes)
+    }
+
+    /// Obeys the deletions that were asked for while the disk is full. What came of them is told when there is room.
+    pub(super) fn delete_as_asked(&mut self) -> Vec<Deletion> {
+        let mut deletions = Vec::new();
+        for request in std::mem::take(&mut self.kept_requests) {
+            match request.command {
+                Command::Delete { step } => deletions.push(Deletion {
+                    id: request.id,
+                    outcome: self.remove(step),
+                }),
+                _ => self.kept_requests.push_back(request),
+            }
+        }
+        deletions
+    }
+
+    /// Says what came of a deletion.
+    pub(super) fn tell_deletion(&mut self, deletion: Deletion) {
+        let (refused, message) = match deletion.outcome {
+            Ok(removed) => (false, self.tell_command(&removed)),
+            Err(why) => (true, why),
+        };
+        self.emit(Body::Reply {
+            step: self.step,
+            id: deletion.id,
+            command: "delete".to_owned(),
+            refused,
+            message,
+        });
+    }
+
     /// Says that a checkpoint was deleted.
-    pub(super) fn tell_removed(&mut self, removed: &checkpoint::Removed, reason: &str) {
+    pub(super) fn tell_removed(&mut self, removed: &Removed, reason: &str) {
         if removed.path == self.place_of(removed.step) {
             self.shelf.damaged.remove(&removed.step);
         }
