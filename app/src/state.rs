@@ -209,6 +209,7 @@ fn topic(tag: &'static str) -> Text {
         "reply" => "答复",
         "resume" => "恢复",
         "screen" => "界面",
+        "shelf" => "存放",
         "start" => "开始",
         "warn" => "警告",
         other => other,

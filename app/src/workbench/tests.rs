@@ -6,6 +6,7 @@ use engine::link::{Body, Command};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::chinese::english;
 use super::fixture::{asked, bench, event, events, hear_all, normal, states, step, text};
 use super::{Exit, Wants, Workbench};
 use crate::actions::ALL;
@@ -202,10 +203,14 @@ fn a_checkpoint_is_gone_back_to_or_forked() {
     }
     let lines = vec![
         "a fork of demo@500".to_owned(),
-        "9 steps are left".to_owned(),
+        "9 steps are left to train.max_steps = 509".to_owned(),
     ];
     bench.deliver(&News::Plan(Ok(lines)));
     insta::assert_snapshot!("fork-plan", text(&bench, 80, 24));
+    bench.view.lang = Lang::Zh;
+    let shown = text(&bench, 80, 24);
+    assert_eq!(english(&shown), [] as [String; 0]);
+    bench.view.lang = Lang::En;
     bench.errands.clear();
     bench.press("y");
     assert_eq!(std::mem::take(&mut bench.errands), [Errand::Fork(wish)]);
