@@ -154,7 +154,9 @@ impl Checkpoints {
                 vec![(hint.get(view.lang).to_owned(), theme.dim)]
             }
             Some(Asking::Plan(_, None)) => vec![("...".to_owned(), theme.dim)],
-            Some(Asking::Plan(_, Some(Err(why)))) => vec![(text::escape(why), theme.bad)],
+            Some(Asking::Plan(_, Some(Err(why)))) => {
+                vec![(text::escape(&view.lang.say(why)), theme.bad)]
+            }
             Some(Asking::Plan(_, Some(Ok(lines)))) => {
                 let keys = Text::new(
                     "y starts it in the background, Esc does not",
@@ -162,7 +164,7 @@ impl Checkpoints {
                 );
                 let lines = lines.iter();
                 lines
-                    .map(|line| (text::escape(line), theme.text))
+                    .map(|line| (text::escape(&view.lang.say(line)), theme.text))
                     .chain([(keys.get(view.lang).to_owned(), theme.warn)])
                     .collect()
             }
