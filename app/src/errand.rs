@@ -271,7 +271,12 @@ impl Clerk {
             name: wish.name.clone(),
             ..Request::default()
         };
-        let plan = plan_fork(&request, &self.origin(wish.step)).map_err(|e| e.to_string())?;
+        let plan = plan_fork(&request, &self.origin(wish.step)).map_err(|error| {
+            // The field below the list is no flag.
+            let why = error.to_string();
+            why.strip_prefix("--set: ")
+                .map_or(why.clone(), str::to_owned)
+        })?;
         Ok(fork::lines(&plan))
     }
 

@@ -246,6 +246,31 @@ fn configurations_are_compared() {
 }
 
 #[test]
+fn what_a_fork_would_be_is_said_in_the_language_of_the_screen() {
+    let mut bench = shelf();
+    bench.view.lang = Lang::Zh;
+    let refused = "train.max_steps: expected a whole number from 1 on, found \"abc\"".to_owned();
+    let lines = [
+        "a fork of t@500",
+        "nothing changes: it trains as its parent did",
+    ];
+    let lines = lines.map(str::to_owned).to_vec();
+    for (plan, part) in [
+        (Err(refused), "train.max_steps: 应为"),
+        (Ok(lines), "与父训练完全相同"),
+    ] {
+        press(&mut bench, &["F", "x", "enter"]);
+        bench.deliver(&News::Plan(plan));
+        let seen = text(&bench, 100, 24);
+        assert!(
+            seen.contains(part) && !seen.contains("a fork of"),
+            "{part}\n{seen}"
+        );
+        press(&mut bench, &["esc"]);
+    }
+}
+
+#[test]
 fn the_folder_is_looked_at_when_something_changed() {
     let mut bench = shelf();
     bench.poll();
