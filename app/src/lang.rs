@@ -45,9 +45,7 @@ impl Lang {
             _ => Self::En,
         }
     }
-}
 
-impl Lang {
     /// An English sentence of the engine, as [`Phrase`] has it.
     pub fn say(self, sentence: &str) -> String {
         match self {

@@ -146,3 +146,25 @@ impl Plain {
         Some(text::escape(&line))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_is_told_where_somebody_asked_for_it() {
+        let told = |reason: &str| {
+            let body = Body::CheckpointDeleted {
+                step: 5,
+                path: "checkpoints/step_00000005".to_owned(),
+                bytes: 7,
+                reason: reason.to_owned(),
+            };
+            let time = String::new();
+            Plain::default().line(&Event { body, time })
+        };
+        assert_eq!(told("keep_last"), None);
+        let line = told("command").unwrap_or_default();
+        assert!(line.contains("step_00000005 is deleted"), "{line}");
+    }
+}

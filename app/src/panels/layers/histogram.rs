@@ -187,7 +187,7 @@ fn axis(top: i32, wide: u16, area: Rect, view: &View, buf: &mut Buffer) {
     let theme = &view.theme;
     // Powers of two: whole ones as they are.
     let value = |octaves: i32| {
-        let octave = top - octaves;
+        let octave = top.saturating_sub(octaves);
         let digits = if octave >= 0 { 4 } else { 2 };
         text::number(f64::exp2(f64::from(octave)), digits)
     };

@@ -16,7 +16,7 @@ use crate::book::Entry;
 use crate::book::family::{self, Kin};
 use crate::book::samples::{Missing, Samples, Written};
 use crate::errand::{Errand, News};
-use crate::lang::Text;
+use crate::lang::{Text, term};
 use crate::paint;
 use crate::panels::list::{Place, Shown};
 use crate::state::{Sample, State};
@@ -230,6 +230,7 @@ impl Other {
                 .run
                 .as_ref()
                 .is_some_and(|run| run.path == summary.path);
+            let status = term(entry.status());
             let step = format!(" @{}", text::count(summary.step));
             let pieces = [
                 (if now { "*" } else { " " }, theme.warn),
@@ -240,7 +241,7 @@ impl Other {
                     if chosen { theme.strong } else { theme.text },
                 ),
                 (" ", theme.text),
-                (status(entry.status()).get(view.lang), theme.text),
+                (status.get(view.lang), theme.text),
                 (&*step, theme.dim),
             ];
             paint::item(buf, inner, row as u16, chosen, theme, &pieces);
@@ -254,18 +255,6 @@ fn kin_word(kin: Kin) -> Text {
         Kin::Fork => Text::new("fork", "分叉"),
         Kin::Family => Text::new("family", "同源"),
         Kin::Prompts => Text::new("prompts", "同提示"),
-    }
-}
-
-fn status(word: &str) -> Text {
-    match word {
-        "running" => Text::new("running", "训练中"),
-        "paused" => Text::new("paused", "已暂停"),
-        "finished" => Text::new("finished", "已完成"),
-        "stopped" => Text::new("stopped", "已停止"),
-        "failed" => Text::new("failed", "已失败"),
-        "interrupted" => Text::new("interrupted", "已中断"),
-        _ => Text::new("new", "新建"),
     }
 }
 
@@ -337,20 +326,17 @@ impl Found<'_> {
 }
 
 fn missing_line(missing: Missing, step: u64, view: &View) -> String {
-    let step = text::count(step);
+    const NOTHING: Text = Text::new("it has no sample at all", "该运行没有任何样本");
+    const NO_PROMPT: Text = Text::new("it has no sample of this prompt", "该运行没有该提示的样本");
+    const NOT_YET: Text = Text::new(
+        "it has no sample of this prompt up to step {0}; its first one is of step {1}",
+        "截至步 {0} 该运行没有该提示的样本; 最早的在步 {1}",
+    );
     match missing {
-        Missing::All => Text::new("it has no sample at all", "该运行没有任何样本")
-            .get(view.lang)
-            .to_owned(),
-        Missing::Prompt => Text::new("it has no sample of this prompt", "该运行没有该提示的样本")
-            .get(view.lang)
-            .to_owned(),
-        Missing::Until(first) => Text::new(
-            "it has no sample of this prompt up to step {step}; its first one is of step {first}",
-            "截至步 {step} 该运行没有该提示的样本; 最早的在步 {first}",
-        )
-        .get(view.lang)
-        .replace("{step}", &step)
-        .replace("{first}", &text::count(first)),
+        Missing::All => NOTHING.get(view.lang).to_owned(),
+        Missing::Prompt => NO_PROMPT.get(view.lang).to_owned(),
+        Missing::Until(first) => {
+            NOT_YET.filled(view.lang, &[&text::count(step), &text::count(first)])
+        }
     }
 }
