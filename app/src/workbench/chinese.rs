@@ -26,7 +26,7 @@ const TERMS: &str = "loss lr token tok bits/byte nat perplexity rms grad ctx bf 
     ctrl pgdn pgup home end up down left right demo embed head norm linear attention classifier nvidia cos sqrt pi hugging \
     face gelu relu silu rmsnorm jsonl markdown params top-k top-p max-tokens temperature weights newest now chatml and or \
     osc tokens sh fg seed cuda rocm nan max heads window momentum emulated merges tanh gemma endoftext ndjson tiktoken \
-    archive backtab best sigint sigint sigterm sigusr1 sighup slow";
+    archive backtab best sigint sigterm sigusr1 sighup slow";
 
 /// Texts of the made-up runs that nobody translates: what a model wrote, what a system said, what a person noted.
 pub const FREE: &str = "The small fox sees a red house near the river. She asks the old farmer for bread, and gives her a \

@@ -3,6 +3,7 @@
 //! A folder that goes is renamed first, to a name that is no checkpoint's: killed at any point there is the checkpoint, or a
 //! leftover that [`super::clean`] removes, never half of one.
 
+use super::disk::{Disk as _, RealDisk};
 use super::keep::ASIDE;
 use super::{
     CheckpointError, Manifest, TEMPORARY, best, folder_name, forget_best, list, step_of, tag_of,
@@ -123,6 +124,8 @@ fn remove(
         fs::rename(&leftover, path).map_err(fault)?;
         return Err(error);
     }
+    // The new name is on the disk before anything in it goes: a power cut, too, leaves no half of a checkpoint under its own.
+    RealDisk.sync_dir(checkpoints).map_err(fault)?;
     fs::remove_dir_all(&leftover)
         .map_err(|error| CheckpointError::disk(&leftover, "delete the folder", error))?;
     Ok(Removed {
