@@ -276,7 +276,9 @@ fn every_variant_learns_a_toy_task() {
             let mut trainer = Trainer::new(&config, Model::new(&config.model, VOCAB), Cpu::new(2));
             let mut first = 0.0;
             let mut last = f64::INFINITY;
-            for step in 1..=300 {
+            // The weights begin far from anything useful (270 nats a token): 100 to 200 steps take most of it away, and a mixer
+            // with a single key-value head may wander for 300, another number of them with any other order of additions.
+            for step in 1..=600 {
                 let gradients = trainer
                     .gradients(
                         &[toy(4, 12, step), toy(4, 12, step + 10_000)],
