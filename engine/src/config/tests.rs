@@ -514,6 +514,19 @@ fn differences_carry_their_class() {
     assert_eq!(classify("model.nothing"), None);
 }
 
+#[test]
+fn broken_tables_are_refused_rather_than_a_panic() {
+    for text in [
+        "==\n[._[._",
+        "={=<=u==",
+        "a = =={=a\n.\n[x]",
+        "[a]\n=={=a\n.b = 1\n[a.b]",
+    ] {
+        let error = Config::parse(Some(Path::new("x.toml")), text, &[]).unwrap_err();
+        assert!(error.to_string().starts_with("x.toml"), "{error}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
