@@ -230,6 +230,24 @@ impl Engine {
         });
     }
 
+    /// Answers who asked for a checkpoint to be verified that is not read through when the run ends.
+    pub(super) fn leave_verification(&mut self) {
+        self.tell_verified();
+        let Some(verifying) = self.shelf.verifying.take() else {
+            return;
+        };
+        self.emit(Body::Reply {
+            step: self.step,
+            id: verifying.id,
+            command: "verify".to_owned(),
+            refused: true,
+            message: format!(
+                "the run ended before the checkpoint of step {} was read; zerollm watch verifies it without the run",
+                verifying.step
+            ),
+        });
+    }
+
     /// Says what came of verifying a checkpoint. Returns whether it is damaged, and a line.
     fn verified(&mut self, step: u64, seconds: f64, found: Result<(), String>) -> (bool, String) {
         let path = self.folder.relative(&self.place_of(step));
