@@ -91,6 +91,8 @@ fn a_checkpoint_is_marked_verified_and_deleted() {
         damaged.refused && damaged.message.contains("hash differs"),
         "{damaged:?}"
     );
+    let begin = format!("checkpoints/{}: ", folder_name(third));
+    assert!(damaged.message.starts_with(&begin), "{damaged:?}");
     let told = |body: &Body| matches!(body, Body::CheckpointVerified { step, valid: false, message: Some(_), .. } if *step == third);
     assert!(damaged.before.iter().any(told), "{damaged:?}");
     let farewell = run.interrupt.farewell();

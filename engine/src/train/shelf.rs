@@ -112,14 +112,17 @@ impl Engine {
         let checkpoints = self.folder.checkpoints();
         let damaged = &self.shelf.damaged;
         let removed = checkpoint::delete(self.folder.path(), &checkpoints, step, damaged);
-        removed.map_err(|error| match error {
-            // As in every other answer; a whole path leaves no room for the reason on a screen.
-            CheckpointError::Newest { path } => CheckpointError::Newest {
-                path: self.folder.relative(&path).into(),
-            }
-            .to_string(),
-            error => error.to_string(),
-        })
+        removed.map_err(|error| self.within(error))
+    }
+
+    /// What is wrong with a checkpoint, which is named as in every other answer: a whole path leaves no room for the reason
+    /// on a screen.
+    fn within(&self, mut error: CheckpointError) -> String {
+        if let CheckpointError::Newest { path } | CheckpointError::Invalid { path, .. } = &mut error
+        {
+            *path = self.folder.relative(path).into();
+        }
+        error.to_string()
     }
 
     /// Says that a checkpoint was deleted because somebody asked. Returns a line for who did.
@@ -207,19 +210,24 @@ impl Engine {
             return;
         };
         let found = match verifying.found.try_recv() {
-            Ok(found) => found.map_err(|error| error.to_string()),
+            Ok(found) => Some(found.map_err(|error| self.within(error))),
             Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => Err("reading it failed".to_owned()),
+            // The thread is gone without a word, which says nothing of the checkpoint.
+            Err(TryRecvError::Disconnected) => None,
         };
         let (id, step, replaced) = (verifying.id, verifying.step, verifying.replaced);
         let seconds = verifying.begin.elapsed().as_secs_f64();
         self.shelf.verifying = None;
         let path = self.place_of(step);
-        let (refused, message) = if replaced || !path.exists() {
-            let why = "it was deleted or set aside meanwhile";
-            (true, format!("the checkpoint of step {step}: {why}"))
-        } else {
-            self.verified(step, seconds, found)
+        let (refused, message) = match found {
+            Some(found) if !replaced && path.exists() => self.verified(step, seconds, found),
+            found => {
+                let why = match found {
+                    Some(_) => "it was deleted or set aside meanwhile",
+                    None => "reading it failed",
+                };
+                (true, format!("the checkpoint of step {step}: {why}"))
+            }
         };
         self.emit(Body::Reply {
             step: self.step,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::diff::differences;
-use crate::errand::{Errand, News};
+use crate::errand::{Errand, News, Verdict};
 use crate::lang::Lang;
 use crate::seat::Seat;
 use crate::workbench::Workbench;
@@ -202,14 +202,18 @@ fn who_cannot_ask_is_told_and_may_still_look() {
         assert_eq!(asked(&mut bench), []);
         let errand = Errand::Verify(1240);
         assert_eq!(bench.errands.iter().filter(|e| **e == errand).count(), 1);
-        let found = Err("it is short".to_owned());
-        let news = News::Verified(1240, "2026-03-02T09:08:07Z".to_owned(), found);
-        bench.deliver(&news);
-        let seen = text(&bench, 100, 24);
+        let tell = |bench: &mut Workbench, found: Verdict| {
+            let time = "2026-03-02T09:08:07Z".to_owned();
+            bench.deliver(&News::Verified(1240, time, found));
+            text(bench, 100, 24)
+        };
+        let seen = tell(&mut bench, Verdict::Damaged("it is short".to_owned()));
         assert!(
             seen.contains("damaged") && seen.contains("it is short"),
             "{seen}"
         );
+        let seen = tell(&mut bench, Verdict::Gone);
+        assert!(seen.contains("set aside meanwhile"), "{seen}");
     }
 }
 
