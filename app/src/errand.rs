@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use engine::checkpoint::{self, Surveyed};
+use engine::checkpoint::{self, Surveyed, Surveyor};
 use engine::launch::{Fork, Request, plan_fork};
 use engine::run_folder::{EVENTS, Meta, RunError, now, shelf};
 use engine::watch::batch::KeptBatch;
@@ -181,6 +181,7 @@ impl Clerk {
         let mut desk = Desk {
             run: run.to_owned(),
             known: Known::default(),
+            surveyor: Surveyor::default(),
             samples: None,
         };
         let clock = Clock::default();
@@ -204,6 +205,8 @@ impl Clerk {
 struct Desk {
     run: PathBuf,
     known: Known,
+    /// Who looks at the checkpoints of the run on show.
+    surveyor: Surveyor,
     /// What was read last of a run's samples, and how long its record was then.
     samples: Option<(PathBuf, u64, Arc<Samples>)>,
 }
@@ -283,8 +286,16 @@ impl Desk {
                 News::Samples(run, samples.map_err(|error| error.to_string()))
             }
             Errand::Survey(number) => {
-                let found = checkpoint::survey(&self.run).map(Arc::new);
-                News::Survey(number, found.map_err(|error| error.to_string()))
+                let found = self.surveyor.survey(&self.run).map(|mut found| {
+                    for fault in found.iter_mut().filter_map(|it| it.fault.as_mut()) {
+                        *fault = self.within(fault);
+                    }
+                    Arc::new(found)
+                });
+                News::Survey(
+                    number,
+                    found.map_err(|error| self.within(&error.to_string())),
+                )
             }
             Errand::Verify(step) => {
                 let name = checkpoint::folder_name(step);

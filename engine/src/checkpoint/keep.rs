@@ -75,6 +75,24 @@ pub fn list(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> 
     Ok(found)
 }
 
+/// What lies in a folder; nothing where there is none.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    let fault = |error| CheckpointError::unreadable(folder, error);
+    match fs::read_dir(folder) {
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.path()).map_err(fault))
+            .collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(fault(error)),
+    }
+}
+
+/// Whether the last part of a path begins with `prefix`.
+pub(super) fn begins_with(path: &Path, prefix: &str) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().starts_with(prefix)
+}
+
 /// The valid checkpoint of the highest step. Each invalid one above it is told to `warn` in a line.
 ///
 /// # Errors

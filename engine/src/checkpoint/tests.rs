@@ -332,7 +332,7 @@ fn deleting_leaves_the_newest_good_one_and_nothing_half_gone() {
 fn a_survey_says_what_lies_there() {
     let folder = scratch();
     let (run, checkpoints) = (folder.path(), folder.path().join("checkpoints"));
-    assert_eq!(survey(run).unwrap(), []);
+    assert_eq!(Surveyor::default().survey(run).unwrap(), []);
     for step in 1..=3 {
         save(&checkpoints, step);
     }
@@ -340,13 +340,13 @@ fn a_survey_says_what_lies_there() {
     set_best(run, 2).unwrap();
     tag(&of(1), "first").unwrap();
     fs::write(of(3).join(MODEL), "short").unwrap();
-    let found = survey(run).unwrap();
+    let found = Surveyor::default().survey(run).unwrap();
     let tags: Vec<Option<&str>> = found.iter().map(|it| it.tag.as_deref()).collect();
     assert_eq!(tags, [Some("first"), None, None]);
     assert_eq!(found.iter().filter(|it| it.best).count(), 1);
     assert!(found[1].best && found[1].fault.is_none() && found[1].bytes > 500);
     assert_eq!(found[1].config_version, Some(state(2).config_version));
-    assert_eq!(found[1].config, state(2).config);
+    assert_eq!(*found[1].config, state(2).config);
     assert!(
         found[2]
             .fault
@@ -355,7 +355,7 @@ fn a_survey_says_what_lies_there() {
     );
     untag(&of(1)).unwrap();
     untag(&of(2)).unwrap();
-    assert!(survey(run).unwrap().iter().all(|it| it.tag.is_none()));
+    assert!(Surveyor::default().survey(run).unwrap().iter().all(|it| it.tag.is_none()));
     for bad in ["", "  ", "a\nb", "a\x1b[2J", &"x".repeat(65)] {
         assert!(refuse_tag(bad).is_some(), "{bad:?}");
     }
