@@ -84,6 +84,8 @@ pub enum Kept<'a> {
     Last,
     /// Nothing deletes old ones.
     All,
+    /// It is damaged: nothing counts or deletes it.
+    Damaged,
     /// It goes with the next one.
     Not,
 }
@@ -148,13 +150,23 @@ impl State {
                 path,
                 bytes,
                 reason,
+                leftover,
             } => {
                 self.checkpoints.retain(|c| c.path != *path);
-                // What keep_last does with every checkpoint is no news.
-                if reason != "keep_last" {
-                    const DELETED: Text = Text::new("{0} is deleted  {1}", "{0} 已删除  {1}");
+                const DELETED: Text = Text::new("{0} is deleted  {1}", "{0} 已删除  {1}");
+                const LEFT: Text = Text::new("{0} is deleted; {1}", "{0} 已删除; {1}");
+                let told = if let Some(leftover) = leftover {
+                    let leftover = Phrase::from(leftover);
+                    Some((Level::Warn, LEFT.fill(&[&name(path), &leftover])))
+                } else if reason == "keep_last" {
+                    // What it does with every checkpoint is no news.
+                    None
+                } else {
                     let line = DELETED.fill(&[&name(path), &text::bytes(*bytes)]);
-                    self.log(time, *step, Level::Info, "shelf", line);
+                    Some((Level::Info, line))
+                };
+                if let Some((level, line)) = told {
+                    self.log(time, *step, level, "shelf", line);
                 }
             }
             Body::CheckpointVerified {
@@ -287,9 +299,11 @@ impl State {
         if kept.is_empty() {
             let keep_last = self.config.iter().find(|v| v.key == "train.keep_last");
             let keep_last = keep_last.and_then(|value| value.value.parse().ok());
-            let later = self.checkpoints.iter().filter(|c| c.step > checkpoint.step);
+            let good = self.checkpoints.iter().filter(|c| c.damage().is_none());
+            let later = good.filter(|c| c.step > checkpoint.step);
             kept.push(match keep_last {
                 Some(0) => Kept::All,
+                _ if checkpoint.damage().is_some() => Kept::Damaged,
                 Some(last) if later.count() >= last => Kept::Not,
                 _ => Kept::Last,
             });

@@ -213,6 +213,7 @@ impl Engine {
             self.folder.path(),
             &self.saver.checkpoints,
             keep,
+            self.shelf.damaged(),
             &mut |gone| removed.push(gone),
         );
         for gone in &removed {

@@ -32,6 +32,11 @@ struct Verifying {
 }
 
 impl Shelf {
+    /// Steps whose checkpoints were found not to be what was written.
+    pub(super) fn damaged(&self) -> &BTreeSet<u64> {
+        &self.damaged
+    }
+
     /// Notes that the checkpoint of a step was just written.
     pub(super) fn is_written_anew(&mut self, step: u64) {
         self.damaged.remove(&step);
@@ -110,7 +115,7 @@ impl Engine {
             return Err(format!("the checkpoint of step {step} stays: {why}"));
         }
         let checkpoints = self.folder.checkpoints();
-        let damaged = &self.shelf.damaged;
+        let damaged = self.shelf.damaged();
         let removed = checkpoint::delete(self.folder.path(), &checkpoints, step, damaged);
         removed.map_err(|error| self.within(error))
     }
@@ -129,7 +134,12 @@ impl Engine {
     fn tell_command(&mut self, removed: &Removed) -> String {
         let path = self.folder.relative(&removed.path);
         self.tell_removed(removed, "command");
-        format!("{path} is deleted ({} bytes)", removed.bytes)
+        let mut line = format!("{path} is deleted ({} bytes)", removed.bytes);
+        if let Some(leftover) = &removed.leftover {
+            line += "; ";
+            line += leftover;
+        }
+        line
     }
 
     /// Obeys the deletions that were asked for while the disk is full. What came of them is told when there is room.
@@ -172,6 +182,7 @@ impl Engine {
             path: self.folder.relative(&removed.path),
             bytes: removed.bytes,
             reason: reason.to_owned(),
+            leftover: removed.leftover.clone(),
         });
     }
 
@@ -277,8 +288,8 @@ impl Engine {
             }
         };
         // A run that is left now names one that it could go on from. A folder that cannot be read says nothing new.
-        if let Ok(newest) = checkpoint::newest_good(&self.folder.checkpoints(), &self.shelf.damaged)
-        {
+        let newest = checkpoint::newest_good(&self.folder.checkpoints(), self.shelf.damaged());
+        if let Ok(newest) = newest {
             self.interrupt.tell_saved(newest.unwrap_or(0));
         }
         (damaged, message)

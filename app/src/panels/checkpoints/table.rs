@@ -139,6 +139,10 @@ fn kept(state: &State, checkpoint: &Checkpoint, view: &View) -> (String, Style) 
                 Text::new("all stay", "全部保留").get(lang).to_owned(),
                 theme.dim,
             ),
+            Kept::Damaged => (
+                Text::new("not counted", "不计入").get(lang).to_owned(),
+                theme.dim,
+            ),
             Kept::Not => (
                 Text::new("goes next", "下次删除").get(lang).to_owned(),
                 theme.warn,

@@ -36,6 +36,7 @@ fn deleted(step: u64, reason: &str) -> Event {
         path: path(step),
         bytes: 7,
         reason: reason.to_owned(),
+        leftover: None,
     };
     event(body, 100)
 }
