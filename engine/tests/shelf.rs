@@ -83,9 +83,10 @@ fn a_checkpoint_is_marked_verified_and_deleted() {
     );
     // What is damaged without its size telling so is not good once somebody has looked.
     let weights = of(third).join("model.safetensors");
-    let mut bytes = fs::read(&weights).expect("weights");
+    let whole = fs::read(&weights).expect("weights");
+    let mut bytes = whole.clone();
     *bytes.last_mut().expect("a byte") ^= 1;
-    fs::write(&weights, bytes).expect("written");
+    fs::write(&weights, &bytes).expect("written");
     let damaged = run.ask(Command::Verify { step: third });
     assert!(
         damaged.refused && damaged.message.contains("hash differs"),
@@ -100,6 +101,20 @@ fn a_checkpoint_is_marked_verified_and_deleted() {
     assert!(farewell.contains(&good), "{farewell}");
     let newest = run.refuses(Command::Delete { step: first });
     assert!(newest.contains("newest good checkpoint"), "{newest}");
+    // Mended it is the newest good one again, though nobody has read it since; and damaged anew it is damaged.
+    let change = |bytes: &[u8], seconds| {
+        fs::write(&weights, bytes).expect("written");
+        let file = fs::File::options().write(true).open(&weights);
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let set = file.and_then(|file| file.set_modified(time));
+        set.expect("another time");
+    };
+    change(&whole, 1);
+    let newest = run.refuses(Command::Delete { step: third });
+    assert!(newest.contains("newest good checkpoint"), "{newest}");
+    run.obeys(Command::Verify { step: third });
+    change(&bytes, 2);
+    assert!(run.ask(Command::Verify { step: third }).refused);
     set_best(&folder, third).expect("noted");
     run.obeys(Command::Delete { step: third });
     assert_eq!((steps(&folder), best(&folder)), (vec![first], None));
@@ -201,8 +216,6 @@ fn who_waits_for_a_verification_is_answered_when_the_run_ends() {
     let record = EventReader::open(&folder).expect("a record");
     let last = record.last().expect("events").body;
     assert!(matches!(last, Body::Finished { .. }), "{last:?}");
-    // The thread that reads ends too.
-    drop(fs::write(&manifest, "{}"));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub use keep::{
 };
 pub use manifest::{FileRecord, Manifest};
 pub use remove::{Removed, delete, newest_good, prune};
-pub use survey::{Stamp, Surveyed, Surveyor};
+pub use survey::{Stamp, Surveyed, Surveyor, stamps};
 pub use tensors::{TensorSink, TensorSource, load_tensors};
 pub use trainer::{DataPosition, TrainerState};
 pub use write::{Contents, Written, write, write_on};

@@ -26,7 +26,7 @@ pub struct Surveyed {
     pub best: bool,
     /// What is wrong with it, as far as sizes tell.
     pub fault: Option<String>,
-    /// The files that its manifest lists, in its order: as long as these are equal, nobody has changed one.
+    /// Its files, as [`stamps`] gives them.
     pub stamps: Vec<Option<Stamp>>,
     /// Version of the configuration in force when it was written.
     pub config_version: Option<u32>,
@@ -50,6 +50,17 @@ impl Stamp {
             bytes: metadata.len(),
         })
     }
+}
+
+/// The manifest of a checkpoint and the files that it lists, in its order: as long as these are equal, nobody has changed one.
+pub fn stamps(folder: &Path) -> Vec<Option<Stamp>> {
+    stamps_of(folder, Manifest::read(folder).ok().as_ref())
+}
+
+fn stamps_of(folder: &Path, manifest: Option<&Manifest>) -> Vec<Option<Stamp>> {
+    let listed = manifest.into_iter().flat_map(|it| it.files.keys());
+    let files = std::iter::once(MANIFEST).chain(listed.map(String::as_str));
+    files.map(|name| Stamp::of(&folder.join(name))).collect()
 }
 
 /// Looks at a run's checkpoints again and again, and reads only files that are new or have changed.
@@ -117,16 +128,15 @@ impl Known {
     fn look(&mut self, step: u64, path: &Path, best: bool) -> Surveyed {
         let read = || Manifest::read(path).map(Arc::new);
         let manifest = self.manifest.get(&path.join(MANIFEST), read);
-        let fault = match &manifest {
-            Ok(manifest) => manifest.check(path, false).err(),
-            Err(_) => None,
+        let stamps = stamps_of(path, manifest.as_deref().ok());
+        let manifest = manifest.and_then(|manifest| {
+            manifest.check(path, false)?;
+            Ok(manifest)
+        });
+        let (manifest, fault) = match manifest {
+            Ok(manifest) => (Some(manifest), None),
+            Err(fault) => (None, Some(fault.to_string())),
         };
-        let (manifest, fault) = match (manifest, fault) {
-            (Ok(manifest), None) => (Some(manifest), None),
-            (Err(fault), _) | (Ok(_), Some(fault)) => (None, Some(fault.to_string())),
-        };
-        let files = manifest.iter().flat_map(|manifest| manifest.files.keys());
-        let stamps = files.map(|name| Stamp::of(&path.join(name))).collect();
         let read = || read_trainer(path).map(|it| (it.config_version, Arc::new(it.config)));
         let config = self.config.get(&path.join(TRAINER), read).ok();
         Surveyed {

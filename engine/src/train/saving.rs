@@ -213,7 +213,7 @@ impl Engine {
             self.folder.path(),
             &self.saver.checkpoints,
             keep,
-            self.shelf.damaged(),
+            &self.shelf.damaged(&self.saver.checkpoints),
             &mut |gone| removed.push(gone),
         );
         for gone in &removed {

@@ -4,18 +4,21 @@
 //! own reads them; the answer comes at the first boundary after it is done.
 
 use super::run::Engine;
-use crate::checkpoint::{self, CheckpointError, Removed, folder_name};
+use crate::checkpoint::{self, CheckpointError, Removed, Stamp, folder_name};
 use crate::link::{Body, Command};
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Instant;
+
+/// The files of a checkpoint, as [`checkpoint::stamps`] gives them.
+type Stamps = Vec<Option<Stamp>>;
 
 /// What is known of the checkpoints beyond what their folders say.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    /// Steps whose checkpoints were found not to be what was written.
-    damaged: BTreeSet<u64>,
+    /// Steps whose checkpoints were found not to be what was written, with the files of which that was found.
+    damaged: BTreeMap<u64, Stamps>,
     verifying: Option<Verifying>,
 }
 
@@ -26,15 +29,21 @@ struct Verifying {
     id: u64,
     step: u64,
     begin: Instant,
-    found: Receiver<Result<(), CheckpointError>>,
+    /// Its files when reading began, and what was found of them.
+    found: Receiver<(Stamps, Result<(), CheckpointError>)>,
     /// Whether another stands in its place by now: what is found says nothing of that.
     replaced: bool,
 }
 
 impl Shelf {
-    /// Steps whose checkpoints were found not to be what was written.
-    pub(super) fn damaged(&self) -> &BTreeSet<u64> {
-        &self.damaged
+    /// Steps whose checkpoints were found not to be what was written, and whose files nobody has changed since.
+    pub(super) fn damaged(&self, checkpoints: &Path) -> BTreeSet<u64> {
+        let known = self.damaged.iter();
+        let still = known.filter(|(step, then)| {
+            let place = checkpoints.join(folder_name(**step));
+            checkpoint::stamps(&place) == **then
+        });
+        still.map(|(step, _)| *step).collect()
     }
 
     /// Notes that the checkpoint of a step was just written.
@@ -115,8 +124,8 @@ impl Engine {
             return Err(format!("the checkpoint of step {step} stays: {why}"));
         }
         let checkpoints = self.folder.checkpoints();
-        let damaged = self.shelf.damaged();
-        let removed = checkpoint::delete(self.folder.path(), &checkpoints, step, damaged);
+        let damaged = self.shelf.damaged(&checkpoints);
+        let removed = checkpoint::delete(self.folder.path(), &checkpoints, step, &damaged);
         removed.map_err(|error| self.within(error))
     }
 
@@ -201,7 +210,10 @@ impl Engine {
         let (sender, found) = channel();
         let started = std::thread::Builder::new()
             .name("verify".to_owned())
-            .spawn(move || drop(sender.send(checkpoint::verify(&path).map(drop))));
+            .spawn(move || {
+                let stamps = checkpoint::stamps(&path);
+                drop(sender.send((stamps, checkpoint::verify(&path).map(drop))));
+            });
         if let Err(error) = started {
             return Some(format!("the system gives no thread to read it: {error}"));
         }
@@ -217,21 +229,22 @@ impl Engine {
 
     /// Answers who asked for a checkpoint to be verified, once that is done.
     pub(super) fn tell_verified(&mut self) {
-        let Some(verifying) = &self.shelf.verifying else {
+        let Some(verifying) = self.shelf.verifying.take() else {
             return;
         };
         let found = match verifying.found.try_recv() {
-            Ok(found) => Some(found.map_err(|error| self.within(error))),
-            Err(TryRecvError::Empty) => return,
+            Ok((stamps, found)) => Some((stamps, found.map_err(|error| self.within(error)))),
+            Err(TryRecvError::Empty) => {
+                self.shelf.verifying = Some(verifying);
+                return;
+            }
             // The thread is gone without a word, which says nothing of the checkpoint.
             Err(TryRecvError::Disconnected) => None,
         };
-        let (id, step, replaced) = (verifying.id, verifying.step, verifying.replaced);
-        let seconds = verifying.begin.elapsed().as_secs_f64();
-        self.shelf.verifying = None;
-        let path = self.place_of(step);
+        let (id, step, begin) = (verifying.id, verifying.step, verifying.begin);
+        let there = !verifying.replaced && self.place_of(step).exists();
         let (refused, message) = match found {
-            Some(found) if !replaced && path.exists() => self.verified(step, seconds, found),
+            Some((stamps, found)) if there => self.verified(step, begin, stamps, found),
             found => {
                 let why = match found {
                     Some(_) => "it was deleted or set aside meanwhile",
@@ -268,13 +281,19 @@ impl Engine {
     }
 
     /// Says what came of verifying a checkpoint. Returns whether it is damaged, and a line.
-    fn verified(&mut self, step: u64, seconds: f64, found: Result<(), String>) -> (bool, String) {
+    fn verified(
+        &mut self,
+        step: u64,
+        begin: Instant,
+        stamps: Stamps,
+        found: Result<(), String>,
+    ) -> (bool, String) {
         let path = self.folder.relative(&self.place_of(step));
         self.emit(Body::CheckpointVerified {
             step,
             path: path.clone(),
             valid: found.is_ok(),
-            seconds,
+            seconds: begin.elapsed().as_secs_f64(),
             message: found.clone().err(),
         });
         let (damaged, message) = match found {
@@ -283,12 +302,13 @@ impl Engine {
                 (false, format!("{path} is what was written"))
             }
             Err(why) => {
-                self.shelf.damaged.insert(step);
+                self.shelf.damaged.insert(step, stamps);
                 (true, why)
             }
         };
         // A run that is left now names one that it could go on from. A folder that cannot be read says nothing new.
-        let newest = checkpoint::newest_good(&self.folder.checkpoints(), self.shelf.damaged());
+        let checkpoints = self.folder.checkpoints();
+        let newest = checkpoint::newest_good(&checkpoints, &self.shelf.damaged(&checkpoints));
         if let Ok(newest) = newest {
             self.interrupt.tell_saved(newest.unwrap_or(0));
         }
@@ -304,7 +324,7 @@ mod tests {
     fn what_is_written_anew_is_neither_damaged_nor_what_is_being_read() {
         let (_sender, found) = channel();
         let mut shelf = Shelf {
-            damaged: [3, 5].into(),
+            damaged: [(3, Vec::new()), (5, Vec::new())].into(),
             verifying: Some(Verifying {
                 id: 1,
                 step: 5,
