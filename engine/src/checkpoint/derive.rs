@@ -33,7 +33,7 @@ pub fn derive(
     derive_on(&RealDisk, from, checkpoints, trainer, optimizer)
 }
 
-/// As [`derive`], on a given disk.
+/// As [`derive()`], on a given disk.
 pub(super) fn derive_on(
     disk: &dyn Disk,
     from: &Found,
