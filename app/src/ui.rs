@@ -224,8 +224,8 @@ pub fn drive(
             screen.set_mouse(bench.mouse)?;
             screen.take_bytes();
             let before = Instant::now();
-            screen.draw(|frame| {
-                bench.render(frame.area(), frame.buffer_mut());
+            screen.draw(|buffer| {
+                bench.render(buffer.area, buffer);
                 #[cfg(debug_assertions)]
                 drill(bench.state.step());
             })?;
