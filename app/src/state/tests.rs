@@ -328,6 +328,11 @@ fn the_log_and_the_layers_are_bounded_and_keep_outbursts() {
     assert_eq!(state.layers.range(Quantity::Activation), Some((1.0, 1e3)));
     let broken = (0..num).filter_map(|s| state.layers.value(Quantity::Gradient, 0, s));
     assert_eq!(broken.filter(|v| v.is_nan()).count(), 1);
+    // So does a column of the map that stands for many.
+    let greatest = |quantity, within| state.layers.greatest(quantity, 0, within);
+    assert_eq!(greatest(Quantity::Activation, 0..num), Some(1e3));
+    assert!(greatest(Quantity::Gradient, 0..num).unwrap().is_nan());
+    assert_eq!(greatest(Quantity::Activation, num..num + 9), None);
     // Fewer histograms are kept, the newest always; each is that of its own step.
     let steps = (1..=5000).filter_map(|step| state.layers.spread(step));
     let mut steps: Vec<u64> = steps.map(|spread| spread.step).collect();
