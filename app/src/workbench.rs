@@ -251,6 +251,11 @@ impl Workbench {
 
     /// Offers a key of its table to the panel on show. Whether it took it.
     pub fn offer(&mut self, key: &str) -> bool {
+        let request = self.panels[self.current].asks(key);
+        if let Some(Err(refused)) = request.map(|word| self.may_ask(word)) {
+            self.complain(Err(refused));
+            return true;
+        }
         let state = self.frozen.as_deref().unwrap_or(&self.state);
         let mut asked = Vec::new();
         let taken = self.panels[self.current].handle(key, state, &mut self.view, &mut asked);
