@@ -90,6 +90,36 @@ fn who_looks_on_asks_for_nothing_and_leaves_without_a_word() {
 }
 
 #[test]
+fn a_folder_that_is_gone_is_said() {
+    let mut bench = normal();
+    bench.seat = Seat::Watching;
+    bench.state.reach.folder = Some("runs/demo".into());
+    bench.now += Duration::from_secs(2);
+    bench.tick();
+    assert!(bench.errands.contains(&Errand::Look));
+    let told = |bench: &Workbench| {
+        let lines = bench.state.log.iter();
+        let told = lines.filter(|line| line.text.get(Lang::En).starts_with("runs/demo is"));
+        (told.count(), text(bench, 80, 24).contains("FOLDER GONE"))
+    };
+    for (gone, lines) in [(false, 0), (true, 1), (true, 1), (false, 2), (true, 3)] {
+        bench.deliver(&News::Gone(gone));
+        assert_eq!(told(&bench), (lines, gone));
+    }
+    let header = text(&bench, 80, 24);
+    let header = header.lines().next().unwrap();
+    assert!(header.contains("WATCHING  FOLDER GONE"), "{header}");
+    bench.view.lang = Lang::Zh;
+    assert_eq!(english(&text(&bench, 160, 50)), [] as [String; 0]);
+    bench.disconnected();
+    assert_eq!(
+        bench.state.status,
+        Status::Failed("the run's folder is gone".to_owned())
+    );
+    assert_eq!(english(&text(&bench, 160, 50)), [] as [String; 0]);
+}
+
+#[test]
 fn an_attached_screen_asks_but_leaves_the_run_alone() {
     let mut bench = normal();
     (bench.seat, bench.next_id) = (Seat::Attached, 1 << 40);
