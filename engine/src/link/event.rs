@@ -394,6 +394,11 @@ impl Layers {
         "activation_nonfinite",
     ];
 
+    /// Whether a figure of that name is a count, which is a whole number.
+    pub fn is_count(name: &str) -> bool {
+        name == "activation_nonfinite"
+    }
+
     /// Every figure, a value a layer; none of what an older record does not have.
     pub fn figures(&self) -> [(&'static str, &[f64]); 7] {
         let [activation, gradient, weight, update, dead, max, nonfinite] = Self::FIGURES;
