@@ -123,6 +123,11 @@ impl Plain {
             Body::Alert(alert) => {
                 format!("alert {}: {}: {}", alert.rule, alert.message, alert.action)
             }
+            Body::Warning {
+                message,
+                note: true,
+                ..
+            } => format!("note: {message}"),
             Body::Warning { message, .. } => format!("warning: {message}"),
             Body::Failed { message, .. } => format!("failed: {message}"),
             Body::Finished {

@@ -204,6 +204,7 @@ fn topic(tag: &'static str) -> Text {
         "eval" => "评估",
         "failed" => "失败",
         "nonfin" => "非有限",
+        "note" => "说明",
         "pause" => "暂停",
         "refused" => "已拒绝",
         "reply" => "答复",

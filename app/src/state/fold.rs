@@ -233,8 +233,17 @@ impl State {
                     line.alert = Some(alert.clone());
                 }
             }
-            Body::Warning { step, message } => {
-                self.log(time, *step, Level::Warn, "warn", message.as_str());
+            Body::Warning {
+                step,
+                message,
+                note,
+            } => {
+                let (level, tag) = if *note {
+                    (Level::Info, "note")
+                } else {
+                    (Level::Warn, "warn")
+                };
+                self.log(time, *step, level, tag, message.as_str());
             }
             Body::Failed { step, message } => {
                 self.status = Status::Failed(message.clone());

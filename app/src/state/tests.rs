@@ -283,6 +283,7 @@ fn nothing_in_the_log_can_move_the_cursor() {
         Body::Warning {
             step: 0,
             message: "a\x1b[2Jb\u{202e}".into(),
+            note: false,
         },
     );
     let line = &state.log.back().unwrap().text;
@@ -295,6 +296,28 @@ fn nothing_in_the_log_can_move_the_cursor() {
 }
 
 #[test]
+fn what_a_fork_was_asked_for_is_told_and_is_no_alert() {
+    let mut state = state(&[]);
+    for (note, alerts) in [(true, 0), (false, 1)] {
+        let message = "optimizer.lr = 3e-4 (the parent: 1e-3)".to_owned();
+        let warning = Body::Warning {
+            step: 7,
+            message,
+            note,
+        };
+        // A record that was written before notes were told apart has none.
+        let line = serde_json::to_string(&event(warning, 0)).unwrap();
+        assert_eq!(line.contains("note"), note, "{line}");
+        let heard: Event = serde_json::from_str(&line).unwrap();
+        state.apply(&heard);
+        let last = state.log.back().unwrap();
+        assert!(last.text.get(crate::lang::Lang::En).contains("3e-4"));
+        assert_eq!(state.num_alerts, alerts);
+        assert_eq!(last.level == Level::Warn, !note);
+    }
+}
+
+#[test]
 fn the_log_and_the_layers_are_bounded_and_keep_outbursts() {
     let mut state = state(&[]);
     for i in 0..2100 {
@@ -303,6 +326,7 @@ fn the_log_and_the_layers_are_bounded_and_keep_outbursts() {
             Body::Warning {
                 step: i,
                 message: "again".into(),
+                note: false,
             },
         );
     }

@@ -181,6 +181,9 @@ pub enum Body {
         step: u64,
         /// A line.
         message: String,
+        /// Whether it only repeats what was asked for, as what a fork changes: nothing is wrong then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        note: bool,
     },
     /// The engine stopped because of an error.
     Failed {

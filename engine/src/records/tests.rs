@@ -92,6 +92,7 @@ fn events() -> Vec<Event> {
     events.push(event(Body::Warning {
         step: 4,
         message: NASTY.to_owned(),
+        note: false,
     }));
     events
 }

@@ -403,6 +403,7 @@ fn of_a_step_trained_twice_the_last_attempt_counts() {
     let warning = event(Body::Warning {
         step: 6,
         message: "seen".to_owned(),
+        note: false,
     });
     let mut put = |event: &Event| drop(events.append(event).unwrap());
     put(&started(1, 0));
