@@ -42,6 +42,8 @@ mod lines;
 #[cfg(test)]
 mod looks;
 #[cfg(test)]
+mod seats;
+#[cfg(test)]
 mod tests;
 
 pub use figures::Figures;
