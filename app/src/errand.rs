@@ -1,8 +1,9 @@
 //! What the screens want done in the folder of runs: looking through it, tagging, setting aside, deleting, forking, reading
 //! what another run has written.
 //!
-//! A thread of its own does it, one errand after the other, so that no disk makes the screen wait. What comes of it goes
-//! to every panel ([`crate::panels::Panel::hear`]).
+//! Threads of its own do it, so that no disk makes the screen wait: one that does errand after errand in their order, and one
+//! for those that read whole checkpoints ([`Errand::reads_checkpoints`]), which takes minutes where they are large and holds
+//! up nothing else. What comes of it goes to every panel ([`crate::panels::Panel::hear`]).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
-use engine::checkpoint::{self, Surveyed};
+use engine::checkpoint::{self, Surveyed, Surveyor};
 use engine::launch::{Fork, Request, plan_fork};
 use engine::run_folder::{EVENTS, Meta, RunError, is_gone, now, shelf};
 use engine::watch::batch::KeptBatch;
@@ -54,6 +56,13 @@ pub enum Errand {
     Look,
     /// Compare the checkpoint of a step of the run on show with its hashes.
     Verify(u64),
+}
+
+impl Errand {
+    /// Whether a checkpoint is read whole for it, to compare its hashes: before it is forked from, too.
+    fn reads_checkpoints(&self) -> bool {
+        matches!(self, Self::PlanFork(_) | Self::Fork(_) | Self::Verify(_))
+    }
 }
 
 /// A fork that a person asks for.
@@ -103,54 +112,59 @@ pub enum News {
     /// Whether the run's record is gone from its place.
     Gone(bool),
     /// Whether the checkpoint of a step is what was written, and when that was found.
-    Verified(u64, String, Result<(), String>),
+    Verified(u64, String, Verdict),
     /// What was done, or why not, in a line.
     Done(Result<String, String>),
 }
 
-/// The thread; dropping it lets it end after its present errand.
+/// What a comparison with its hashes says of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what was written.
+    Whole,
+    /// It is not, with what is wrong.
+    Damaged(String),
+    /// It went while it was read: deleted, or set aside.
+    Gone,
+}
+
+/// The threads; dropping this lets each end after its present errand.
 pub struct Errands {
-    asked: Sender<Errand>,
+    quick: Clerk,
+    reading: Clerk,
     news: Receiver<News>,
-    /// What the thread has had of the processors.
-    pub clock: Clock,
 }
 
 impl Errands {
-    /// Starts the thread of a screen that shows the run in `run`.
+    /// Starts the threads of a screen that shows the run in `run`.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn start(run: &Path) -> io::Result<Self> {
-        let (asked, errands) = channel();
         let (sender, news) = channel();
-        let mut clerk = Clerk {
-            run: run.to_owned(),
-            known: Known::default(),
-            samples: None,
-        };
-        let clock = Clock::default();
-        let own = clock.clone();
-        std::thread::Builder::new()
-            .name("errands".to_owned())
-            .spawn(move || {
-                for errand in errands {
-                    let news = clerk.go(errand);
-                    own.note();
-                    if sender.send(news).is_err() {
-                        break;
-                    }
-                }
-            })?;
-        Ok(Self { asked, news, clock })
+        Ok(Self {
+            quick: Clerk::start("errands", run, sender.clone())?,
+            reading: Clerk::start("verify", run, sender)?,
+            news,
+        })
     }
 
     /// Asks for errands.
     pub fn send(&self, errands: impl IntoIterator<Item = Errand>) {
         for errand in errands {
+            let clerk = if errand.reads_checkpoints() {
+                &self.reading
+            } else {
+                &self.quick
+            };
             // The thread ends only with this.
-            drop(self.asked.send(errand));
+            drop(clerk.asked.send(errand));
         }
+    }
+
+    /// What the threads have had of the processors.
+    pub fn time(&self) -> Duration {
+        self.quick.clock.read() + self.reading.clock.read()
     }
 
     /// What has come of errands since the last call.
@@ -159,15 +173,49 @@ impl Errands {
     }
 }
 
-/// Who goes.
+/// One of the threads.
 struct Clerk {
+    asked: Sender<Errand>,
+    clock: Clock,
+}
+
+impl Clerk {
+    fn start(name: &str, run: &Path, news: Sender<News>) -> io::Result<Self> {
+        let (asked, errands) = channel();
+        let mut desk = Desk {
+            run: run.to_owned(),
+            known: Known::default(),
+            surveyor: Surveyor::default(),
+            samples: None,
+        };
+        let clock = Clock::default();
+        let own = clock.clone();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                for errand in errands {
+                    let done = desk.go(errand);
+                    own.note();
+                    if news.send(done).is_err() {
+                        break;
+                    }
+                }
+            })?;
+        Ok(Self { asked, clock })
+    }
+}
+
+/// What a thread knows.
+struct Desk {
     run: PathBuf,
     known: Known,
+    /// Who looks at the checkpoints of the run on show.
+    surveyor: Surveyor,
     /// What was read last of a run's samples, and how long its record was then.
     samples: Option<(PathBuf, u64, Arc<Samples>)>,
 }
 
-impl Clerk {
+impl Desk {
     fn runs(&self) -> &Path {
         match self.run.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -247,16 +295,35 @@ impl Clerk {
                 News::Survey(number, Err(why))
             }
             Errand::Survey(number) => {
-                let found = checkpoint::survey(&self.run).map(Arc::new);
-                News::Survey(number, found.map_err(|error| error.to_string()))
+                let found = self.surveyor.survey(&self.run).map(|mut found| {
+                    for fault in found.iter_mut().filter_map(|it| it.fault.as_mut()) {
+                        *fault = self.within(fault);
+                    }
+                    Arc::new(found)
+                });
+                News::Survey(
+                    number,
+                    found.map_err(|error| self.within(&error.to_string())),
+                )
             }
             Errand::Verify(step) => {
                 let name = checkpoint::folder_name(step);
-                let found = checkpoint::verify(&self.run.join("checkpoints").join(name));
-                let found = found.map(drop).map_err(|error| error.to_string());
+                let folder = self.run.join("checkpoints").join(name);
+                let found = match checkpoint::verify(&folder) {
+                    Ok(_) => Verdict::Whole,
+                    // Another process may train the run, and delete what is old.
+                    Err(_) if !folder.exists() => Verdict::Gone,
+                    Err(error) => Verdict::Damaged(self.within(&error.to_string())),
+                };
                 News::Verified(step, now(), found)
             }
         }
+    }
+
+    /// A sentence about a place in the run's folder, as the engine names it: a whole path leaves no room for the reason on a
+    /// screen.
+    fn within(&self, sentence: &str) -> String {
+        sentence.replacen(&format!("{}/", self.run.display()), "", 1)
     }
 
     /// The samples of a run; its record is read again only where it has grown.
@@ -374,6 +441,41 @@ mod tests {
             panic!("{:?}", news[5]);
         };
         assert_eq!(runs.len(), 1);
+    }
+
+    /// A checkpoint that takes for ever to read: its manifest is a pipe into which nobody writes.
+    #[cfg(unix)]
+    #[test]
+    fn who_reads_a_checkpoint_holds_up_nobody() {
+        let home = tempfile::tempdir().unwrap();
+        let run = home.path().join("own");
+        let of = |step| run.join("checkpoints").join(checkpoint::folder_name(step));
+        fs::create_dir_all(of(3)).unwrap();
+        let pipe = of(3).join("manifest.json");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let errands = Errands::start(&run).unwrap();
+        let next = || errands.news.recv_timeout(Duration::from_mins(1)).unwrap();
+        let is = |found: &News, step| matches!(found, News::Verified(of, ..) if *of == step);
+        errands.send([Errand::Verify(3), Errand::Verify(4), Errand::Rows(5)]);
+        let first = next();
+        assert!(matches!(first, News::Rows(5, Err(_))), "{first:?}");
+        fs::write(&pipe, "{}").unwrap();
+        let second = next();
+        assert!(is(&second, 3), "{second:?}");
+        let News::Verified(_, _, Verdict::Damaged(why)) = second else {
+            panic!("{second:?}");
+        };
+        let place = format!("checkpoints/{}: ", checkpoint::folder_name(3));
+        assert!(why.starts_with(&place), "{why}");
+        let News::Verified(4, _, Verdict::Gone) = next() else {
+            panic!("there is no such checkpoint");
+        };
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Plain {
                 Some(tag) => format!("checkpoint {path} is tagged {tag}"),
                 None => format!("checkpoint {path} has no tag any more"),
             },
+            Body::CheckpointDeleted {
+                path,
+                leftover: Some(leftover),
+                ..
+            } => format!("checkpoint {path} is deleted; {leftover}"),
             // As on the screen: what keep_last does with every checkpoint is no news.
             Body::CheckpointDeleted { reason, .. } if reason == "keep_last" => return None,
             Body::CheckpointDeleted { path, .. } => format!("checkpoint {path} is deleted"),
@@ -183,18 +188,23 @@ mod tests {
 
     #[test]
     fn a_deletion_is_told_where_somebody_asked_for_it() {
-        let told = |reason: &str| {
+        let told = |reason: &str, leftover: Option<&str>| {
             let body = Body::CheckpointDeleted {
                 step: 5,
                 path: "checkpoints/step_00000005".to_owned(),
                 bytes: 7,
                 reason: reason.to_owned(),
+                leftover: leftover.map(str::to_owned),
             };
             let time = String::new();
             Plain::default().line(&Event { body, time })
         };
-        assert_eq!(told("keep_last"), None);
-        let line = told("command").unwrap_or_default();
+        assert_eq!(told("keep_last", None), None);
+        let line = told("command", None).unwrap_or_default();
         assert!(line.contains("step_00000005 is deleted"), "{line}");
+        for reason in ["command", "keep_last"] {
+            let line = told(reason, Some("what is left")).unwrap_or_default();
+            assert!(line.ends_with("is deleted; what is left"), "{line}");
+        }
     }
 }

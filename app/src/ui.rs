@@ -231,7 +231,7 @@ pub fn drive(
                 drill(bench.state.step());
             })?;
             let took = before.elapsed();
-            let cpu = cost::thread_time().map(|own| own + clock.read() + errands.clock.read());
+            let cpu = cost::thread_time().map(|own| own + clock.read() + errands.time());
             let figures = &mut bench.figures;
             figures.drew(begin.elapsed(), took, screen.take_bytes(), cpu);
         }

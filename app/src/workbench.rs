@@ -16,7 +16,7 @@ use ratatui::layout::Rect;
 use crate::actions::{Ran, Refused};
 use crate::bars;
 use crate::bell::{Bell, Least};
-use crate::errand::{Errand, News};
+use crate::errand::{Errand, News, Verdict};
 use crate::lang::{Phrase, Text};
 use crate::leave::{Choice, Leave};
 use crate::panels::{self, Panel};
@@ -358,8 +358,12 @@ impl Workbench {
             News::Survey(number, Ok(found)) => self.state.survey(*number, found),
             News::Gone(gone) => self.state.find_folder(*gone),
             News::Verified(step, time, found) => {
-                let found = found.as_ref().map(drop).map_err(String::as_str);
-                self.state.checked(*step, time, found);
+                match found {
+                    Verdict::Whole => self.state.checked(*step, time, Ok(())),
+                    Verdict::Damaged(why) => self.state.checked(*step, time, Err(why)),
+                    // The next look at the folder says so.
+                    Verdict::Gone => {}
+                }
                 self.tell_verified(*step, found);
             }
             _ => {}

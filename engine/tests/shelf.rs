@@ -91,6 +91,8 @@ fn a_checkpoint_is_marked_verified_and_deleted() {
         damaged.refused && damaged.message.contains("hash differs"),
         "{damaged:?}"
     );
+    let begin = format!("checkpoints/{}: ", folder_name(third));
+    assert!(damaged.message.starts_with(&begin), "{damaged:?}");
     let told = |body: &Body| matches!(body, Body::CheckpointVerified { step, valid: false, message: Some(_), .. } if *step == third);
     assert!(damaged.before.iter().any(told), "{damaged:?}");
     let farewell = run.interrupt.farewell();
@@ -158,6 +160,71 @@ fn a_run_that_gave_its_memory_back_keeps_what_it_will_take_up() {
     run.obeys(Command::Verify { step: last });
     run.obeys(Command::Delete { step: first });
     run.obeys(Command::Resume);
+    run.wait("step", |body| matches!(body, Body::Step(_)));
+    run.obeys(Command::Stop { checkpoint: false });
+    assert_eq!(run.end(), Ending::Done);
+}
+
+/// A checkpoint that takes for ever to read: its manifest is a pipe into which nobody writes.
+#[cfg(unix)]
+#[test]
+fn who_waits_for_a_verification_is_answered_when_the_run_ends() {
+    let place = tempfile::tempdir().expect("a folder");
+    let place = place.path();
+    fs::write(place.join("c.toml"), CONFIG).expect("written");
+    let mut run = start(place, "r", &["train.keep_last=0"], false);
+    let folder = run.folder.clone();
+    let step = some_steps(&mut run);
+    run.obeys(Command::Checkpoint { tag: None });
+    let manifest = folder.join("checkpoints").join(folder_name(step));
+    let manifest = manifest.join("manifest.json");
+    fs::remove_file(&manifest).expect("a manifest");
+    let made = std::process::Command::new("mkfifo").arg(&manifest).status();
+    assert!(made.expect("mkfifo").success());
+    let asked = run.post(Command::Verify { step });
+    let busy = run.refuses(Command::Verify { step });
+    assert!(busy.contains("being verified"), "{busy}");
+    run.obeys(Command::Stop { checkpoint: false });
+    let answer = run.wait(
+        "answer",
+        |body| matches!(body, Body::Reply { id, .. } if *id == asked),
+    );
+    let Body::Reply {
+        refused, message, ..
+    } = answer
+    else {
+        panic!("{answer:?}");
+    };
+    let why = format!("the run ended before the checkpoint of step {step} was read");
+    assert!(refused && message.starts_with(&why), "{message}");
+    assert_eq!(run.end(), Ending::Done);
+    let record = EventReader::open(&folder).expect("a record");
+    let last = record.last().expect("events").body;
+    assert!(matches!(last, Body::Finished { .. }), "{last:?}");
+    // The thread that reads ends too.
+    drop(fs::write(&manifest, "{}"));
+}
+
+#[test]
+fn a_best_checkpoint_that_cannot_be_noted_does_not_end_the_run() {
+    let place = tempfile::tempdir().expect("a folder");
+    let place = place.path();
+    fs::write(place.join("c.toml"), CONFIG).expect("written");
+    let sets = [
+        "data.validation_fraction=0.1",
+        "train.eval_interval=1",
+        "train.eval_batches=1",
+        "train.checkpoint_interval=1000000",
+    ];
+    let mut run = start(place, "r", &sets, false);
+    drop(run.ask(Command::Pause { hard: false }));
+    let note = run.folder.join("best");
+    drop(fs::remove_file(&note));
+    fs::create_dir(&note).expect("in its place");
+    drop(run.ask(Command::Resume));
+    run.wait("warning", |body| {
+        matches!(body, Body::Warning { message, .. } if message.contains("could not be noted"))
+    });
     run.wait("step", |body| matches!(body, Body::Step(_)));
     run.obeys(Command::Stop { checkpoint: false });
     assert_eq!(run.end(), Ending::Done);

@@ -18,7 +18,7 @@ use crate::bars;
 use crate::errand::{Errand, ForkWish, News};
 use crate::lang::{self, Lang, Phrase, Text, term};
 use crate::paint;
-use crate::state::{Checked, Checkpoint, State};
+use crate::state::{Checkpoint, State};
 use crate::text;
 use crate::view::{Scene, View};
 
@@ -52,6 +52,10 @@ pub struct Checkpoints {
     surveyed: Option<u64>,
     /// When that was.
     looked: Duration,
+    /// Whether what was found then is still to be told.
+    looking: bool,
+    /// Why the folder could not be read when it was last looked at.
+    unread: Option<Phrase>,
 }
 
 /// What stands below the list.
@@ -101,6 +105,7 @@ impl Checkpoints {
             .retain(|errand| !matches!(errand, Errand::Survey(_)));
         self.errands.push(Errand::Survey(number));
         self.surveyed = Some(number);
+        self.looking = true;
     }
 
     fn answer(&mut self, asking: Asking, key: &str, asked: &mut Vec<Command>) {
@@ -190,7 +195,7 @@ impl Checkpoints {
             ),
             theme.dim,
         )];
-        if let Checked::Damaged(why) = &chosen.checked {
+        if let Some(why) = chosen.damage() {
             let why = Phrase::from(why);
             lines.push((text::escape(why.get(view.lang)), theme.bad));
         }
@@ -321,7 +326,8 @@ impl Panel for Checkpoints {
     }
 
     fn tick(&mut self, now: Duration) {
-        let due = now.saturating_sub(self.looked) >= LOOK;
+        // A disk that takes longer than that is not asked more and more.
+        let due = !self.looking && now.saturating_sub(self.looked) >= LOOK;
         if let Some(number) = self.surveyed.filter(|_| due) {
             self.looked = now;
             self.look(number);
@@ -344,6 +350,12 @@ impl Panel for Checkpoints {
 
     fn hear(&mut self, news: &News) {
         match (news, &mut self.asking) {
+            (News::Survey(_, found), _) => {
+                const OLD: Text = Text::new("the list may be old: {0}", "列表可能已过时: {0}");
+                self.looking = false;
+                let why = found.as_ref().err().map(Phrase::from);
+                self.unread = why.map(|why| OLD.fill(&[&why]));
+            }
             (News::Plan(plan), Some(Asking::Plan(_, known))) => *known = Some(plan.clone()),
             // Of another screen's errands only while it waits for none of its own.
             (News::Done(said), _) if self.said.is_some() => {
@@ -394,19 +406,25 @@ impl Panel for Checkpoints {
         let title = bars::fitting(&title, area.width.saturating_sub(4));
         let notes = [(NOTES.get(lang), theme.dim)];
         let inner = paint::frame(buf, area, view, &title, &notes);
+        let unread = self.unread.as_ref();
+        let unread = unread.map(|why| (text::escape(why.get(lang)), theme.bad));
         if rows.is_empty() {
-            paint::centred(
-                buf,
-                inner,
-                &lang::NO_CHECKPOINTS.with_key(view, "ckpt"),
-                theme.dim,
-            );
+            if let Some(why) = unread {
+                foot_lines(&wrapped([why], inner.width), inner, buf);
+            } else {
+                let none = lang::NO_CHECKPOINTS.with_key(view, "ckpt");
+                paint::centred(buf, inner, &none, theme.dim);
+            }
             return;
         }
         let mut foot = self.foot(state, view);
-        if self.asking.is_none() && self.said.is_none() && inner.height < ROOMY {
-            // The rows are worth more than what is said of one.
-            foot.clear();
+        if self.asking.is_none() && self.said.is_none() {
+            if inner.height < ROOMY {
+                // The rows are worth more than what is said of one.
+                foot.clear();
+            }
+            foot = wrapped(unread.into_iter().chain(foot), inner.width);
+            foot.truncate(usize::from(inner.height / 2));
         }
         let field = match &self.asking {
             Some(Asking::Fork(_, field)) => Some(field),
@@ -423,9 +441,7 @@ impl Panel for Checkpoints {
             height: foot_height,
             ..inner
         };
-        for (row, (line, style)) in foot.iter().enumerate() {
-            paint::line(buf, below, row as u16, &[(" ", theme.text), (line, *style)]);
-        }
+        foot_lines(&foot, below, buf);
         if let Some(field) = field {
             let at = Rect {
                 y: below.bottom().saturating_sub(1).max(below.y),
@@ -435,6 +451,22 @@ impl Panel for Checkpoints {
             let word = Text::new("fork: ", "分叉: ").get(view.lang);
             field.render(word, view, at, buf);
         }
+    }
+}
+
+/// Lines of which none is wider than there is room for, the space before each counted.
+fn wrapped(lines: impl IntoIterator<Item = (String, Style)>, width: u16) -> Vec<(String, Style)> {
+    let cells = usize::from(width.saturating_sub(1));
+    let lines = lines.into_iter().flat_map(|(line, style)| {
+        let parts = text::wrap(&line, cells).into_iter();
+        parts.map(move |part| (part, style))
+    });
+    lines.collect()
+}
+
+fn foot_lines(lines: &[(String, Style)], area: Rect, buf: &mut Buffer) {
+    for (row, (line, style)) in lines.iter().enumerate() {
+        paint::line(buf, area, row as u16, &[(" ", *style), (line, *style)]);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use engine::checkpoint::{Surveyed, folder_name};
+use engine::checkpoint::{Stamp, Surveyed, folder_name};
 use engine::link::{Body, Event};
 
 use super::{Level, Mark, State};
@@ -30,8 +30,12 @@ pub struct Checkpoint {
     pub loss: Option<f32>,
     /// The name that it is marked with.
     pub tag: Option<String>,
-    /// When it was last compared with its hashes, and what came of it.
+    /// When it was last compared with its hashes, and what came of it. See [`Self::damage`].
     pub checked: Checked,
+    /// What was wrong with it when its folder was last looked at, as far as sizes tell.
+    pub fault: Option<String>,
+    /// Its files then; none where it was compared with its hashes since.
+    pub stamps: Option<Vec<Option<Stamp>>>,
     /// Version of the configuration in force when it was written; 0 where nobody knows.
     pub config_version: u32,
     /// That configuration, once its folder was looked at: dotted key and TOML value.
@@ -39,6 +43,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// What is wrong with it, as far as is known.
+    pub fn damage(&self) -> Option<&str> {
+        match (&self.fault, &self.checked) {
+            (Some(why), _) | (None, Checked::Damaged(why)) => Some(why),
+            (None, Checked::Never | Checked::Good(_)) => None,
+        }
+    }
+
     /// Its size, and the time that writing it took, as far as that is known.
     pub fn cost(&self) -> String {
         let bytes = text::bytes(self.bytes);
@@ -52,7 +64,7 @@ impl Checkpoint {
 /// Whether a checkpoint is known to be what was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Checked {
-    /// Nobody has compared it since it was written.
+    /// Nobody has compared it since it was written, or since somebody has changed its files.
     #[default]
     Never,
     /// It was then: month, day, hour and minute, UTC.
@@ -72,6 +84,8 @@ pub enum Kept<'a> {
     Last,
     /// Nothing deletes old ones.
     All,
+    /// It is damaged: nothing counts or deletes it.
+    Damaged,
     /// It goes with the next one.
     Not,
 }
@@ -103,6 +117,8 @@ impl State {
                     loss: self.loss.ema.last(),
                     tag: None,
                     checked: Checked::Never,
+                    fault: None,
+                    stamps: None,
                     config_version: self.config_version,
                     config: None,
                 });
@@ -134,13 +150,23 @@ impl State {
                 path,
                 bytes,
                 reason,
+                leftover,
             } => {
                 self.checkpoints.retain(|c| c.path != *path);
-                // What keep_last does with every checkpoint is no news.
-                if reason != "keep_last" {
-                    const DELETED: Text = Text::new("{0} is deleted  {1}", "{0} 已删除  {1}");
+                const DELETED: Text = Text::new("{0} is deleted  {1}", "{0} 已删除  {1}");
+                const LEFT: Text = Text::new("{0} is deleted; {1}", "{0} 已删除; {1}");
+                let told = if let Some(leftover) = leftover {
+                    let leftover = Phrase::from(leftover);
+                    Some((Level::Warn, LEFT.fill(&[&name(path), &leftover])))
+                } else if reason == "keep_last" {
+                    // What it does with every checkpoint is no news.
+                    None
+                } else {
                     let line = DELETED.fill(&[&name(path), &text::bytes(*bytes)]);
-                    self.log(time, *step, Level::Info, "shelf", line);
+                    Some((Level::Info, line))
+                };
+                if let Some((level, line)) = told {
+                    self.log(time, *step, level, "shelf", line);
                 }
             }
             Body::CheckpointVerified {
@@ -178,6 +204,8 @@ impl State {
         };
         if let Some(known) = self.checkpoints.iter_mut().find(|c| c.step == step) {
             known.checked = found;
+            // Its sizes, too, were compared; what is found in the folder next is what that was found of.
+            (known.fault, known.stamps) = (None, None);
         }
     }
 
@@ -204,6 +232,8 @@ impl State {
                         loss: self.loss_at(it.step),
                         tag: None,
                         checked: Checked::Never,
+                        fault: None,
+                        stamps: None,
                         config_version: 0,
                         config: None,
                     },
@@ -212,12 +242,19 @@ impl State {
             });
             let known = &mut self.checkpoints[at];
             known.tag.clone_from(&it.tag);
-            if let Some(fault) = &it.fault {
-                known.checked = Checked::Damaged(fault.clone());
+            known.fault.clone_from(&it.fault);
+            // What was found of files says nothing of those that are in their place by now.
+            if known
+                .stamps
+                .as_ref()
+                .is_some_and(|it_was| *it_was != it.stamps)
+            {
+                known.checked = Checked::Never;
             }
+            known.stamps = Some(it.stamps.clone());
             if let Some(version) = it.config_version {
                 known.config_version = version;
-                known.config = Some(Arc::new(it.config.clone()));
+                known.config = Some(Arc::clone(&it.config));
             }
         }
         self.noted_best = found.iter().find(|it| it.best).map(|it| it.step);
@@ -248,8 +285,7 @@ impl State {
 
     /// The checkpoint that a resume would go on from, as far as is known.
     pub fn newest_good(&self) -> Option<u64> {
-        let damaged = |c: &&Checkpoint| matches!(c.checked, Checked::Damaged(_));
-        let good = self.checkpoints.iter().filter(|c| !damaged(c));
+        let good = self.checkpoints.iter().filter(|c| c.damage().is_none());
         good.map(|c| c.step).max()
     }
 
@@ -263,9 +299,11 @@ impl State {
         if kept.is_empty() {
             let keep_last = self.config.iter().find(|v| v.key == "train.keep_last");
             let keep_last = keep_last.and_then(|value| value.value.parse().ok());
-            let later = self.checkpoints.iter().filter(|c| c.step > checkpoint.step);
+            let good = self.checkpoints.iter().filter(|c| c.damage().is_none());
+            let later = good.filter(|c| c.step > checkpoint.step);
             kept.push(match keep_last {
                 Some(0) => Kept::All,
+                _ if checkpoint.damage().is_some() => Kept::Damaged,
                 Some(last) if later.count() >= last => Kept::Not,
                 _ => Kept::Last,
             });

@@ -3,7 +3,7 @@
 //! The record keeps every row; the run's own curves hold only those that count. What an attempt leaves behind is kept here as
 //! a line of at most [`MOST`] points, so that many attempts cost little.
 
-use engine::run_folder::index::Left;
+use engine::run_folder::index;
 
 use super::State;
 use crate::chart::means::Means;
@@ -50,7 +50,7 @@ impl Superseded {
     }
 
     /// What a run's index has of an attempt, `seconds` of training before its first row.
-    fn of(left: &Left, seconds: f64) -> Self {
+    fn of(left: &index::Superseded, seconds: f64) -> Self {
         let mut line = Self::default();
         for row in &left.rows {
             let [loss, lr, grad_norm, _, speed, ..] = row.figures;
@@ -96,7 +96,7 @@ impl State {
     }
 
     /// The same of what attempts before this session left behind.
-    pub(super) fn recall_superseded(&mut self, index: &engine::run_folder::Index, seconds: f64) {
+    pub(super) fn recall_superseded(&mut self, index: &index::Index, seconds: f64) {
         for left in index.superseded(MOST) {
             self.keep(Superseded::of(&left, seconds));
         }

@@ -6,6 +6,7 @@ use super::Workbench;
 use crate::actions::{self, Action, Ran, Refused};
 use crate::command_line::CommandLine;
 use crate::edit::Edit;
+use crate::errand::Verdict;
 use crate::lang::{Phrase, Text};
 use crate::palette::Palette;
 use crate::prompt::{Confirm, Prompt, Said};
@@ -161,7 +162,7 @@ impl Workbench {
     }
 
     /// Says what came of verifying a checkpoint here, in the footer.
-    pub(super) fn tell_verified(&mut self, step: u64, found: Result<(), &str>) {
+    pub(super) fn tell_verified(&mut self, step: u64, found: &Verdict) {
         const WHOLE: Text = Text::new(
             "the checkpoint of step {0} is what was written",
             "第 {0} 步的检查点与写入时一致",
@@ -170,15 +171,15 @@ impl Workbench {
             "the checkpoint of step {0} is damaged: {1}",
             "第 {0} 步的检查点已损坏: {1}",
         );
+        const GONE: Text = Text::new(
+            "the checkpoint of step {0} was deleted or set aside meanwhile",
+            "第 {0} 步的检查点其间已被删除或移开",
+        );
         let step = text::count(step);
-        let told = match found {
-            Ok(()) => WHOLE.fill(&[&step]),
-            Err(why) => DAMAGED.fill(&[&step, &Phrase::from(why)]),
-        };
-        let level = if found.is_ok() {
-            Level::Good
-        } else {
-            Level::Bad
+        let (level, told) = match found {
+            Verdict::Whole => (Level::Good, WHOLE.fill(&[&step])),
+            Verdict::Damaged(why) => (Level::Bad, DAMAGED.fill(&[&step, &Phrase::from(why)])),
+            Verdict::Gone => (Level::Warn, GONE.fill(&[&step])),
         };
         self.message = Some((self.now, level, told));
     }

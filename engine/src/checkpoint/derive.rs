@@ -6,10 +6,10 @@
 
 use super::keep::move_aside;
 use super::manifest::SCHEMA;
-use super::write::{Filling, pretty, tensors};
+use super::write::{Filling, begin, pretty, publish, tensors};
 use super::{
-    CheckpointError, Disk as _, Found, MANIFEST, Manifest, OPTIMIZER, RealDisk, TEMPORARY, TRAINER,
-    TensorSource, TrainerState, folder_name,
+    CheckpointError, Disk, Found, MANIFEST, Manifest, OPTIMIZER, RealDisk, TRAINER, TensorSource,
+    TrainerState, folder_name,
 };
 use std::fs::{self, File};
 use std::io;
@@ -30,24 +30,25 @@ pub fn derive(
     trainer: &TrainerState,
     optimizer: Option<&dyn TensorSource>,
 ) -> Result<Found, CheckpointError> {
-    let name = folder_name(trainer.step);
-    let place = checkpoints.join(&name);
-    let fault = |action| move |error| CheckpointError::disk(checkpoints, action, error);
-    RealDisk
-        .create_dir_all(checkpoints)
-        .map_err(fault("make the folder"))?;
-    if place.symlink_metadata().is_ok() {
-        move_aside(checkpoints, &place)?;
-    }
-    let temporary = checkpoints.join(format!("{TEMPORARY}{name}-{}", std::process::id()));
-    RealDisk
-        .create_dir(&temporary)
-        .map_err(fault("make the folder"))?;
-    let made = fill(from, &temporary, trainer, optimizer).and_then(|manifest| {
-        RealDisk
-            .rename(&temporary, &place)
-            .and_then(|()| RealDisk.sync_dir(checkpoints))
-            .map_err(fault("rename the finished folder"))?;
+    derive_on(&RealDisk, from, checkpoints, trainer, optimizer)
+}
+
+/// As [`derive`], on a given disk.
+pub(super) fn derive_on(
+    disk: &dyn Disk,
+    from: &Found,
+    checkpoints: &Path,
+    trainer: &TrainerState,
+    optimizer: Option<&dyn TensorSource>,
+) -> Result<Found, CheckpointError> {
+    let place = checkpoints.join(folder_name(trainer.step));
+    let temporary = begin(disk, checkpoints, trainer.step)?;
+    let made = fill(disk, from, &temporary, trainer, optimizer).and_then(|manifest| {
+        // Once there is another, and not before.
+        if place.symlink_metadata().is_ok() {
+            move_aside(checkpoints, &place)?;
+        }
+        publish(disk, checkpoints, &temporary, &place)?;
         Ok(manifest)
     });
     match made {
@@ -57,19 +58,20 @@ pub fn derive(
             trainer: trainer.clone(),
         }),
         Err(error) => {
-            drop(fs::remove_dir_all(&temporary));
+            drop(disk.remove_dir_all(&temporary));
             Err(error)
         }
     }
 }
 
 fn fill(
+    disk: &dyn Disk,
     from: &Found,
     folder: &Path,
     trainer: &TrainerState,
     optimizer: Option<&dyn TensorSource>,
 ) -> Result<Manifest, CheckpointError> {
-    let mut writer = Filling::new(&RealDisk, folder);
+    let mut writer = Filling::new(disk, folder);
     for (name, record) in &from.manifest.files {
         let own = name == TRAINER || (name == OPTIMIZER && optimizer.is_some());
         if own {
@@ -96,8 +98,7 @@ fn fill(
         files: std::mem::take(&mut writer.files),
     };
     writer.bytes(MANIFEST, &pretty(&serde_json::json!(manifest)))?;
-    RealDisk
-        .sync_dir(folder)
+    disk.sync_dir(folder)
         .map_err(|error| CheckpointError::disk(folder, "sync the folder", error))?;
     Ok(manifest)
 }

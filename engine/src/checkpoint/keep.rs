@@ -1,7 +1,7 @@
 //! Which checkpoints there are, which is read, and which are kept.
 
 use super::{
-    CheckpointError, Manifest, RealDisk, TEMPORARY, TrainerState, folder_name, read_trainer,
+    CheckpointError, Disk, Manifest, RealDisk, TEMPORARY, TrainerState, folder_name, read_trainer,
     step_of, write_atomic,
 };
 use std::fs;
@@ -58,21 +58,29 @@ pub fn verify(folder: &Path) -> Result<Found, CheckpointError> {
 /// # Errors
 /// If the folder cannot be read.
 pub fn list(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-    let fault = |error| CheckpointError::disk(checkpoints, "read the folder", error);
-    let entries = match fs::read_dir(checkpoints) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(fault(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(fault)?.path();
-        if let Some(step) = step_of(&path) {
-            found.push((step, path));
-        }
-    }
+    let entries = entries(checkpoints)?.into_iter();
+    let steps = entries.filter_map(|path| Some((step_of(&path)?, path)));
+    let mut found: Vec<(u64, PathBuf)> = steps.collect();
     found.sort();
     Ok(found)
+}
+
+/// What lies in a folder; nothing where there is none.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    let fault = |error| CheckpointError::unreadable(folder, error);
+    match fs::read_dir(folder) {
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.path()).map_err(fault))
+            .collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(fault(error)),
+    }
+}
+
+/// Whether the last part of a path begins with `prefix`.
+pub(super) fn begins_with(path: &Path, prefix: &str) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().starts_with(prefix)
 }
 
 /// The valid checkpoint of the highest step. Each invalid one above it is told to `warn` in a line.
@@ -96,28 +104,32 @@ pub fn newest_valid(
 /// lock: then nobody else is writing.
 ///
 /// # Errors
-/// If the folder cannot be read or something cannot be removed.
+/// If the folder cannot be read, or something cannot be removed; then all that can be is.
 pub fn clean(checkpoints: &Path) -> Result<usize, CheckpointError> {
-    let fault = |error| CheckpointError::disk(checkpoints, "clean the folder", error);
-    let entries = match fs::read_dir(checkpoints) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(fault(error)),
-    };
-    let mut removed = 0;
-    for entry in entries {
-        let entry = entry.map_err(fault)?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            let path = entry.path();
-            if path.is_dir() {
-                fs::remove_dir_all(&path).map_err(fault)?;
-            } else {
-                fs::remove_file(&path).map_err(fault)?;
+    clean_on(&RealDisk, checkpoints)
+}
+
+/// As [`clean`], on a given disk.
+pub(super) fn clean_on(disk: &dyn Disk, checkpoints: &Path) -> Result<usize, CheckpointError> {
+    let (mut removed, mut refused) = (0, None);
+    for path in entries(checkpoints)? {
+        if !begins_with(&path, TEMPORARY) {
+            continue;
+        }
+        let gone = if path.is_dir() {
+            disk.remove_dir_all(&path)
+        } else {
+            disk.remove_file(&path)
+        };
+        match gone {
+            Ok(()) => removed += 1,
+            Err(error) => {
+                let error = CheckpointError::disk(&path, "remove the leftover", error);
+                refused.get_or_insert(error);
             }
-            removed += 1;
         }
     }
-    Ok(removed)
+    refused.map_or(Ok(removed), Err)
 }
 
 /// Moves the checkpoints of steps after `step` to `superseded/`: a run that goes on from an earlier step (a rollback, or
@@ -149,7 +161,12 @@ pub(super) fn move_aside(checkpoints: &Path, path: &Path) -> Result<(), Checkpoi
         number += 1;
         place = aside.join(format!("{name}.{number}"));
     }
-    fs::rename(path, place).map_err(fault)
+    fs::rename(path, place).map_err(fault)?;
+    // After a power cut it would be back in its place, and a resume would take it up.
+    RealDisk
+        .sync_dir(&aside)
+        .and_then(|()| RealDisk.sync_dir(checkpoints))
+        .map_err(fault)
 }
 
 /// Marks a checkpoint with a name; [`super::prune`] never deletes it.
@@ -190,6 +207,14 @@ pub fn refuse_tag(name: &str) -> Option<String> {
     Some(format!("{why}; give another, such as before-the-change"))
 }
 
+/// Whether a checkpoint is marked: also with a name that cannot be read.
+pub(super) fn is_tagged(folder: &Path) -> bool {
+    match folder.join(TAG).symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
 /// The name that a checkpoint is marked with.
 pub fn tag_of(folder: &Path) -> Option<String> {
     let text = fs::read_to_string(folder.join(TAG)).ok()?;
@@ -215,8 +240,13 @@ pub fn set_best(run: &Path, step: u64) -> Result<(), CheckpointError> {
 /// # Errors
 /// If the note cannot be removed.
 pub fn forget_best(run: &Path) -> Result<(), CheckpointError> {
+    forget_best_on(&RealDisk, run)
+}
+
+/// As [`forget_best`], on a given disk.
+pub(super) fn forget_best_on(disk: &dyn Disk, run: &Path) -> Result<(), CheckpointError> {
     let path = run.join(BEST);
-    match fs::remove_file(&path) {
+    match disk.remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(CheckpointError::disk(&path, "remove", error))
         }
@@ -226,6 +256,15 @@ pub fn forget_best(run: &Path) -> Result<(), CheckpointError> {
 
 /// The step of the best checkpoint, if one is noted.
 pub fn best(run: &Path) -> Option<u64> {
-    let text = fs::read_to_string(run.join(BEST)).ok()?;
-    step_of(Path::new(text.trim()))
+    noted_best(run).ok().flatten()
+}
+
+/// The same for who deletes: a note that cannot be read is not the same as none.
+pub(super) fn noted_best(run: &Path) -> Result<Option<u64>, CheckpointError> {
+    let path = run.join(BEST);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(step_of(Path::new(text.trim()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(CheckpointError::unreadable(&path, error)),
+    }
 }

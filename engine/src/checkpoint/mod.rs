@@ -28,7 +28,7 @@ pub use keep::{
 };
 pub use manifest::{FileRecord, Manifest};
 pub use remove::{Removed, delete, newest_good, prune};
-pub use survey::{Surveyed, survey};
+pub use survey::{Stamp, Surveyed, Surveyor};
 pub use tensors::{TensorSink, TensorSource, load_tensors};
 pub use trainer::{DataPosition, TrainerState};
 pub use write::{Contents, Written, write, write_on};
@@ -80,6 +80,14 @@ pub enum CheckpointError {
         /// The operating system's words.
         source: io::Error,
     },
+    /// What says which checkpoints there are cannot be read.
+    #[error("{}: cannot be read: {source}; see to its permissions and the disk", path.display())]
+    Unreadable {
+        /// The folder or file.
+        path: PathBuf,
+        /// The operating system's words.
+        source: io::Error,
+    },
     /// The step has a checkpoint already; none is ever overwritten.
     #[error("{}: this checkpoint exists already and is not overwritten", path.display())]
     Exists {
@@ -114,6 +122,12 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// What cannot be read.
+    fn unreadable(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Unreadable { path, source }
+    }
+
     /// An error of the disk: [`Self::DiskFull`] where there is no room.
     pub(crate) fn disk(path: &Path, action: &'static str, source: io::Error) -> Self {
         let path = path.to_owned();

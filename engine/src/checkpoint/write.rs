@@ -1,6 +1,6 @@
 //! Writing a checkpoint so that it is complete or not there.
 
-use super::keep::move_aside;
+use super::keep::{move_aside, verify};
 use super::manifest::SCHEMA;
 use super::{
     CONFIG, CheckpointError, Disk, DiskFile, FileRecord, GENERATION_CONFIG, MANIFEST, MODEL,
@@ -69,35 +69,17 @@ pub fn write_on(
     let step = contents.trainer.step;
     let place = checkpoints.join(folder_name(step));
     if place.symlink_metadata().is_ok() {
-        let complete = Manifest::read(&place).is_ok_and(|it| it.check(&place, false).is_ok());
-        if complete {
+        // By its hashes: sizes alone would keep the place of one that nobody can go on from.
+        if verify(&place).is_ok() {
             return Err(CheckpointError::Exists { path: place });
         }
-        // Damaged, which is why this step was trained again: out of the way, but not deleted.
+        // Damaged, which is why it is written again: out of the way, but not deleted.
         move_aside(checkpoints, &place)?;
     }
-    let fault = |action| move |path: &Path, error| CheckpointError::disk(path, action, error);
-    disk.create_dir_all(checkpoints)
-        .map_err(|error| fault("make the folder")(checkpoints, error))?;
-    let id = std::process::id();
-    let temporary = checkpoints.join(format!("{TEMPORARY}{}-{id}", folder_name(step)));
-    // Left by a failed attempt of this process whose removal failed too.
-    if temporary.symlink_metadata().is_ok() {
-        drop(disk.remove_dir_all(&temporary));
-    }
-    disk.create_dir(&temporary)
-        .map_err(|error| fault("make the folder")(&temporary, error))?;
+    let temporary = begin(disk, checkpoints, step)?;
     let outcome = fill(disk, &temporary, contents, reason).and_then(|bytes| {
-        disk.rename(&temporary, &place)
-            .map_err(|error| fault("rename the finished folder")(&place, error))?;
-        match disk.sync_dir(checkpoints) {
-            Ok(()) => Ok(bytes),
-            Err(error) => {
-                // It might not survive a power cut: better not there than doubtful.
-                drop(disk.rename(&place, &temporary));
-                Err(fault("sync the folder")(checkpoints, error))
-            }
-        }
+        publish(disk, checkpoints, &temporary, &place)?;
+        Ok(bytes)
     });
     match outcome {
         Ok(bytes) => Ok(Written {
@@ -110,6 +92,42 @@ pub fn write_on(
             Err(error)
         }
     }
+}
+
+/// Makes the folder in which the checkpoint of a step is built.
+pub(super) fn begin(
+    disk: &dyn Disk,
+    checkpoints: &Path,
+    step: u64,
+) -> Result<PathBuf, CheckpointError> {
+    let fault = |path: &Path, error| CheckpointError::disk(path, "make the folder", error);
+    disk.create_dir_all(checkpoints)
+        .map_err(|error| fault(checkpoints, error))?;
+    let id = std::process::id();
+    let temporary = checkpoints.join(format!("{TEMPORARY}{}-{id}", folder_name(step)));
+    // Left by a failed attempt of this process whose removal failed too, or by a killed one of the same id.
+    if temporary.symlink_metadata().is_ok() {
+        drop(disk.remove_dir_all(&temporary));
+    }
+    disk.create_dir(&temporary)
+        .map_err(|error| fault(&temporary, error))?;
+    Ok(temporary)
+}
+
+/// Gives a finished folder its name, for good: after an error it does not have it.
+pub(super) fn publish(
+    disk: &dyn Disk,
+    checkpoints: &Path,
+    temporary: &Path,
+    place: &Path,
+) -> Result<(), CheckpointError> {
+    disk.rename(temporary, place)
+        .map_err(|error| CheckpointError::disk(place, "rename the finished folder", error))?;
+    disk.sync_dir(checkpoints).map_err(|error| {
+        // It might not survive a power cut: better not there than doubtful.
+        drop(disk.rename(place, temporary));
+        CheckpointError::disk(checkpoints, "sync the folder", error)
+    })
 }
 
 /// Writes all files, the manifest last, and syncs the folder.

@@ -78,10 +78,13 @@ pub enum Body {
         step: u64,
         /// Where it was, relative to the run's folder.
         path: String,
-        /// Size on disk.
+        /// Bytes that this freed.
         bytes: u64,
         /// Why: `keep_last`, `command`.
         reason: String,
+        /// What is still on the disk of it and why, where something is: it goes later.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leftover: Option<String>,
     },
     /// A checkpoint's files were read again and compared with its manifest, because somebody asked.
     CheckpointVerified {

@@ -405,7 +405,10 @@ impl RunFolder {
         }
         let folder = Self { path, record, lock };
         for place in ["", "config", "checkpoints"] {
-            checkpoint::clean(&folder.path.join(place))?;
+            // A leftover that stays is in nobody's way; what cannot be read at all is refused below.
+            if let Err(error) = checkpoint::clean(&folder.path.join(place)) {
+                warnings.push(error.to_string());
+            }
         }
         let checkpoint =
             checkpoint::newest_valid(&folder.checkpoints(), &mut |line| warnings.push(line))?;

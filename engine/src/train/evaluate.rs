@@ -55,7 +55,7 @@ impl Engine {
                 let written = self.checkpoint("best", None)?;
                 self.owing = owing;
                 if written.is_ok() {
-                    self.note_best()?;
+                    self.note_best();
                 }
             }
         }

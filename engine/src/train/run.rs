@@ -215,6 +215,7 @@ impl Engine {
         self.announce(memory, resumed_from, warnings);
         self.tell_plan();
         let ending = self.train().unwrap_or_else(|failure| failure);
+        self.leave_verification();
         match &ending {
             Ending::Failed { message, .. } => {
                 self.emit(Body::Failed {

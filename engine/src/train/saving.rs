@@ -213,6 +213,7 @@ impl Engine {
             self.folder.path(),
             &self.saver.checkpoints,
             keep,
+            self.shelf.damaged(),
             &mut |gone| removed.push(gone),
         );
         for gone in &removed {
@@ -274,9 +275,14 @@ impl Engine {
         checkpoint::write(&self.saver.checkpoints, &contents, reason)
     }
 
-    /// Notes the checkpoint of the last step as the best.
-    pub(super) fn note_best(&mut self) -> Result<(), Ending> {
-        checkpoint::set_best(self.folder.path(), self.step).map_err(|error| failed(&error))
+    /// Notes the checkpoint of the last step as the best. A disk that refuses the note does not end the run.
+    pub(super) fn note_best(&mut self) {
+        if let Err(error) = checkpoint::set_best(self.folder.path(), self.step) {
+            self.warn(format!(
+                "the best checkpoint is that of step {}, which keep_last may delete, as it could not be noted: {error}",
+                self.step
+            ));
+        }
     }
 
     /// Takes weights, optimizer state and scalars from a checkpoint. While the memory is given back, only the scalars: the

@@ -32,6 +32,11 @@ struct Verifying {
 }
 
 impl Shelf {
+    /// Steps whose checkpoints were found not to be what was written.
+    pub(super) fn damaged(&self) -> &BTreeSet<u64> {
+        &self.damaged
+    }
+
     /// Notes that the checkpoint of a step was just written.
     pub(super) fn is_written_anew(&mut self, step: u64) {
         self.damaged.remove(&step);
@@ -110,23 +115,31 @@ impl Engine {
             return Err(format!("the checkpoint of step {step} stays: {why}"));
         }
         let checkpoints = self.folder.checkpoints();
-        let damaged = &self.shelf.damaged;
+        let damaged = self.shelf.damaged();
         let removed = checkpoint::delete(self.folder.path(), &checkpoints, step, damaged);
-        removed.map_err(|error| match error {
-            // As in every other answer; a whole path leaves no room for the reason on a screen.
-            CheckpointError::Newest { path } => CheckpointError::Newest {
-                path: self.folder.relative(&path).into(),
-            }
-            .to_string(),
-            error => error.to_string(),
-        })
+        removed.map_err(|error| self.within(error))
+    }
+
+    /// What is wrong with a checkpoint, which is named as in every other answer: a whole path leaves no room for the reason
+    /// on a screen.
+    fn within(&self, mut error: CheckpointError) -> String {
+        if let CheckpointError::Newest { path } | CheckpointError::Invalid { path, .. } = &mut error
+        {
+            *path = self.folder.relative(path).into();
+        }
+        error.to_string()
     }
 
     /// Says that a checkpoint was deleted because somebody asked. Returns a line for who did.
     fn tell_command(&mut self, removed: &Removed) -> String {
         let path = self.folder.relative(&removed.path);
         self.tell_removed(removed, "command");
-        format!("{path} is deleted ({} bytes)", removed.bytes)
+        let mut line = format!("{path} is deleted ({} bytes)", removed.bytes);
+        if let Some(leftover) = &removed.leftover {
+            line += "; ";
+            line += leftover;
+        }
+        line
     }
 
     /// Obeys the deletions that were asked for while the disk is full. What came of them is told when there is room.
@@ -169,6 +182,7 @@ impl Engine {
             path: self.folder.relative(&removed.path),
             bytes: removed.bytes,
             reason: reason.to_owned(),
+            leftover: removed.leftover.clone(),
         });
     }
 
@@ -207,19 +221,24 @@ impl Engine {
             return;
         };
         let found = match verifying.found.try_recv() {
-            Ok(found) => found.map_err(|error| error.to_string()),
+            Ok(found) => Some(found.map_err(|error| self.within(error))),
             Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => Err("reading it failed".to_owned()),
+            // The thread is gone without a word, which says nothing of the checkpoint.
+            Err(TryRecvError::Disconnected) => None,
         };
         let (id, step, replaced) = (verifying.id, verifying.step, verifying.replaced);
         let seconds = verifying.begin.elapsed().as_secs_f64();
         self.shelf.verifying = None;
         let path = self.place_of(step);
-        let (refused, message) = if replaced || !path.exists() {
-            let why = "it was deleted or set aside meanwhile";
-            (true, format!("the checkpoint of step {step}: {why}"))
-        } else {
-            self.verified(step, seconds, found)
+        let (refused, message) = match found {
+            Some(found) if !replaced && path.exists() => self.verified(step, seconds, found),
+            found => {
+                let why = match found {
+                    Some(_) => "it was deleted or set aside meanwhile",
+                    None => "reading it failed",
+                };
+                (true, format!("the checkpoint of step {step}: {why}"))
+            }
         };
         self.emit(Body::Reply {
             step: self.step,
@@ -227,6 +246,24 @@ impl Engine {
             command: "verify".to_owned(),
             refused,
             message,
+        });
+    }
+
+    /// Answers who asked for a checkpoint to be verified that is not read through when the run ends.
+    pub(super) fn leave_verification(&mut self) {
+        self.tell_verified();
+        let Some(verifying) = self.shelf.verifying.take() else {
+            return;
+        };
+        self.emit(Body::Reply {
+            step: self.step,
+            id: verifying.id,
+            command: "verify".to_owned(),
+            refused: true,
+            message: format!(
+                "the run ended before the checkpoint of step {} was read; zerollm watch verifies it without the run",
+                verifying.step
+            ),
         });
     }
 
@@ -251,8 +288,8 @@ impl Engine {
             }
         };
         // A run that is left now names one that it could go on from. A folder that cannot be read says nothing new.
-        if let Ok(newest) = checkpoint::newest_good(&self.folder.checkpoints(), &self.shelf.damaged)
-        {
+        let newest = checkpoint::newest_good(&self.folder.checkpoints(), self.shelf.damaged());
+        if let Ok(newest) = newest {
             self.interrupt.tell_saved(newest.unwrap_or(0));
         }
         (damaged, message)

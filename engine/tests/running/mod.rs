@@ -85,12 +85,18 @@ impl Running {
         );
     }
 
-    /// Asks, and waits for the answer.
-    pub fn ask(&mut self, command: Command) -> Answer {
+    /// Asks, and waits for nothing. Returns the request's number.
+    pub fn post(&mut self, command: Command) -> u64 {
         self.asked += 1;
         let id = self.asked;
         let request = Request { id, command };
         self.client.requests.send(request).expect("an engine");
+        id
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn ask(&mut self, command: Command) -> Answer {
+        let id = self.post(command);
         let mut before = Vec::new();
         loop {
             match self.next("answer").body {

@@ -114,9 +114,9 @@ fn columns(state: &State, view: &View) -> Vec<Column> {
 fn checked(checkpoint: &Checkpoint, view: &View) -> (String, Style) {
     let theme = &view.theme;
     let (words, style) = match &checkpoint.checked {
-        Checked::Never => (Text::new("unverified", "未校验"), theme.dim),
+        _ if checkpoint.damage().is_some() => (Text::new("damaged", "已损坏"), theme.bad),
         Checked::Good(when) => return (when.clone(), theme.good),
-        Checked::Damaged(_) => (Text::new("damaged", "已损坏"), theme.bad),
+        _ => (Text::new("unverified", "未校验"), theme.dim),
     };
     (words.get(view.lang).to_owned(), style)
 }
@@ -137,6 +137,10 @@ fn kept(state: &State, checkpoint: &Checkpoint, view: &View) -> (String, Style) 
             Kept::Last => ("keep_last".to_owned(), theme.dim),
             Kept::All => (
                 Text::new("all stay", "全部保留").get(lang).to_owned(),
+                theme.dim,
+            ),
+            Kept::Damaged => (
+                Text::new("not counted", "不计入").get(lang).to_owned(),
                 theme.dim,
             ),
             Kept::Not => (

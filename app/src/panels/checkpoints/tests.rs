@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::diff::differences;
-use crate::errand::{Errand, News};
+use crate::errand::{Errand, News, Verdict};
 use crate::lang::Lang;
 use crate::seat::Seat;
 use crate::workbench::Workbench;
@@ -23,11 +23,12 @@ fn surveyed(step: u64, lr: &str) -> Surveyed {
         tag: None,
         best: false,
         fault: None,
+        stamps: Vec::new(),
         config_version: Some(if step < 900 { 1 } else { 2 }),
-        config: vec![
+        config: Arc::new(vec![
             ("optimizer.lr".to_owned(), lr.to_owned()),
             ("train.clip_norm".to_owned(), "1.0".to_owned()),
-        ],
+        ]),
     }
 }
 
@@ -203,14 +204,18 @@ fn who_cannot_ask_is_told_and_may_still_look() {
         assert_eq!(asked(&mut bench), []);
         let errand = Errand::Verify(1240);
         assert_eq!(bench.errands.iter().filter(|e| **e == errand).count(), 1);
-        let found = Err("it is short".to_owned());
-        let news = News::Verified(1240, "2026-03-02T09:08:07Z".to_owned(), found);
-        bench.deliver(&news);
-        let seen = text(&bench, 100, 24);
+        let tell = |bench: &mut Workbench, found: Verdict| {
+            let time = "2026-03-02T09:08:07Z".to_owned();
+            bench.deliver(&News::Verified(1240, time, found));
+            text(bench, 100, 24)
+        };
+        let seen = tell(&mut bench, Verdict::Damaged("it is short".to_owned()));
         assert!(
             seen.contains("damaged") && seen.contains("it is short"),
             "{seen}"
         );
+        let seen = tell(&mut bench, Verdict::Gone);
+        assert!(seen.contains("set aside meanwhile"), "{seen}");
     }
 }
 
@@ -290,5 +295,53 @@ fn the_folder_is_looked_at_when_something_changed() {
     bench.hear(&checkpoint(1241, "command"));
     assert_eq!(surveys(&mut bench), 1);
     bench.now += std::time::Duration::from_secs(6);
+    assert_eq!(surveys(&mut bench), 0, "that look is still to be answered");
+    let number = bench.state.num_shelved;
+    bench.deliver(&News::Survey(number, Ok(Arc::default())));
     assert_eq!(surveys(&mut bench), 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_said_so() {
+    let mut bench = shelf();
+    let number = bench.state.num_shelved;
+    let why = "checkpoints: cannot be read: Permission denied (os error 13); see to its permissions and the disk";
+    let unread = News::Survey(number, Err(why.to_owned()));
+    let before = text(&bench, 80, 24);
+    for (lang, words) in [
+        (
+            Lang::En,
+            "the list may be old: checkpoints: cannot be read: Permission denied",
+        ),
+        (Lang::Zh, "列表可能已过时: checkpoints: 无法读取: Perm"),
+    ] {
+        bench.view.lang = lang;
+        bench.deliver(&unread);
+        for (width, height) in [(80, 24), (80, 12)] {
+            let seen = text(&bench, width, height);
+            assert!(seen.contains(words), "{seen}");
+        }
+    }
+    bench.view.lang = Lang::En;
+    insta::assert_snapshot!("shelf-unread", text(&bench, 80, 24));
+    // What was found before stays, and a look that succeeds takes the line away.
+    let found: Vec<Surveyed> = bench
+        .state
+        .checkpoints
+        .iter()
+        .map(|c| surveyed(c.step, "0.0005"))
+        .collect();
+    assert_eq!(found.len(), 4);
+    bench.deliver(&News::Survey(number, Ok(Arc::new(found))));
+    assert!(!text(&bench, 80, 24).contains("may be old"));
+    assert!(!before.contains("may be old"));
+    let mut bench = crate::workbench::fixture::bench();
+    hear_all(&mut bench, &events(3));
+    press(&mut bench, &["5"]);
+    bench.deliver(&News::Survey(bench.state.num_shelved, Err(why.to_owned())));
+    let seen = text(&bench, 120, 24);
+    assert!(
+        seen.contains("may be old") && !seen.contains("no checkpoint"),
+        "{seen}"
+    );
 }

@@ -2,7 +2,7 @@
 
 use engine::checkpoint::Surveyed;
 use engine::link::{Body, Event};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::workbench::fixture::{applied, bench, checkpoint, event, events, hear_all, step};
@@ -36,6 +36,7 @@ fn deleted(step: u64, reason: &str) -> Event {
         path: path(step),
         bytes: 7,
         reason: reason.to_owned(),
+        leftover: None,
     };
     event(body, 100)
 }
@@ -60,8 +61,9 @@ fn on_disk(step: u64) -> Surveyed {
         tag: None,
         best: false,
         fault: None,
+        stamps: Vec::new(),
         config_version: Some(4),
-        config: vec![("optimizer.lr".to_owned(), "0.001".to_owned())],
+        config: Arc::new(vec![("optimizer.lr".to_owned(), "0.001".to_owned())]),
     }
 }
 
@@ -183,4 +185,63 @@ fn the_disk_has_the_last_word_until_the_engine_speaks_again() {
     state.apply(&deleted(5, "command"));
     state.survey(number, &found);
     assert_eq!(steps(&state), [20, 30], "a look from before the deletion");
+}
+
+#[test]
+fn damage_that_was_mended_is_shown_no_more() {
+    let mut state = state_with(&[10, 20]);
+    // Two states of a file: these of this source, and none.
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let (one, other) = (vec![Stamp::of(&here)], vec![None]);
+    let look = |fault: Option<&str>, stamps: &[Option<Stamp>]| {
+        let it = Surveyed {
+            fault: fault.map(str::to_owned),
+            stamps: stamps.to_vec(),
+            ..on_disk(20)
+        };
+        [on_disk(10), it]
+    };
+    let see = |state: &mut State, fault: Option<&str>, stamps: &[Option<Stamp>]| {
+        let number = state.num_shelved;
+        state.survey(number, &look(fault, stamps));
+        let found = &state.checkpoints[1];
+        (
+            found.damage().map(str::to_owned),
+            found.checked != Checked::Never,
+        )
+    };
+    let short = Some("model.safetensors has 5 bytes");
+    assert_eq!(see(&mut state, None, &one), (None, false));
+    assert_eq!(
+        see(&mut state, short, &[]),
+        (short.map(str::to_owned), false)
+    );
+    assert_eq!(state.newest_good(), Some(10));
+    assert_eq!(see(&mut state, None, &one), (None, false));
+    assert_eq!(state.newest_good(), Some(20));
+    // A comparison counts for the files that it read, and until somebody changes them.
+    state.apply(&verified(20, None));
+    assert_eq!(see(&mut state, None, &other), (None, true));
+    assert_eq!(see(&mut state, None, &other), (None, true));
+    assert_eq!(see(&mut state, None, &one), (None, false));
+    let hash = Some("its hash differs".to_owned());
+    state.apply(&verified(20, hash.as_deref()));
+    assert_eq!(see(&mut state, None, &one), (hash.clone(), true));
+    assert_eq!(see(&mut state, None, &one), (hash, true));
+    assert_eq!(see(&mut state, None, &other), (None, false));
+}
+
+#[test]
+fn what_a_deletion_leaves_is_in_the_log_whoever_asked() {
+    let mut state = state_with(&[10, 20]);
+    let lines = state.log.len();
+    for reason in ["keep_last", "command"] {
+        let mut deleted = deleted(10, reason);
+        if let Body::CheckpointDeleted { leftover, .. } = &mut deleted.body {
+            let left = "what is left of it (7 bytes in .tmp-x) goes with the next checkpoint: no";
+            *leftover = Some(left.to_owned());
+        }
+        state.apply(&deleted);
+    }
+    assert_eq!((steps(&state), state.log.len()), (vec![20], lines + 2));
 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A disk whose n-th operation, and every later one if `dead`, fails.
-struct Faulty {
+pub(super) struct Faulty {
     left: AtomicUsize,
     kind: ErrorKind,
     dead: bool,
@@ -88,7 +88,7 @@ impl Disk for &'static Faulty {
     }
 }
 
-fn faulty(n: usize, kind: ErrorKind, dead: bool) -> &'static Faulty {
+pub(super) fn faulty(n: usize, kind: ErrorKind, dead: bool) -> &'static Faulty {
     Box::leak(Box::new(Faulty::new(n, kind, dead)))
 }
 

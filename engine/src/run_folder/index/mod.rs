@@ -12,18 +12,18 @@
 mod bucket;
 mod build;
 mod layout;
-mod left;
 mod line;
 mod read;
+mod superseded;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use bucket::Bucket;
 pub use layout::{BETAS, Table};
-pub use left::{Left, LeftRow};
 pub use line::LineKind;
 pub use read::Column;
+pub use superseded::{Superseded, SupersededRow};
 pub use write::IndexWriter;
 
 use super::{EVENTS, EventTail, RunError};

@@ -313,7 +313,7 @@ fn what_attempts_left_behind_is_still_to_be_found() {
         let index = Index::open_with(place.path(), rows).unwrap();
         agrees(place.path(), &index);
         let left = index.superseded(1000);
-        let steps = |left: &Left| left.rows.iter().map(|row| row.step).collect::<Vec<_>>();
+        let steps = |left: &Superseded| left.rows.iter().map(|row| row.step).collect::<Vec<_>>();
         assert_eq!(left.len(), 2, "{rows}");
         assert_eq!((left[0].after, left[1].after), (10, 15));
         assert_eq!(steps(&left[0]), (11..=30).collect::<Vec<_>>());

@@ -6,16 +6,16 @@ use std::ops::Range;
 
 /// The rows that one attempt left behind.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Left {
+pub struct Superseded {
     /// The last step that still counts.
     pub after: u64,
     /// Means over neighbouring rows, in order.
-    pub rows: Vec<LeftRow>,
+    pub rows: Vec<SupersededRow>,
 }
 
 /// Some neighbouring rows: where the last of them stood, and their mean figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LeftRow {
+pub struct SupersededRow {
     /// The step.
     pub step: u64,
     /// Tokens trained on so far.
@@ -29,7 +29,7 @@ pub struct LeftRow {
 impl Index {
     /// What attempts left behind that went on from an earlier step, the earliest first: of each the rows behind that step,
     /// as at most `most` means.
-    pub fn superseded(&self, most: usize) -> Vec<Left> {
+    pub fn superseded(&self, most: usize) -> Vec<Superseded> {
         let mut live: Vec<Live> = Vec::new();
         let mut found = Vec::new();
         for (number, segment) in self.segments.iter().enumerate() {
@@ -38,7 +38,7 @@ impl Index {
                 let parts = self.cut_off(Table::Steps, &mut live, cut);
                 if !parts.is_empty() {
                     let rows = self.thinned(&parts, most);
-                    found.push(Left { after: cut, rows });
+                    found.push(Superseded { after: cut, rows });
                 }
             }
             let rows = segment.head.rows(Table::Steps);
@@ -78,7 +78,7 @@ impl Index {
     }
 
     /// Means over equally many neighbouring rows, at most `most` of them.
-    fn thinned(&self, parts: &[(Live, Range<usize>)], most: usize) -> Vec<LeftRow> {
+    fn thinned(&self, parts: &[(Live, Range<usize>)], most: usize) -> Vec<SupersededRow> {
         let len: usize = parts.iter().map(|(_, rows)| rows.len()).sum();
         let stride = len.div_ceil(most.max(1));
         let mut found = Vec::new();
@@ -101,7 +101,7 @@ impl Index {
                 }
             }
             if number % stride == 0 || number == len {
-                found.push(LeftRow {
+                found.push(SupersededRow {
                     step: cell(step),
                     tokens: cell(tokens),
                     seconds: f64::from_bits(cell(seconds)),
