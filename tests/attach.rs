@@ -138,6 +138,24 @@ fn ctl_does_not_wait_for_ever_and_the_request_stands() {
 }
 
 #[test]
+fn ctl_waits_for_a_stopped_process_no_longer_than_it_was_told() {
+    let place = Place::new(&[ENDLESS]);
+    let mut process = on(&place);
+    process.signal(Signal::STOP);
+    let begin = Instant::now();
+    for words in [&["eval"][..], &["fork"]] {
+        let words = [&["ctl", "r"], words, &["--timeout", "0.5"]].concat();
+        let late = place.expect(1, &words);
+        assert!(late.contains("no answer within 0.5 s"), "{late}");
+    }
+    // By itself it would wait for ten seconds each time.
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    process.signal(Signal::CONT);
+    process.signal(Signal::INT);
+    process.expect(0);
+}
+
+#[test]
 fn storms_of_connections_change_no_bit() {
     let place = Place::new(&[ENDLESS, SLOW]);
     let mut process = on(&place);

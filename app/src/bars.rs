@@ -115,6 +115,9 @@ pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
     if let Some(word) = scene.seat.word(scene.open) {
         groups.push(vec![gap, (word.get(lang), theme.key)]);
     }
+    if state.gone {
+        groups.push(vec![gap, (lang::GONE.get(lang), theme.bad)]);
+    }
     if let Some(pending) = pending {
         groups.push(vec![gap, (pending, theme.warn)]);
     } else if state.status.is_over() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use engine::checkpoint::{self, Surveyed, Surveyor};
 use engine::launch::{Fork, Request, plan_fork};
-use engine::run_folder::{EVENTS, Meta, RunError, now, shelf};
+use engine::run_folder::{EVENTS, Meta, RunError, is_gone, now, shelf};
 use engine::watch::batch::KeptBatch;
 
 use crate::book::course::Course;
@@ -52,6 +52,8 @@ pub enum Errand {
     Samples(PathBuf),
     /// Look what checkpoints the run on show has, as it is after so many changes that its engine has told of.
     Survey(u64),
+    /// Look whether the run on show still has its record.
+    Look,
     /// Compare the checkpoint of a step of the run on show with its hashes.
     Verify(u64),
 }
@@ -107,6 +109,8 @@ pub enum News {
     Samples(PathBuf, Result<Arc<Samples>, String>),
     /// The checkpoints that the run has, as they are after so many changes, or why they cannot be looked at.
     Survey(u64, Result<Arc<Vec<Surveyed>>, String>),
+    /// Whether the run's record is gone from its place.
+    Gone(bool),
     /// Whether the checkpoint of a step is what was written, and when that was found.
     Verified(u64, String, Verdict),
     /// What was done, or why not, in a line.
@@ -284,6 +288,11 @@ impl Desk {
             Errand::Samples(run) => {
                 let samples = self.samples_of(&run);
                 News::Samples(run, samples.map_err(|error| error.to_string()))
+            }
+            Errand::Look => News::Gone(is_gone(&self.run)),
+            Errand::Survey(number) if is_gone(&self.run) => {
+                let why = format!("{} is gone", self.run.display());
+                News::Survey(number, Err(why))
             }
             Errand::Survey(number) => {
                 let found = self.surveyor.survey(&self.run).map(|mut found| {
@@ -467,6 +476,29 @@ mod tests {
         let News::Verified(4, _, Verdict::Gone) = next() else {
             panic!("there is no such checkpoint");
         };
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_no_folder_without_checkpoints() {
+        let home = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(home.path(), "r", NameFrom::Flag, &Origin::default()).unwrap();
+        let path = run.path().to_owned();
+        let errands = Errands::start(&path).unwrap();
+        let look = || {
+            errands.send([Errand::Look, Errand::Survey(3)]);
+            let news: Vec<News> = (0..2).map(|_| errands.news.recv().unwrap()).collect();
+            match &news[..] {
+                [News::Gone(gone), News::Survey(3, found)] => (*gone, found.clone()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(look(), (false, Ok(Arc::new(Vec::new()))));
+        drop(run);
+        fs::remove_dir_all(&path).unwrap();
+        // What else writes there makes no run of it.
+        fs::create_dir_all(path.join("checkpoints")).unwrap();
+        let (gone, found) = look();
+        assert!(gone && found.unwrap_err().contains("is gone"));
     }
 
     #[test]

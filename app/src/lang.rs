@@ -135,6 +135,8 @@ pub const FINISHED: Text = Text::new("DONE", "已完成");
 pub const DIVERGED: Text = Text::new("DIVERGED", "已发散");
 /// Ended on an error.
 pub const FAILED: Text = Text::new("FAILED", "已失败");
+/// The run's folder was moved or deleted.
+pub const GONE: Text = Text::new("FOLDER GONE", "文件夹已不在");
 /// The display stands still while training goes on.
 pub const FROZEN: Text = Text::new("FROZEN", "画面冻结");
 /// In place of a chart without rows.

@@ -221,10 +221,47 @@ pub fn highlight(buf: &mut Buffer, area: Rect, row: u16, style: Style) {
     }
 }
 
+/// The first `height` rows of an area, and the rest of it.
+pub fn top(area: Rect, height: u16) -> (Rect, Rect) {
+    let height = height.min(area.height);
+    let rest = Rect {
+        y: area.y + height,
+        height: area.height - height,
+        ..area
+    };
+    (Rect { height, ..area }, rest)
+}
+
+/// The first `width` columns of an area, and the rest of it.
+pub fn left(area: Rect, width: u16) -> (Rect, Rect) {
+    let width = width.min(area.width);
+    let rest = Rect {
+        x: area.x + width,
+        width: area.width - width,
+        ..area
+    };
+    (Rect { width, ..area }, rest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use ratatui::style::Color;
+
+    #[test]
+    fn an_area_is_parted_without_a_gap_whatever_is_wanted_of_it() {
+        let area = Rect::new(3, 4, 10, 6);
+        for wanted in 0..20 {
+            let (above, below) = top(area, wanted);
+            assert_eq!((above.height, above.bottom()), (wanted.min(6), below.y));
+            assert_eq!((above.y, below.bottom()), (area.y, area.bottom()));
+            let (one, other) = left(area, wanted);
+            assert_eq!((one.width, one.right()), (wanted.min(10), other.x));
+            assert_eq!((one.x, other.right()), (area.x, area.right()));
+            assert_eq!(above.union(below), area);
+            assert_eq!(one.union(other), area);
+        }
+    }
 
     #[test]
     fn plain_text_is_written_as_the_library_writes_it() {

@@ -128,6 +128,11 @@ impl Plain {
             Body::Alert(alert) => {
                 format!("alert {}: {}: {}", alert.rule, alert.message, alert.action)
             }
+            Body::Warning {
+                message,
+                note: true,
+                ..
+            } => format!("note: {message}"),
             Body::Warning { message, .. } => format!("warning: {message}"),
             Body::Failed { message, .. } => format!("failed: {message}"),
             Body::Finished {
@@ -136,10 +141,12 @@ impl Plain {
                 seconds,
                 reason,
             } => {
-                format!(
-                    "finished at step {step} ({reason}): loss {loss:.4}, {}",
-                    text::duration(*seconds)
-                )
+                let loss = match step {
+                    0 => "no step was made".to_owned(),
+                    _ => format!("loss {loss:.4}"),
+                };
+                let time = text::duration(*seconds);
+                format!("finished at step {step} ({reason}): {loss}, {time}")
             }
             Body::Layers(_)
             | Body::ConfigSources { .. }
@@ -155,6 +162,29 @@ impl Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_without_a_step_has_no_loss_and_one_that_diverged_has_none_to_be_proud_of() {
+        let told = |step, loss, reason: &str| {
+            let body = Body::Finished {
+                step,
+                loss,
+                seconds: 1.0,
+                reason: reason.to_owned(),
+            };
+            let time = String::new();
+            Plain::default()
+                .line(&Event { body, time })
+                .unwrap_or_default()
+        };
+        let none = told(0, f64::NAN, "stopped");
+        assert!(
+            none.contains("no step was made") && !none.contains("NaN"),
+            "{none}"
+        );
+        assert!(told(7, 2.5, "stopped").contains("loss 2.5000,"));
+        assert!(told(7, f64::NAN, "diverged").contains("loss NaN,"));
+    }
 
     #[test]
     fn a_deletion_is_told_where_somebody_asked_for_it() {

@@ -5,7 +5,7 @@
 //! same fold serves a live run, an attached one and the replay of an old one.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::infer::chat::Desk;
 use engine::link::{
@@ -204,6 +204,7 @@ fn topic(tag: &'static str) -> Text {
         "eval" => "评估",
         "failed" => "失败",
         "nonfin" => "非有限",
+        "note" => "说明",
         "pause" => "暂停",
         "refused" => "已拒绝",
         "reply" => "答复",
@@ -311,6 +312,8 @@ pub struct State {
     pub attention: Option<Box<Attention>>,
     /// What of the run this process reaches besides its events.
     pub reach: Reach,
+    /// Whether its folder is gone from where it was: moved, or deleted.
+    pub gone: bool,
     /// Where the time of a step went, when it was last taken.
     pub profile: Option<Box<Profiled>>,
     /// What the memory of a step is alive for.
@@ -370,6 +373,7 @@ impl State {
             system: VecDeque::new(),
             attention: None,
             reach: Reach::default(),
+            gone: false,
             profile: None,
             plan: None,
             checkpoints: Vec::new(),
@@ -447,10 +451,34 @@ impl State {
         self.push_log(clock, step, level, "screen", &message.into());
     }
 
+    /// Notes whether the run's folder is gone from its place, where that is news.
+    pub fn find_folder(&mut self, gone: bool) {
+        const GONE: Text = Text::new(
+            "{0} is gone: the folder was moved or deleted; what stands here was read before",
+            "{0} 已不在: 文件夹被移动或删除; 此处为之前读到的内容",
+        );
+        const BACK: Text = Text::new("{0} is there again", "{0} 已恢复");
+        if gone == self.gone {
+            return;
+        }
+        self.gone = gone;
+        let path = self.reach.folder.as_deref().unwrap_or(Path::new(""));
+        let path = path.display().to_string();
+        if gone {
+            self.note(Level::Bad, GONE.fill(&[&path]));
+        } else {
+            self.note(Level::Good, BACK.fill(&[&path]));
+        }
+    }
+
     /// Notes that the engine is gone. Without a word before, that is a failure.
     pub fn disconnected(&mut self) {
         if !self.status.is_over() {
-            let message = "the engine ended without a word; see engine.log in the run's folder";
+            let message = if self.gone {
+                "the run's folder is gone"
+            } else {
+                "the engine ended without a word; see engine.log in the run's folder"
+            };
             self.status = Status::Failed(message.to_owned());
             self.note(Level::Bad, message);
         }

@@ -14,20 +14,23 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
-use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{
     DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste,
     EnableFocusChange, EnableMouseCapture,
 };
 use ratatui::crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
-    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode,
 };
-use ratatui::crossterm::{cursor, execute, queue};
-use ratatui::{Frame, Terminal};
+use ratatui::crossterm::{cursor, execute};
+use ratatui::layout::Size;
 
 #[cfg(unix)]
 mod aside;
+mod painter;
+
+pub use painter::Painter;
 
 /// True while the terminal is in raw mode and shows the alternate screen.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
@@ -70,7 +73,7 @@ pub trait Surface {
     ///
     /// # Errors
     /// If the terminal does not take it, as when it was closed.
-    fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()>;
+    fn draw(&mut self, render: impl FnOnce(&mut Buffer)) -> io::Result<()>;
 
     /// Gives the terminal back and stops the whole process group, training included, as Ctrl-Z does in a shell. Returns,
     /// with the terminal claimed anew, once the process is continued.
@@ -86,22 +89,11 @@ pub trait Surface {
     fn reclaim(&mut self) -> io::Result<()>;
 }
 
-/// Draws one frame as one synchronized update.
-///
-/// # Errors
-/// If what is behind the terminal does not take it.
-pub fn draw_whole<W: Write>(
-    terminal: &mut Terminal<CrosstermBackend<W>>,
-    render: impl FnOnce(&mut Frame<'_>),
-) -> io::Result<()> {
-    queue!(terminal.backend_mut(), BeginSynchronizedUpdate)?;
-    terminal.draw(render)?;
-    execute!(terminal.backend_mut(), EndSynchronizedUpdate)
-}
-
 /// The claimed terminal.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<FrameWriter>>,
+    /// Standard output as it was when the terminal was claimed.
+    terminal: Arc<File>,
+    painter: Painter<FrameWriter>,
     mouse: bool,
     bytes: Arc<AtomicUsize>,
     /// Where what others print goes meanwhile.
@@ -115,12 +107,14 @@ impl Screen {
     /// # Errors
     /// If standard output is no terminal or does not take what is written; then nothing is claimed.
     pub fn claim(log: Option<&Path>) -> io::Result<Self> {
-        let bytes = Arc::default();
-        let mut terminal = Terminal::new(CrosstermBackend::new(FrameWriter::to_stdout(&bytes)?))?;
-        enter(terminal.backend_mut())?;
+        let (terminal, bytes) = (Arc::new(stdout()?), Arc::default());
+        let writer = FrameWriter::new(&terminal, &bytes);
+        let mut painter = Painter::new(writer, size(&terminal)?);
+        enter(painter.out())?;
         OWNS_SCREEN.set(true);
         let screen = Self {
             terminal,
+            painter,
             mouse: false,
             bytes,
             log: log.map(Path::to_owned),
@@ -141,23 +135,23 @@ impl Surface for Screen {
     fn set_mouse(&mut self, on: bool) -> io::Result<()> {
         if self.mouse != on {
             self.mouse = on;
-            report_mouse(self.terminal.backend_mut(), on)?;
+            report_mouse(self.painter.out(), on)?;
         }
         Ok(())
     }
 
     fn send(&mut self, sequence: &str) -> io::Result<()> {
-        let out = self.terminal.backend_mut();
+        let out = self.painter.out();
         out.write_all(sequence.as_bytes())?;
-        Write::flush(out)
+        out.flush()
     }
 
     fn take_bytes(&self) -> usize {
         self.bytes.swap(0, Ordering::Relaxed)
     }
 
-    fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        draw_whole(&mut self.terminal, render)
+    fn draw(&mut self, render: impl FnOnce(&mut Buffer)) -> io::Result<()> {
+        self.painter.draw(size(&self.terminal)?, render)
     }
 
     fn suspend(&mut self) -> io::Result<()> {
@@ -168,18 +162,15 @@ impl Surface for Screen {
     }
 
     fn reclaim(&mut self) -> io::Result<()> {
-        // The old Terminal shows the cursor when it is dropped, and prints (which panics) where the terminal is gone; not
-        // claimed, it writes nothing.
         CLAIMED.store(false, Ordering::SeqCst);
         #[cfg(unix)]
         aside::give_back();
-        // A new Terminal remembers nothing of the old screen. Its own `clear` would ask the terminal for the cursor's
-        // position, and the answer would go to whoever reads keys.
-        let writer = FrameWriter::to_stdout(&self.bytes)?;
-        self.terminal = Terminal::new(CrosstermBackend::new(writer))?;
-        enter(self.terminal.backend_mut())?;
+        // A new painter remembers nothing of the old screen.
+        let writer = FrameWriter::new(&self.terminal, &self.bytes);
+        self.painter = Painter::new(writer, size(&self.terminal)?);
+        enter(self.painter.out())?;
         if self.mouse {
-            report_mouse(self.terminal.backend_mut(), true)?;
+            report_mouse(self.painter.out(), true)?;
         }
         self.turn_others_aside();
         Ok(())
@@ -191,6 +182,28 @@ impl Drop for Screen {
         restore();
         OWNS_SCREEN.set(false);
     }
+}
+
+/// Standard output, for this screen alone: what others print is turned aside meanwhile.
+fn stdout() -> io::Result<File> {
+    #[cfg(unix)]
+    let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
+    #[cfg(windows)]
+    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
+    Ok(File::from(handle))
+}
+
+/// Columns and rows: one call of the system a frame, where asking `/dev/tty` by name takes three.
+#[cfg(unix)]
+fn size(out: &File) -> io::Result<Size> {
+    let size = rustix::termios::tcgetwinsize(out)?;
+    Ok(Size::new(size.ws_col, size.ws_row))
+}
+
+/// Columns and rows.
+#[cfg(not(unix))]
+fn size(_: &File) -> io::Result<Size> {
+    ratatui::crossterm::terminal::size().map(Size::from)
 }
 
 fn enter(out: &mut impl Write) -> io::Result<()> {
@@ -298,26 +311,21 @@ pub fn take_panics() -> Vec<String> {
 }
 
 /// Collects what is written until it is flushed, and drops it instead once the terminal is given back: a panic in the
-/// middle of a frame leaves half of it here, and `Terminal` flushes when it is dropped.
+/// middle of a frame leaves half of it here.
 struct FrameWriter {
-    out: File,
+    out: Arc<File>,
     pending: Vec<u8>,
     sent: Arc<AtomicUsize>,
 }
 
 impl FrameWriter {
     /// `sent` counts what reaches the terminal.
-    fn to_stdout(sent: &Arc<AtomicUsize>) -> io::Result<Self> {
-        #[cfg(unix)]
-        let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
-        #[cfg(windows)]
-        let handle =
-            std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
-        Ok(Self {
-            out: File::from(handle),
+    fn new(out: &Arc<File>, sent: &Arc<AtomicUsize>) -> Self {
+        Self {
+            out: Arc::clone(out),
             pending: Vec::new(),
             sent: Arc::clone(sent),
-        })
+        }
     }
 }
 
@@ -331,7 +339,7 @@ impl Write for FrameWriter {
         let writing = WRITING.lock();
         let sent = if CLAIMED.load(Ordering::SeqCst) {
             self.sent.fetch_add(self.pending.len(), Ordering::Relaxed);
-            self.out.write_all(&self.pending)
+            (&*self.out).write_all(&self.pending)
         } else {
             Ok(())
         };
@@ -348,11 +356,7 @@ mod tests {
     #[test]
     fn frames_reach_a_claimed_terminal_only_and_a_lost_one_is_an_error() {
         let path = tempfile::NamedTempFile::new().unwrap();
-        let writer = |out| FrameWriter {
-            out,
-            pending: Vec::new(),
-            sent: Arc::default(),
-        };
+        let writer = |out| FrameWriter::new(&Arc::new(out), &Arc::default());
         let mut open = writer(path.reopen().unwrap());
         let mut lost = writer(File::open(path.path()).unwrap());
         assert!(take_panics().is_empty());

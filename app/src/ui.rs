@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, TrySendError};
 use std::time::Instant;
 
 use engine::link::{Client, Command, Interrupt, Urgency};
+use engine::run_folder::is_gone;
 use ratatui::crossterm::event::Event;
 
 use crate::actions::Refused;
@@ -224,8 +225,8 @@ pub fn drive(
             screen.set_mouse(bench.mouse)?;
             screen.take_bytes();
             let before = Instant::now();
-            screen.draw(|frame| {
-                bench.render(frame.area(), frame.buffer_mut());
+            screen.draw(|buffer| {
+                bench.render(buffer.area, buffer);
                 #[cfg(debug_assertions)]
                 drill(bench.state.step());
             })?;
@@ -375,6 +376,9 @@ fn listen(client: &Client, bench: &mut Workbench) -> Option<usize> {
             Ok(event) => bench.hear(&event),
             Err(TryRecvError::Empty) => return Some(num),
             Err(TryRecvError::Disconnected) => {
+                // The record ends with its folder, which is another matter than an engine that died.
+                let gone = bench.state.reach.folder.as_deref().is_some_and(is_gone);
+                bench.state.find_folder(gone);
                 bench.disconnected();
                 return None;
             }

@@ -42,10 +42,14 @@ mod lines;
 #[cfg(test)]
 mod looks;
 #[cfg(test)]
+mod seats;
+#[cfg(test)]
 mod tests;
 
 pub use figures::Figures;
 
+/// How often it is looked whether the run's folder is still there.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long a message stands in the footer.
 const MESSAGE: Duration = Duration::from_secs(5);
 
@@ -123,6 +127,8 @@ pub struct Workbench {
     pub interrupted: Option<Duration>,
     /// When the engine last said something.
     pub heard: Duration,
+    /// When the run's folder was last looked for.
+    looked: Duration,
     /// What this screen is to the run.
     pub seat: Seat,
     /// Number of the next request.
@@ -161,6 +167,7 @@ impl Workbench {
             now: Duration::ZERO,
             interrupted: None,
             heard: Duration::ZERO,
+            looked: Duration::ZERO,
             seat: Seat::Own,
             next_id: 1,
             open: true,
@@ -198,8 +205,12 @@ impl Workbench {
     pub fn disconnected(&mut self) {
         self.open = false;
         if !self.state.status.is_over() {
-            self.bell
-                .note(Least::Error, "the engine ended without a word");
+            let why = if self.state.gone {
+                "the run's folder is gone"
+            } else {
+                "the engine ended without a word"
+            };
+            self.bell.note(Least::Error, why);
         }
         self.state.disconnected();
         if self.leaving {
@@ -251,6 +262,11 @@ impl Workbench {
 
     /// Offers a key of its table to the panel on show. Whether it took it.
     pub fn offer(&mut self, key: &str) -> bool {
+        let request = self.panels[self.current].asks(key);
+        if let Some(Err(refused)) = request.map(|word| self.may_ask(word)) {
+            self.complain(Err(refused));
+            return true;
+        }
         let state = self.frozen.as_deref().unwrap_or(&self.state);
         let mut asked = Vec::new();
         let taken = self.panels[self.current].handle(key, state, &mut self.view, &mut asked);
@@ -323,6 +339,10 @@ impl Workbench {
 
     /// Lets the screen on show ask for what it needs from time to time.
     pub fn tick(&mut self) {
+        if self.state.reach.folder.is_some() && self.now.saturating_sub(self.looked) >= LOOK {
+            self.looked = self.now;
+            self.errands.push(Errand::Look);
+        }
         self.panels[self.current].tick(self.now);
         self.collect();
     }
@@ -336,6 +356,7 @@ impl Workbench {
     pub fn deliver(&mut self, news: &News) {
         match news {
             News::Survey(number, Ok(found)) => self.state.survey(*number, found),
+            News::Gone(gone) => self.state.find_folder(*gone),
             News::Verified(step, time, found) => {
                 match found {
                     Verdict::Whole => self.state.checked(*step, time, Ok(())),

@@ -145,6 +145,7 @@ fn begin(
     let origin = Origin {
         source: request.source(request.file.clone(), prepared.text.clone(), None),
         attempt: folder.record().attempt,
+        notes: Vec::new(),
         warnings: prepared.warnings(),
         config_version: 1,
     };
@@ -184,6 +185,7 @@ fn go_on(
     let origin = Origin {
         source: request.source(file, prepared.text.clone(), stored_text),
         attempt,
+        notes: Vec::new(),
         warnings,
         config_version: version,
     };

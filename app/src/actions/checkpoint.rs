@@ -16,6 +16,7 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("[tag NAME]", |before, _| first(before, &["tag"]));
 
 fn run(argument: &str, bench: &mut Workbench) -> Ran {

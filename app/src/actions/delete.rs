@@ -18,6 +18,7 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("STEP", |before, bench| match before {
     [] => rollback::steps(bench),
     _ => Vec::new(),

@@ -15,7 +15,8 @@ pub const ACTION: Action = Action::new(
         "本步后在验证集上评估",
     ),
     run,
-);
+)
+.asks();
 
 fn run(_: &str, bench: &mut Workbench) -> Ran {
     bench.try_ask(Command::Eval)

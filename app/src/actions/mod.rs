@@ -109,6 +109,8 @@ pub struct Action {
     pub label: Text,
     /// A line for the help: what happens, and when it takes effect.
     pub help: Text,
+    /// Whether the engine is asked for it: who may not ask is told so before anything else.
+    pub asks: bool,
     /// What a key or the palette asks before it is done: lines that say the result. None: it is done at once. Who types
     /// the whole line has said it already.
     pub weighs: Option<fn(argument: &str, bench: &Workbench) -> Vec<String>>,
@@ -172,6 +174,7 @@ impl Action {
             words: |_, _| Vec::new(),
             label,
             help,
+            asks: false,
             weighs: None,
             does,
         }
@@ -188,6 +191,11 @@ impl Action {
             words,
             ..self
         }
+    }
+
+    /// The action as one that the engine is asked for.
+    pub const fn asks(self) -> Self {
+        Self { asks: true, ..self }
     }
 
     /// The action with what is asked before it is done.

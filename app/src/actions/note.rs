@@ -13,6 +13,7 @@ pub const ACTION: Action = Action::new(
     Text::new("put a line into the run's record", "在记录中写一行备注"),
     run,
 )
+.asks()
 .takes("TEXT", |_, _| Vec::new());
 
 fn run(argument: &str, bench: &mut Workbench) -> Ran {

@@ -19,6 +19,7 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("[toggle|hard]", |before, _| first(before, &WORDS));
 
 fn run(argument: &str, bench: &mut Workbench) -> Ran {

@@ -15,7 +15,8 @@ pub const ACTION: Action = Action::new(
         "测量接下来五步中每个运算的时间",
     ),
     run,
-);
+)
+.asks();
 
 fn run(_: &str, bench: &mut Workbench) -> Ran {
     bench.try_ask(Command::Profile)

@@ -12,7 +12,8 @@ pub const ACTION: Action = Action::new(
     Text::new("reload", "重读"),
     Text::new("read the configuration file again", "重新读取配置文件"),
     run,
-);
+)
+.asks();
 
 fn run(_: &str, bench: &mut Workbench) -> Ran {
     bench.try_ask(Command::Reload)

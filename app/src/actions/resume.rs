@@ -12,7 +12,8 @@ pub const ACTION: Action = Action::new(
     Text::new("go on", "继续"),
     Text::new("go on after a pause", "暂停后继续"),
     run,
-);
+)
+.asks();
 
 fn run(_: &str, bench: &mut Workbench) -> Ran {
     bench.try_ask(Command::Resume)

@@ -17,6 +17,7 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("[STEP [LR_SCALE]]", |before, bench| match before {
     [] => steps(bench),
     _ => Vec::new(),

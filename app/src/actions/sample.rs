@@ -15,7 +15,8 @@ pub const ACTION: Action = Action::new(
         "本步后生成样本; 不影响训练结果",
     ),
     run,
-);
+)
+.asks();
 
 fn run(_: &str, bench: &mut Workbench) -> Ran {
     bench.try_ask(Command::Sample)

@@ -17,6 +17,7 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("KEY [VALUE]", words);
 
 fn words(before: &[&str], bench: &Workbench) -> Vec<String> {
@@ -46,7 +47,6 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
     if key.is_empty() {
         return Err(Refused::Unfinished);
     }
-    bench.may_ask("set")?;
     let edit = Edit::of(key, value, &bench.state).map_err(Refused::Because)?;
     if value.is_empty() || edit.has_curve() {
         bench.open_edit(edit);

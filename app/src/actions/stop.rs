@@ -17,6 +17,7 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("[discard]", |before, _| first(before, &WORDS))
 .weighs(result);
 

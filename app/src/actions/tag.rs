@@ -16,14 +16,13 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("STEP NAME", |before, bench| match before {
     [] => rollback::steps(bench),
     _ => Vec::new(),
 });
 
 fn run(argument: &str, bench: &mut Workbench) -> Ran {
-    // Said before a name is typed for nothing.
-    bench.may_ask("tag")?;
     let (word, name) = argument
         .split_once(char::is_whitespace)
         .unwrap_or((argument, ""));

@@ -15,6 +15,7 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("[VERSION]", |before, bench| match before {
     [] => {
         let versions = bench.state.versions.iter().rev();
@@ -34,7 +35,6 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
                 .ok_or_else(|| Refused::Because(VERSION.fill(&[&format!("{word:?}")])))?,
         ),
     };
-    bench.may_ask("undo")?;
     let edit = Edit::undoing(version, &bench.state).map_err(Refused::Because)?;
     bench.open_edit(edit);
     Ok(())

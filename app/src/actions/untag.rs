@@ -16,6 +16,7 @@ pub const ACTION: Action = Action::new(
     ),
     run,
 )
+.asks()
 .takes("STEP", |before, bench| match before {
     [] => {
         let tagged = bench.state.checkpoints.iter().rev();

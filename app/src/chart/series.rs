@@ -239,6 +239,21 @@ impl Series {
     }
 }
 
+/// `values.partition_point(holds)` where the first `known` values are known to hold: looks in strides that double from there
+/// on, since the next column's rows begin where the last one's end.
+fn partition_behind<T>(values: &[T], known: usize, holds: impl Fn(&T) -> bool) -> usize {
+    let (mut low, mut stride) = (known.min(values.len()), 1);
+    while let Some(value) = values.get(low + stride - 1) {
+        if !holds(value) {
+            break;
+        }
+        low += stride;
+        stride *= 2;
+    }
+    let high = (low + stride - 1).min(values.len());
+    low + values[low..high].partition_point(holds)
+}
+
 pub(super) fn narrow(value: f64) -> f32 {
     if value.is_finite() {
         value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
@@ -397,17 +412,25 @@ impl Track {
 
     /// Number of rows left of `x`.
     pub fn rows_before(&self, x: f64, unit: XUnit) -> usize {
+        self.rows_before_from(x, unit, 0)
+    }
+
+    /// The same where the first `known` rows are known to be left of `x`, and the answer is not far behind them.
+    fn rows_before_from(&self, x: f64, unit: XUnit, known: usize) -> usize {
+        let num_recorded = self.num_recorded();
         let recorded = match unit {
+            _ if known >= num_recorded => num_recorded,
             XUnit::Step => self.recorded.rows_where("step", |v| (v as f64) < x),
             XUnit::Tokens => self
                 .recorded
                 .rows_where("tokens", |v| (self.converted(v) as f64) < x),
             XUnit::Time => self.recorded.rows_within(x),
         };
+        let known = known.saturating_sub(num_recorded);
         self.with_those_behind(recorded, || match unit {
-            XUnit::Step => self.steps.partition_point(|&v| (v as f64) < x),
-            XUnit::Tokens => self.tokens.partition_point(|&v| (v as f64) < x),
-            XUnit::Time => self.seconds.partition_point(|&v| v < x),
+            XUnit::Step => partition_behind(&self.steps, known, |&v| (v as f64) < x),
+            XUnit::Tokens => partition_behind(&self.tokens, known, |&v| (v as f64) < x),
+            XUnit::Time => partition_behind(&self.seconds, known, |&v| v < x),
         })
     }
 
@@ -462,7 +485,7 @@ impl Track {
                 // The right edge belongs to the last column.
                 self.rows_up_to(hi, unit)
             } else {
-                self.rows_before(lo + width * (column + 1) as f64, unit)
+                self.rows_before_from(lo + width * (column + 1) as f64, unit, start)
             };
             let rows = start..end.max(start);
             start = rows.end;

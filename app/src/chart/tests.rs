@@ -91,6 +91,14 @@ proptest! {
         let window = (lo, lo + span);
         let parts = track.columns(unit, window, columns);
         prop_assert_eq!(parts.len(), columns);
+        let width = (window.1 - window.0) / columns as f64;
+        for (column, rows) in parts.iter().enumerate() {
+            let edge = |column: usize| window.0 + width * column as f64;
+            let last = column + 1 == columns;
+            for x in rows.clone().map(|row| track.x(row, unit)) {
+                prop_assert!(x >= edge(column) && (last || x < edge(column + 1)), "{x} in column {column}");
+            }
+        }
         let shown: Vec<usize> = parts.into_iter().flatten().collect();
         let expected: Vec<usize> = (0..len)
             .filter(|&r| (window.0..=window.1).contains(&track.x(r, unit)))

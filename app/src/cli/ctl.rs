@@ -6,7 +6,7 @@ use super::Failure;
 use crate::out;
 use crate::text;
 use clap::{Args, Subcommand};
-use engine::link::socket::{Control, Role};
+use engine::link::socket::{Control, PATIENCE, Role};
 use engine::link::{Body, Command, Event};
 use engine::run_folder::{Next, Tail, find, runs_dir};
 use std::path::PathBuf;
@@ -33,9 +33,9 @@ pub struct Arguments {
     /// Print one JSON object
     #[arg(long, global = true)]
     json: bool,
-    /// Wait for the answer at most so long; the request stands all the same
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, global = true)]
-    timeout: Duration,
+    /// Wait for the answer at most so long (0: not at all); a request that was handed over stands all the same [default: 120]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, global = true)]
+    timeout: Option<Duration>,
     /// Folder of runs [default: ZEROLLM_RUNS, else ./runs]
     #[arg(long, value_name = "DIR", global = true)]
     runs: Option<PathBuf>,
@@ -168,6 +168,21 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
+impl Arguments {
+    /// How long the answer of the engine is waited for.
+    fn limit(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_mins(2))
+    }
+
+    /// How long the engine's process may take to be handed the request: all that the person gives, and otherwise as long as
+    /// one that is not stopped ever needs.
+    fn patience(&self) -> Duration {
+        self.timeout
+            .filter(|limit| !limit.is_zero())
+            .unwrap_or(PATIENCE)
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -178,10 +193,14 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let folder = find(&runs, &arguments.run)?;
     let command = match &arguments.word {
         Word::Ask(what) => what.command(),
-        Word::Fork(fork) => return fork::run(fork, runs, &folder, arguments.json),
+        Word::Fork(fork) => {
+            return fork::run(fork, runs, &folder, arguments.patience(), arguments.json);
+        }
     };
     let word = command.word();
-    let mut control = Control::connect(&folder, Role::Ctl)?;
+    let patience = arguments.patience();
+    let mut control = Control::connect_within(&folder, Role::Ctl, patience)?;
+    control.wait_at_most(patience.saturating_sub(begin.elapsed()));
     // The reply stands behind what is written now.
     let mut tail = Tail::behind(&folder)?;
     let asked = control.ask(None, command).map_err(|error| {
@@ -193,7 +212,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     })?;
     drop(control);
     loop {
-        let left = arguments.timeout.saturating_sub(begin.elapsed());
+        let left = arguments.limit().saturating_sub(begin.elapsed());
         let line = match tail.wait(left) {
             Next::Line(line) => line,
             Next::Quiet => return Err(unanswered(word, arguments)),
@@ -233,7 +252,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
 fn unanswered(word: &str, arguments: &Arguments) -> Failure {
     let message = format!(
         "{word}: no answer within {} s; the request stands and is obeyed after the current step (zerollm watch {})",
-        arguments.timeout.as_secs_f64(),
+        arguments.limit().as_secs_f64(),
         text::escape(&arguments.run)
     );
     Failure::new(1, message)

@@ -142,13 +142,37 @@ fn place(format: &Format, source: &Source, output: Option<&Path>) -> Option<Path
 
 /// Writes a file; returns its size.
 fn write(format: &Format, source: &Source, path: &Path) -> Result<u64, Failure> {
-    let named = |error: std::io::Error| Failure::new(2, format!("{}: {error}", path.display()));
-    if matches!(format.place, Place::Folder(_))
-        && let Some(folder) = path.parent()
-    {
-        fs::create_dir_all(folder).map_err(named)?;
+    within_folders(
+        path.parent()
+            .filter(|_| matches!(format.place, Place::Folder(_))),
+        || replace(path, |file| (format.write)(source, file)),
+    )
+}
+
+/// Does `write` in a folder that is there, made with those above it where it must be. Where that fails, those that were made
+/// are removed again, as far as they are empty.
+fn within_folders<T>(
+    folder: Option<&Path>,
+    write: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let above = folder.into_iter().flat_map(Path::ancestors);
+    let made: Vec<&Path> = above
+        .take_while(|path| !path.as_os_str().is_empty() && path.symlink_metadata().is_err())
+        .collect();
+    let written = match folder.map_or(Ok(()), fs::create_dir_all) {
+        Ok(()) => write(),
+        Err(error) => {
+            let folder = folder.unwrap_or(Path::new("")).display();
+            Err(Failure::new(2, format!("{folder}: {error}")))
+        }
+    };
+    if written.is_err() {
+        for folder in made {
+            // Who has put something there meanwhile keeps it.
+            drop(fs::remove_dir(folder));
+        }
     }
-    replace(path, |file| (format.write)(source, file))
+    written
 }
 
 /// Makes a file of what `write` writes, or replaces the one that is there; returns its size. Where that fails, what was
@@ -226,6 +250,32 @@ mod tests {
         let failed = replace(folder.path(), |_| Err(full()));
         assert_eq!(failed.expect_err("a folder").code, 2);
         assert!(folder.path().is_dir());
+    }
+
+    #[test]
+    fn a_failed_export_leaves_no_folder_that_it_made() {
+        let place = tempfile::tempdir().expect("a folder");
+        let there = place.path().join("there");
+        fs::create_dir(&there).expect("room");
+        let deep = there.join("a").join("b");
+        let fails = || Err::<(), _>(Failure::new(1, "no room"));
+        for folder in [&deep, &there] {
+            within_folders(Some(folder), fails).expect_err("no room");
+        }
+        assert!(there.is_dir() && !there.join("a").exists());
+        // One of them cannot be made.
+        fs::write(there.join("file"), "").expect("room");
+        let refused = within_folders(Some(&there.join("file").join("a")), || Ok(()));
+        assert_eq!(refused.expect_err("a file").code, 2);
+        // What somebody else has put there meanwhile stays.
+        let busy = || {
+            fs::write(there.join("a").join("note"), "mine").expect("room");
+            fails()
+        };
+        within_folders(Some(&deep), busy).expect_err("no room");
+        assert!(there.join("a").join("note").is_file() && !deep.exists());
+        within_folders(Some(&deep), || Ok(())).expect("room");
+        assert!(deep.is_dir());
     }
 
     #[cfg(unix)]

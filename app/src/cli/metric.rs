@@ -142,11 +142,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         }))?;
         return Ok(0);
     }
+    let is_count = Layers::is_count(name.split_once('.').map_or(name, |(kind, _)| kind));
     let mut rows = String::new();
     for (step, value) in steps.iter().zip(&values) {
-        let value = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
+        let value = shown(value, is_count);
         rows.extend([&step.to_string(), "\t", &value, "\n"]);
         // In pieces, so that a reader who has seen enough ends it.
         if rows.len() > 1 << 15 {
@@ -155,6 +154,15 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     }
     out::text(&rows)?;
     Ok(0)
+}
+
+/// A value as a word: a count, which a layer's statistics hold as they hold the others, is a whole number.
+fn shown(value: &Value, is_count: bool) -> String {
+    match (value, value.as_f64()) {
+        (_, Some(count)) if is_count => (count as u64).to_string(),
+        (Value::String(text), _) => text.clone(),
+        (value, _) => value.to_string(),
+    }
 }
 
 /// A cell as the event had it; true is 1.
@@ -179,4 +187,18 @@ fn of_layer(layers: &Layers, name: &str) -> Option<Value> {
         }
     };
     sketches.get(at).map(|sketch| json!(sketch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_whole_and_other_figures_are_as_they_were() {
+        assert_eq!(shown(&json!(0.0), true), "0");
+        assert_eq!(shown(&json!(12.0), true), "12");
+        assert_eq!(shown(&json!(0.0), false), "0.0");
+        assert_eq!(shown(&number(f64::NAN), false), "NaN");
+        assert_eq!(shown(&number(f64::NAN), true), "NaN");
+    }
 }

@@ -17,7 +17,7 @@ use crate::theme::Wanted;
 use crate::ui::{self, Outcome};
 use clap::{Args, ValueEnum};
 use engine::link::Request;
-use engine::run_folder::{Next, Tail};
+use engine::run_folder::{Next, Tail, is_gone};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -189,6 +189,11 @@ fn every_line(
         match tail.wait(Duration::from_mins(1)) {
             Next::Line(line) => tell(&line)?,
             Next::Quiet => {}
+            Next::Over if is_gone(folder) && !tail.has_ended() => {
+                let folder = crate::text::escape(&folder.display().to_string());
+                let message = format!("{folder} is gone: the folder was moved or deleted");
+                return Err(Failure::new(1, message));
+            }
             Next::Over => return Ok(0),
         }
     }

@@ -164,6 +164,10 @@ impl Panel for Attention {
         true
     }
 
+    fn asks(&self, key: &str) -> Option<&'static str> {
+        (self.typing.is_none() && key == "enter").then_some("attention")
+    }
+
     fn poll(&mut self, state: &State, asked: &mut Vec<Command>) -> bool {
         self.ask(state, asked);
         !asked.is_empty()

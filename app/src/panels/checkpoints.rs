@@ -313,6 +313,11 @@ impl Panel for Checkpoints {
         true
     }
 
+    fn asks(&self, key: &str) -> Option<&'static str> {
+        let at_list = self.asking.is_none() && self.diff.is_none();
+        (at_list && key == "r").then_some("rollback")
+    }
+
     fn poll(&mut self, state: &State, _: &mut Vec<Command>) -> bool {
         if state.reach.folder.is_some() && self.surveyed != Some(state.num_shelved) {
             self.look(state.num_shelved);

@@ -72,12 +72,7 @@ impl Panel for Memory {
         } else {
             area.height * 2 / 5
         };
-        let upper = Rect { height, ..area };
-        let lower = Rect {
-            y: area.y + height,
-            height: area.height - height,
-            ..area
-        };
+        let (upper, lower) = paint::top(area, height);
         if height > 0 {
             timeline(scene, plan, upper, buf);
         }

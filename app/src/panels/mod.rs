@@ -64,6 +64,12 @@ pub trait Panel {
         asked: &mut Vec<Command>,
     ) -> bool;
 
+    /// The request that a key comes to in the end, where the person is asked or types something first: who may not ask for it
+    /// is told so at once.
+    fn asks(&self, _key: &str) -> Option<&'static str> {
+        None
+    }
+
     /// Does what waits for no key: takes what other threads have told, asks what could not be asked before. Returns whether
     /// there is something new to draw.
     fn poll(&mut self, _state: &State, _asked: &mut Vec<Command>) -> bool {

@@ -72,29 +72,22 @@ impl Parts {
         } else {
             area.height
         };
+        let (choice, page) = paint::top(area, height);
         Self {
-            choice: Rect { height, ..area },
+            choice,
             is_table: false,
-            page: Rect {
-                y: area.y + height,
-                height: area.height - height,
-                ..area
-            },
+            page,
         }
     }
 
     /// The table above or beside the sample, else the list beside it, else the sample alone.
     fn new(area: Rect, grid: &Grid<'_>, table: bool) -> Self {
         if table && area.height >= ABOVE && matrix::fits(area.width) {
-            let height = matrix::height(grid, area.height / 2);
+            let (choice, page) = paint::top(area, matrix::height(grid, area.height / 2));
             return Self {
-                choice: Rect { height, ..area },
+                choice,
                 is_table: true,
-                page: Rect {
-                    y: area.y + height,
-                    height: area.height - height,
-                    ..area
-                },
+                page,
             };
         }
         let is_table = table && area.width >= BESIDE.0 && area.height >= BESIDE.1;
@@ -103,14 +96,11 @@ impl Parts {
             width if width >= LIST => (width / 3).min(44),
             _ => 0,
         };
+        let (choice, page) = paint::left(area, width);
         Self {
-            choice: Rect { width, ..area },
+            choice,
             is_table,
-            page: Rect {
-                x: area.x + width,
-                width: area.width - width,
-                ..area
-            },
+            page,
         }
     }
 }

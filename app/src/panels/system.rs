@@ -81,22 +81,12 @@ impl Panel for SystemPanel {
         } else {
             7 * blocks.div_ceil(beside).min(2)
         };
-        let (upper, lower) = cut(area, height);
+        let (upper, lower) = paint::top(area, height);
         if height > 0 {
             machine(scene, upper, beside, buf);
         }
         self.table(scene, lower, buf);
     }
-}
-
-fn cut(area: Rect, height: u16) -> (Rect, Rect) {
-    let upper = Rect { height, ..area };
-    let lower = Rect {
-        y: area.y + height,
-        height: area.height - height,
-        ..area
-    };
-    (upper, lower)
 }
 
 /// The host and the GPUs, `beside` of them in a row.

@@ -180,19 +180,15 @@ fn draw(pane: Pane, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
 
 /// Cuts `height` rows off the top of `area`.
 fn top(area: &mut Rect, height: u16) -> Rect {
-    let height = height.min(area.height);
-    let part = Rect { height, ..*area };
-    area.y += height;
-    area.height -= height;
+    let (part, rest) = paint::top(*area, height);
+    *area = rest;
     part
 }
 
 /// Cuts `width` columns off the left of `area`.
 fn left(area: &mut Rect, width: u16) -> Rect {
-    let width = width.min(area.width);
-    let part = Rect { width, ..*area };
-    area.x += width;
-    area.width -= width;
+    let (part, rest) = paint::left(*area, width);
+    *area = rest;
     part
 }
 

@@ -9,6 +9,7 @@ use engine::link::{Doing, Interrupt, Urgency};
 use engine::train::run::HOOKS_PATIENCE;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
@@ -92,18 +93,28 @@ impl Waited {
 /// Exits with a last line, if there is one. The terminal is given back, unless it takes nothing any more; nothing else is
 /// waited for, not even what libraries do at an exit in good order.
 pub fn exit(code: u8, line: String) -> ! {
-    let tidy = Builder::new().name("farewell".to_owned()).spawn(move || {
+    let farewell = Builder::new().name("farewell".to_owned());
+    tidy(farewell, TIDY, move || {
         crate::terminal::restore();
         // Whoever closed stderr does not want to know.
         drop(std::io::stderr().write_all(line.as_bytes()));
     });
-    if let Ok(tidy) = tidy {
-        let begin = Instant::now();
-        while !tidy.is_finished() && begin.elapsed() < TIDY {
-            sleep(Duration::from_millis(1));
-        }
-    }
     signal_hook::low_level::exit(i32::from(code))
+}
+
+/// Does `work` in a thread, which is waited for no longer than `limit`. Where the system gives no thread it is done here,
+/// without a limit: a terminal in raw mode is certain then, one that takes no more bytes is not.
+fn tidy(thread: Builder, limit: Duration, work: impl Fn() + Send + Sync + 'static) {
+    let work = Arc::new(work);
+    let own = Arc::clone(&work);
+    let Ok(thread) = thread.spawn(move || own()) else {
+        work();
+        return;
+    };
+    let begin = Instant::now();
+    while !thread.is_finished() && begin.elapsed() < limit {
+        sleep(Duration::from_millis(1));
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +141,31 @@ mod tests {
         assert!(waits);
         interrupt.tell(Doing::Between, 7);
         assert_eq!(look(0), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn the_terminal_is_tidied_up_with_and_without_a_thread() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        let done = Arc::new(AtomicU32::new(0));
+        let tidied = |thread: Builder, limit| {
+            let done = Arc::clone(&done);
+            tidy(thread, limit, move || {
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+        };
+        tidied(Builder::new(), Duration::from_secs(20));
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+        // No system has room for such a thread.
+        let none = || Builder::new().stack_size(1 << 60);
+        assert!(none().spawn(|| ()).is_err());
+        tidied(none(), Duration::ZERO);
+        assert_eq!(done.load(Ordering::SeqCst), 2);
+        // What does not come back is not waited for.
+        let begin = Instant::now();
+        tidy(Builder::new(), Duration::from_millis(10), || {
+            sleep(Duration::from_mins(1));
+        });
+        assert!(begin.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

@@ -233,8 +233,17 @@ impl State {
                     line.alert = Some(alert.clone());
                 }
             }
-            Body::Warning { step, message } => {
-                self.log(time, *step, Level::Warn, "warn", message.as_str());
+            Body::Warning {
+                step,
+                message,
+                note,
+            } => {
+                let (level, tag) = if *note {
+                    (Level::Info, "note")
+                } else {
+                    (Level::Warn, "warn")
+                };
+                self.log(time, *step, level, tag, message.as_str());
             }
             Body::Failed { step, message } => {
                 self.status = Status::Failed(message.clone());
@@ -253,12 +262,17 @@ impl State {
                     "{0} at step {1}, loss {2}, {3} of training",
                     "{0}: 第 {1} 步, loss {2}, 训练用时 {3}",
                 );
-                let line = ENDED.fill(&[
-                    &term(reason),
-                    &text::count(*step),
-                    &text::value(*loss, 4),
-                    &text::duration(*seconds),
-                ]);
+                const NO_STEP: Text =
+                    Text::new("{0} before the first step", "{0}: 尚未训练任何一步");
+                let line = match step {
+                    0 => NO_STEP.fill(&[&term(reason)]),
+                    _ => ENDED.fill(&[
+                        &term(reason),
+                        &text::count(*step),
+                        &text::value(*loss, 4),
+                        &text::duration(*seconds),
+                    ]),
+                };
                 let level = if reason == "diverged" {
                     Level::Bad
                 } else {

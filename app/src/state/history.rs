@@ -14,6 +14,9 @@ use super::{LOOKS, Metric, SAMPLES, State, Status};
 use crate::chart::recorded::{Recorded, Rows};
 use crate::chart::series::{Series, Track};
 
+#[cfg(test)]
+mod tests;
+
 /// Statistics of layers that are read. Of more, evenly spaced ones are; the heat map has no room for others.
 const LAYERS: usize = 4096;
 

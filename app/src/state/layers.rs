@@ -1,5 +1,7 @@
 //! Layer statistics over time, as the heat map shows them.
 
+use std::ops::Range;
+
 use engine::link::Layers;
 use engine::sketch::Sketch;
 
@@ -98,6 +100,17 @@ impl LayerHistory {
             .get(snapshot)?
             .get(layer)
             .copied()
+    }
+
+    /// Greatest value of a layer in several snapshots; what is not a number is greater than any.
+    pub fn greatest(
+        &self,
+        quantity: Quantity,
+        layer: usize,
+        snapshots: Range<usize>,
+    ) -> Option<f32> {
+        let values = snapshots.filter_map(|s| self.value(quantity, layer, s));
+        values.reduce(greater)
     }
 
     /// How many values of a layer's output were not finite; 0 where nobody counted.
@@ -229,6 +242,11 @@ impl LayerHistory {
 /// The greater value of each layer; what is not finite stays visible.
 fn merge(pair: &[Vec<f32>]) -> Vec<f32> {
     let (first, last) = (&pair[0], &pair[pair.len() - 1]);
-    let greater = |(a, b): (&f32, &f32)| if a.is_nan() || a > b { *a } else { *b };
-    first.iter().zip(last).map(greater).collect()
+    let pairs = first.iter().zip(last);
+    pairs.map(|(a, b)| greater(*a, *b)).collect()
+}
+
+/// The greater of two values, of which one that is not a number hides the other.
+fn greater(a: f32, b: f32) -> f32 {
+    if a.is_nan() || a > b { a } else { b }
 }

@@ -1,7 +1,7 @@
 //! What others print while the screen is up: a library's warning, a child's complaint. It would stand between the cells, so
 //! standard output and error lead to a file meanwhile; they lead back before the terminal is given back.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -13,8 +13,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 static ASIDE: Mutex<Option<Streams>> = Mutex::new(None);
 
 struct Streams {
-    /// None where it was left alone.
-    out: Option<OwnedFd>,
+    out: OwnedFd,
     err: OwnedFd,
 }
 
@@ -29,11 +28,13 @@ pub fn turn(file: &Path) {
 
 fn try_turn(file: &Path) -> io::Result<Streams> {
     let log = OpenOptions::new().create(true).append(true).open(file)?;
+    let out = io::stdout().as_fd().try_clone_to_owned()?;
     let err = io::stderr().as_fd().try_clone_to_owned()?;
-    // Without a terminal of the process's own, its size is asked of standard output.
-    let out = File::open("/dev/tty").and_then(|_| io::stdout().as_fd().try_clone_to_owned());
     dup2_stderr(&log)?;
-    let out = out.ok().filter(|_| dup2_stdout(&log).is_ok());
+    if let Err(error) = dup2_stdout(&log) {
+        let _ = dup2_stderr(&err);
+        return Err(error.into());
+    }
     Ok(Streams { out, err })
 }
 
@@ -45,16 +46,14 @@ pub fn give_back() {
     };
     // Nothing can be done about a system that refuses.
     let _ = dup2_stderr(&streams.err);
-    if let Some(out) = &streams.out {
-        let _ = dup2_stdout(out);
-    }
+    let _ = dup2_stdout(&streams.out);
 }
 
 /// Whether the terminal that standard output led to is still there.
 pub fn is_alive() -> bool {
     let aside = ASIDE.lock().unwrap_or_else(PoisonError::into_inner);
-    match aside.as_ref().and_then(|streams| streams.out.as_ref()) {
-        Some(out) => rustix::termios::tcgetattr(out).is_ok(),
+    match aside.as_ref() {
+        Some(streams) => rustix::termios::tcgetattr(&streams.out).is_ok(),
         None => rustix::termios::tcgetattr(io::stdout()).is_ok(),
     }
 }

@@ -364,7 +364,7 @@ fn everything_that_the_engine_says() {
         alert("divergence", "warn", "the validation loss rose 3 times in a row, to 4.1000; its minimum was 3.9000; no rollback: there were three already"),
         alert("stall", "warn", "the loss does not fall: its mean over 2000 steps is 2.1000, over those before it was 2.0900"),
         alert("dead_units", "warn", "63 % of the units of blocks.2.ffn give the same at every token at step 640 (and 3 more layers)"),
-        Body::Warning { step: 640, message: "no checkpoint of step 640: /9/r: no room on the disk (9); free some space, earlier checkpoints are intact".into() },
+        Body::Warning { step: 640, message: "no checkpoint of step 640: /9/r: no room on the disk (9); free some space, earlier checkpoints are intact".into(), note: false },
         Body::Failed { step: 640, message: "the device failed: 9".into() },
     ];
     for body in bodies {

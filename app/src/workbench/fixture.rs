@@ -303,6 +303,7 @@ pub fn events(until: u64) -> Vec<Event> {
                 Body::Warning {
                     step: s,
                     message: message.into(),
+                    note: false,
                 },
                 s * 174 / 1000,
             ));

@@ -3,11 +3,10 @@
 
 use super::fixture::{bench, event, events, hear_all};
 use crate::lang::Lang;
+use crate::terminal::Painter;
 use engine::link::Body;
 use kernels::philox::Stream;
-use ratatui::backend::CrosstermBackend;
-use ratatui::layout::Rect;
-use ratatui::{Terminal, TerminalOptions, Viewport};
+use ratatui::layout::Size;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -50,13 +49,8 @@ fn a_terminal_shows_the_last_frame_whatever_came_before() {
         "1", "2", "3", "4", "5", "6", "7", "8", "9", "h", "L", "z", "Z", "t", "?", "esc",
     ];
     for (width, height) in [(80, 24), (41, 12), (160, 50)] {
-        let area = Rect::new(0, 0, width, height);
-        let sink = Sink::default();
-        let options = TerminalOptions {
-            viewport: Viewport::Fixed(area),
-        };
-        let mut terminal =
-            Terminal::with_options(CrosstermBackend::new(sink.clone()), options).unwrap();
+        let (sink, size) = (Sink::default(), Size::new(width, height));
+        let mut painter = Painter::new(sink.clone(), size);
         let mut parser = vt100::Parser::new(height, width, 0);
         let mut bench = bench();
         hear_all(&mut bench, &events(300));
@@ -75,11 +69,10 @@ fn a_terminal_shows_the_last_frame_whatever_came_before() {
                 }
                 _ => bench.press(KEYS[random.below(KEYS.len() as u64) as usize]),
             }
-            let shown = terminal
-                .draw(|frame| bench.render(frame.area(), frame.buffer_mut()))
-                .unwrap()
-                .buffer
-                .clone();
+            painter
+                .draw(size, |buffer| bench.render(buffer.area, buffer))
+                .unwrap();
+            let shown = painter.shown();
             parser.process(&std::mem::take(&mut *sink.0.lock().unwrap()));
             for y in 0..height {
                 let mut x = 0;

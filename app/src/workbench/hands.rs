@@ -143,6 +143,42 @@ fn a_refused_line_stays_with_its_reason() {
 }
 
 #[test]
+fn nothing_is_asked_or_typed_for_what_is_refused_anyhow() {
+    let looking_on = || {
+        let mut bench = normal();
+        bench.seat = Seat::ReadOnly;
+        bench
+    };
+    // A key's line: what weighs, what wants more words, what opens a form.
+    for line in ["stop", "rollback", "delete 500", "tag 500", "ckpt tag"] {
+        let mut bench = looking_on();
+        bench.start(line);
+        let seen = text(&bench, 100, 24);
+        assert!(seen.contains("looks on only"), "{line}: {seen}");
+        assert!(bench.prompt.is_none() && !bench.leaving, "{line}");
+    }
+    for action in ALL.iter().filter(|action| action.asks) {
+        let mut bench = looking_on();
+        bench.start(action.name);
+        assert!(bench.prompt.is_none(), "{}", action.name);
+        assert!(
+            text(&bench, 100, 24).contains("looks on only"),
+            "{}",
+            action.name
+        );
+    }
+    // A screen's own field.
+    let mut bench = looking_on();
+    bench.start("screen attention");
+    bench.press("enter");
+    assert!(!bench.panels[bench.current].types());
+    assert!(text(&bench, 100, 24).contains("attention: this screen looks on only"));
+    // What needs nobody's consent is still done.
+    bench.press("T");
+    assert!(!text(&bench, 100, 24).contains("looks on only"));
+}
+
+#[test]
 fn lines_are_completed_and_remembered() {
     let mut bench = normal();
     bench.press(":");

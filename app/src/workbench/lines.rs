@@ -3,7 +3,7 @@
 use engine::link::{Body, Event};
 
 use super::Workbench;
-use crate::actions::{self, Ran, Refused};
+use crate::actions::{self, Action, Ran, Refused};
 use crate::command_line::CommandLine;
 use crate::edit::Edit;
 use crate::errand::Verdict;
@@ -23,10 +23,19 @@ impl Workbench {
     /// If it is refused, or wants more words.
     pub fn run_line(&mut self, line: &str) -> Ran {
         let (action, argument) = actions::parse(line).map_err(Refused::Because)?;
+        // Said before more is typed for nothing.
+        self.may_run(action)?;
         if argument.is_empty() && action.wants_more() {
             return Err(Refused::Unfinished);
         }
         action.run(argument, self)
+    }
+
+    fn may_run(&self, action: &Action) -> Ran {
+        if action.asks {
+            self.may_ask(action.name)?;
+        }
+        Ok(())
     }
 
     /// Carries a line of a key or the palette out; what weighs is asked first, what wants more words is finished on the
@@ -35,12 +44,9 @@ impl Workbench {
         let weighs = actions::parse(line)
             .ok()
             .filter(|(action, argument)| !(argument.is_empty() && action.wants_more()))
-            .and_then(|(action, argument)| Some((action, argument, action.weighs?)));
-        if let Some((action, argument, result)) = weighs {
-            if let Err(refused) = self.may_ask(action.name) {
-                self.complain(Err(refused));
-                return;
-            }
+            .filter(|(action, _)| self.may_run(action).is_ok())
+            .and_then(|(action, argument)| Some((argument, action.weighs?)));
+        if let Some((argument, result)) = weighs {
             let result = result(argument, self);
             self.prompt = Some(Prompt::Confirm(Confirm::new(line, result)));
             return;

@@ -14,7 +14,6 @@ use crate::chart::glyph::GlyphSet;
 use crate::errand::{Errand, ForkWish, News};
 use crate::keymap::Keymap;
 use crate::lang::Lang;
-use crate::seat::Seat;
 use crate::state::Status;
 use crate::theme::{Palette, Theme};
 
@@ -55,78 +54,6 @@ fn screens_look_as_they_should() {
     bench.view.lang = Lang::Zh;
     bench.press("?");
     insta::assert_snapshot!("help-zh", text(&bench, 100, 40));
-}
-
-#[test]
-fn who_looks_on_asks_for_nothing_and_leaves_without_a_word() {
-    for (seat, word) in [(Seat::ReadOnly, "READ-ONLY"), (Seat::Watching, "WATCHING")] {
-        let mut bench = normal();
-        bench.seat = seat;
-        for key in ["p", "P", "c", "s", "e"] {
-            bench.press(key);
-        }
-        assert_eq!(asked(&mut bench), [], "{seat:?}");
-        assert!(bench.state.pending.is_empty());
-        let shown = text(&bench, 100, 24);
-        assert!(
-            shown.contains(word) && !shown.contains("p pause"),
-            "{shown}"
-        );
-        for key in ["q", "ctrl-c"] {
-            bench.exit = None;
-            bench.press(key);
-            assert_eq!(
-                (bench.exit, bench.dialog.is_some()),
-                (Some(Exit::Detach), false)
-            );
-        }
-        assert_eq!(asked(&mut bench), []);
-    }
-    let mut bench = normal();
-    bench.seat = Seat::Watching;
-    bench.disconnected();
-    assert!(text(&bench, 100, 24).contains("RECORD"));
-    assert_eq!(bench.exit, None, "the screen stays");
-}
-
-#[test]
-fn an_attached_screen_asks_but_leaves_the_run_alone() {
-    let mut bench = normal();
-    (bench.seat, bench.next_id) = (Seat::Attached, 1 << 40);
-    bench.press("p");
-    bench.press("c");
-    let ids: Vec<u64> = bench.outbox.iter().map(|request| request.id).collect();
-    assert_eq!(ids, [1 << 40, (1 << 40) + 1]);
-    let shown = text(&bench, 100, 24);
-    assert!(
-        shown.contains("ATTACHED") && shown.contains("p pause"),
-        "{shown}"
-    );
-    bench.outbox.clear();
-    bench.press("ctrl-c");
-    assert_eq!(bench.exit.take(), Some(Exit::Detach));
-    bench.press("q");
-    bench.press("enter");
-    assert_eq!(bench.exit.take(), Some(Exit::Detach));
-    assert_eq!(asked(&mut bench), []);
-    bench.press("q");
-    bench.press("s");
-    assert_eq!(asked(&mut bench), [Command::Stop { checkpoint: true }]);
-    let mut bench = normal();
-    bench.seat = Seat::Attached;
-    bench.hear(&event(
-        Body::Finished {
-            step: 640,
-            loss: 1.0,
-            seconds: 1.0,
-            reason: "preempted".into(),
-        },
-        99,
-    ));
-    assert_eq!(
-        bench.exit, None,
-        "only the machine's own process makes room"
-    );
 }
 
 #[test]

@@ -291,8 +291,6 @@ fn begin(
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Launched, LaunchError> {
-    let mut warnings = plan.notes();
-    warnings.extend(prepared.warnings());
     let origin = Origin {
         source: ConfigSource {
             // Nobody edits it; it says what an edit changes.
@@ -300,7 +298,8 @@ fn begin(
             ..ConfigSource::default()
         },
         attempt: folder.record().attempt,
-        warnings,
+        notes: plan.notes(),
+        warnings: prepared.warnings(),
         config_version: 1,
     };
     // It was made beside the run's place, and came here with the folder.

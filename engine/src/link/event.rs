@@ -184,6 +184,9 @@ pub enum Body {
         step: u64,
         /// A line.
         message: String,
+        /// Whether it only repeats what was asked for, as what a fork changes: nothing is wrong then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        note: bool,
     },
     /// The engine stopped because of an error.
     Failed {
@@ -396,6 +399,11 @@ impl Layers {
         "activation_max",
         "activation_nonfinite",
     ];
+
+    /// Whether a figure of that name is a count, which is a whole number.
+    pub fn is_count(name: &str) -> bool {
+        name == "activation_nonfinite"
+    }
 
     /// Every figure, a value a layer; none of what an older record does not have.
     pub fn figures(&self) -> [(&'static str, &[f64]); 7] {

@@ -29,9 +29,15 @@ fn write(source: &Source, out: &mut dyn Write) -> Result<(), ExportError> {
             for (at, name) in layers.names.iter().enumerate() {
                 let mut cells = vec![layers.step.to_string(), name.clone()];
                 // An older record has no value.
-                cells.extend(layers.figures().map(|(_, values)| {
+                cells.extend(layers.figures().map(|(figure_name, values)| {
                     let value = values.get(at);
-                    value.map_or_else(String::new, |value| figure(*value))
+                    value.map_or_else(String::new, |value| {
+                        if Layers::is_count(figure_name) {
+                            (*value as u64).to_string()
+                        } else {
+                            figure(*value)
+                        }
+                    })
                 }));
                 line(out, &cells)?;
             }

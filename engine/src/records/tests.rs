@@ -92,6 +92,7 @@ fn events() -> Vec<Event> {
     events.push(event(Body::Warning {
         step: 4,
         message: NASTY.to_owned(),
+        note: false,
     }));
     events
 }
@@ -190,8 +191,8 @@ fn statistics_of_the_layers_parse_back_and_old_ones_have_gaps() {
     let head = "step,layer,activation_rms,gradient_rms,weight_rms,update_ratio,dead_share,activation_max,activation_nonfinite";
     assert_eq!(rows[0].join(","), head);
     assert_eq!(rows[2].join(","), "2,b,NaN,0.5,1.0,0.001,,,");
-    assert_eq!(rows[4].join(","), "4,a,1.0,0.5,1.0,0.001,0.0,4.0,0.0");
-    assert_eq!(rows[6].join(","), "4,c,3.0,0.5,1.0,0.001,0.0,inf,1.0");
+    assert_eq!(rows[4].join(","), "4,a,1.0,0.5,1.0,0.001,0.0,4.0,0");
+    assert_eq!(rows[6].join(","), "4,c,3.0,0.5,1.0,0.001,0.0,inf,1");
     assert_eq!(rows.len(), 7);
     // An old record in the other forms.
     all.retain(|event| !matches!(&event.body, Body::Layers(layers) if layers.step == 4));

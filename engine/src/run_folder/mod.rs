@@ -29,7 +29,7 @@ pub use list::{State, Summary, list, summary};
 pub use meta::Meta;
 pub(crate) use record::host;
 pub use record::{Origin, Parent, RunRecord, now};
-pub use tail::{Holder, Next, Tail, holder};
+pub use tail::{Holder, Next, Tail, holder, is_gone};
 pub use tree::{lineage, tree};
 
 use crate::checkpoint::{

@@ -56,6 +56,12 @@ pub fn holder(run: &Path) -> Holder {
     }
 }
 
+/// Whether a run's record is no longer in its folder, as the folder was moved or deleted. Where that cannot be told, as on a
+/// network disk that does not answer, it is not.
+pub fn is_gone(run: &Path) -> bool {
+    matches!(run.join(EVENTS).try_exists(), Ok(false))
+}
+
 /// What [`Tail::wait`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -141,6 +147,11 @@ impl Tail {
                 return Ok(tail);
             }
         }
+    }
+
+    /// Whether the last line that was handed out says that the run has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// The next whole line, if there is one already.
@@ -312,6 +323,7 @@ mod tests {
         );
         let mut file = record(&folder);
         let path = folder.path().to_owned();
+        assert!(!is_gone(&path));
         file.write_all(b"last\n").unwrap();
         drop(folder);
         assert_eq!(holder(&path), Holder::Nobody);
@@ -319,6 +331,23 @@ mod tests {
         let patience = Duration::from_secs(20);
         assert_eq!(tail.wait(patience), Next::Over);
         assert_eq!(tail.wait(patience), Next::Over);
+        assert!(!tail.has_ended(), "its process died");
+    }
+
+    #[test]
+    fn a_record_whose_folder_was_moved_away_is_over_and_gone() {
+        let (runs, folder) = folder();
+        let path = folder.path().to_owned();
+        let mut tail = Tail::open(&path).unwrap();
+        record(&folder)
+            .write_all(b"{\"event\":\"finished\"}\n")
+            .unwrap();
+        fs::rename(&path, runs.path().join("elsewhere")).unwrap();
+        let patience = Duration::from_secs(20);
+        assert!(matches!(tail.wait(patience), Next::Line(_)));
+        assert!(tail.has_ended());
+        assert_eq!(tail.wait(patience), Next::Over);
+        assert!(is_gone(&path));
     }
 
     #[test]

@@ -51,6 +51,13 @@ impl Engine {
                 attempt: self.attempt,
             });
         }
+        for message in std::mem::take(&mut self.notes) {
+            self.emit(Body::Warning {
+                step: self.step,
+                message,
+                note: true,
+            });
+        }
         for message in warnings {
             self.warn(message.clone());
         }
@@ -156,6 +163,11 @@ impl Engine {
                 "alert {}: {}: {}",
                 alert.rule, alert.message, alert.action
             )),
+            Body::Warning {
+                message,
+                note: true,
+                ..
+            } => log(&format!("note: {message}")),
             Body::Warning { message, .. } => log(&format!("warning: {message}")),
             Body::Failed { message, .. } => log(&format!("failed: {message}")),
             Body::ConfigRejected { message, .. } => {
@@ -194,6 +206,7 @@ impl Engine {
         self.emit(Body::Warning {
             step: self.step,
             message,
+            note: false,
         });
     }
 }

@@ -116,6 +116,8 @@ pub struct Engine {
     pub(super) watch: Watch,
     pub(super) wishes: Wishes,
     pub(super) hooks: Hooks,
+    /// What the record's head shall say besides.
+    pub(super) notes: Vec<String>,
 }
 
 /// What [`Engine::new`] needs besides the setup.
@@ -125,6 +127,8 @@ pub struct Origin {
     pub source: ConfigSource,
     /// Number of this attempt, from 1.
     pub attempt: u32,
+    /// What the person asked for that a reader of the record should know.
+    pub notes: Vec<String>,
     /// What preparation had to say.
     pub warnings: Vec<String>,
     /// Version of the configuration in force.
@@ -193,6 +197,7 @@ impl Engine {
             watch: Watch::default(),
             wishes: Wishes::default(),
             hooks: Hooks::default(),
+            notes: origin.notes.clone(),
         })
     }
 

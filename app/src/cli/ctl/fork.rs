@@ -11,6 +11,7 @@ use engine::launch::{Fork, MadeFork, Request, make_fork};
 use engine::link::socket::{Control, Role};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Flags of `zerollm ctl RUN fork`.
 #[derive(Clone, Debug, Args)]
@@ -34,13 +35,19 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
-/// Makes the fork of the run in `folder` among `runs`.
+/// Makes the fork of the run in `folder` among `runs`, whose process may take `patience` to say that it is on.
 ///
 /// # Errors
 /// If the run is not on, has no such checkpoint, or a change is not a fork's to make.
-pub fn run(arguments: &Arguments, runs: PathBuf, folder: &Path, json: bool) -> Result<u8, Failure> {
+pub fn run(
+    arguments: &Arguments,
+    runs: PathBuf,
+    folder: &Path,
+    patience: Duration,
+    json: bool,
+) -> Result<u8, Failure> {
     // Like every word of ctl, for a run that is on.
-    drop(Control::connect(folder, Role::Ctl)?);
+    drop(Control::connect_within(folder, Role::Ctl, patience)?);
     let request = Request {
         flags: arguments.set.clone(),
         runs,

@@ -191,13 +191,14 @@ fn who_cannot_ask_is_told_and_may_still_look() {
             bench.seat = Seat::Watching;
             "looks on only"
         };
-        for key in ["T", "U", "D"] {
+        for key in ["r", "T", "U", "D"] {
             press(&mut bench, &[key]);
             let seen = text(&bench, 100, 24);
             assert!(
                 seen.contains(why) && bench.prompt.is_none(),
                 "{key}\n{seen}"
             );
+            assert!(!seen.contains("go back in place"), "{seen}");
         }
         press(&mut bench, &["v"]);
         assert_eq!(asked(&mut bench), []);

@@ -54,10 +54,7 @@ pub(super) fn draw(scene: &Scene<'_>, layer: usize, area: Rect, buf: &mut Buffer
         );
         let width = inner.right().saturating_sub(end + 1);
         let values: Vec<Option<f32>> = columns(layers.steps().len(), width)
-            .map(|(_, s)| {
-                s.filter_map(|s| layers.value(quantity, layer, s))
-                    .reduce(|a, b| if a.is_nan() || a > b { a } else { b })
-            })
+            .map(|(_, snapshots)| layers.greatest(quantity, layer, snapshots))
             .collect();
         let greatest = values
             .iter()

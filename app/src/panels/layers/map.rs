@@ -171,9 +171,9 @@ fn draw_row(
     let cursor = view.cursor.and(snapshot(scene));
     for (column, snapshots) in columns(layers.steps().len(), area.width) {
         let here = cursor.is_some_and(|c| snapshots.contains(&c));
-        let values = snapshots.filter_map(|s| layers.value(quantity, layer, s));
-        let greatest = values.reduce(|a, b| if a.is_nan() || a > b { a } else { b });
-        let Some(value) = greatest else { continue };
+        let Some(value) = layers.greatest(quantity, layer, snapshots) else {
+            continue;
+        };
         let (symbol, mut style) = heat(value, range, view);
         if here {
             style = view.theme.strong.patch(view.theme.cursor);

@@ -97,15 +97,7 @@ impl Comparison {
             0..=9 => area.height,
             height => (height / 2).max(8),
         };
-        let upper = Rect {
-            height: chart_height,
-            ..area
-        };
-        let lower = Rect {
-            y: area.y + chart_height,
-            height: area.height - chart_height,
-            ..area
-        };
+        let (upper, lower) = paint::top(area, chart_height);
         self.render_chart(view, upper, buf);
         self.render_lines(view, lower, buf);
     }

@@ -362,6 +362,7 @@ impl Panel for Runs {
             | News::Rows(..)
             | News::Samples(..)
             | News::Survey(..)
+            | News::Gone(_)
             | News::Verified(..) => {}
         }
     }

@@ -165,27 +165,14 @@ pub(super) fn margin(inner: Rect) -> Rect {
 /// is none.
 fn halves(area: Rect) -> (Rect, Rect) {
     if area.width >= BESIDE {
-        let width = area.width.div_ceil(2);
-        let own = Rect { width, ..area };
-        let other = Rect {
-            x: area.x + width,
-            width: area.width - width,
-            ..area
-        };
-        return (own, other);
+        return paint::left(area, area.width.div_ceil(2));
     }
     let height = if area.height >= BELOW {
         area.height.div_ceil(2)
     } else {
         area.height
     };
-    let own = Rect { height, ..area };
-    let other = Rect {
-        y: area.y + height,
-        height: area.height - height,
-        ..area
-    };
-    (own, other)
+    paint::top(area, height)
 }
 
 /// Writes a prompt and what followed it, wrapped; returns the row behind.

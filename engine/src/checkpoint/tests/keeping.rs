@@ -3,8 +3,10 @@
 use super::super::derive::derive_on;
 use super::super::keep::{clean_on, forget_best_on};
 use super::super::remove::delete_on;
+use super::faults::faulty;
 use super::*;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::time::SystemTime;
 
 #[test]

@@ -6,13 +6,15 @@ use super::{
 use crate::link::Command;
 use crate::run_folder::{Holder, holder, host};
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the engine's process may take for an answer: it answers between two instructions, not between two steps.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// No answer is worth a longer wait, and the clock has an end.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// Why a run is not reached, or does not take a request.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,8 @@ pub enum ControlError {
 pub struct Control {
     line: Line,
     welcome: Welcome,
+    /// How long it waits for an answer.
+    limit: Duration,
 }
 
 impl Control {
@@ -63,6 +67,17 @@ impl Control {
     /// # Errors
     /// If it is not on, cannot be reached, or refuses.
     pub fn connect(run: &Path, role: Role) -> Result<Self, ControlError> {
+        Self::connect_within(run, role, PATIENCE)
+    }
+
+    /// As [`Self::connect`], by a process that waits no longer than `limit` for the connection, and as long for each answer
+    /// later on, unless it says otherwise ([`Self::wait_at_most`]).
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_within(run: &Path, role: Role, limit: Duration) -> Result<Self, ControlError> {
+        let limit = limit.min(LONGEST_WAIT);
+        let deadline = Instant::now() + limit;
         let name = || name(run);
         match holder(run) {
             Holder::Process(_) => {}
@@ -73,13 +88,14 @@ impl Control {
         let Some(address) = address(run) else {
             return Err(unreachable("it has no control socket".to_owned()));
         };
+        // That waits for nobody: the system takes connections in the name of a process that is stopped.
         let stream = match UnixStream::connect(&address.socket) {
             Ok(stream) => stream,
             Err(_) if address.host != host() => {
                 let host = address.host;
                 return Err(ControlError::Elsewhere { run: name(), host });
             }
-            Err(error) => return Err(unreachable(error.to_string())),
+            Err(error) => return Err(unreachable(why(&error, limit))),
         };
         let mut connection = Line::new(stream);
         let greeting = Greeting {
@@ -88,19 +104,21 @@ impl Control {
                 role,
             },
         };
-        let answered = [UnixStream::set_read_timeout, UnixStream::set_write_timeout]
-            .iter()
-            .try_for_each(|limit| limit(connection.stream.get_ref(), Some(PATIENCE)))
-            .and_then(|()| connection.exchange(&line(&greeting)));
-        match answered {
+        match connection.exchange(&line(&greeting), deadline) {
             Ok(Answer::Hello(welcome)) => Ok(Self {
                 line: connection,
                 welcome,
+                limit,
             }),
             Ok(Answer::Refused(reason)) => Err(ControlError::Refused(reason)),
             Ok(Answer::Accepted(_)) => Err(unreachable("it greets in another way".to_owned())),
-            Err(error) => Err(unreachable(error.to_string())),
+            Err(error) => Err(unreachable(why(&error, limit))),
         }
+    }
+
+    /// Waits no longer than `limit` for an answer from now on.
+    pub fn wait_at_most(&mut self, limit: Duration) {
+        self.limit = limit.min(LONGEST_WAIT);
     }
 
     /// Whom it has reached.
@@ -114,14 +132,16 @@ impl Control {
     /// # Errors
     /// If the request is refused at once, or the engine's process is gone.
     pub fn ask(&mut self, id: Option<u64>, command: Command) -> Result<u64, ControlError> {
-        match self.line.exchange(&line(&Ask { id, command })) {
+        let deadline = Instant::now() + self.limit;
+        match self.line.exchange(&line(&Ask { id, command }), deadline) {
             Ok(Answer::Accepted(id)) => Ok(id),
             Ok(Answer::Refused(reason)) => Err(ControlError::Refused(reason)),
             Ok(Answer::Hello(_)) => Err(ControlError::Refused(
                 "the engine's process answered something else".to_owned(),
             )),
             Err(error) => Err(ControlError::Refused(format!(
-                "the engine's process does not answer ({error}); if it was stopped, it may still obey later"
+                "the engine's process does not answer ({}); if it was stopped, it may still obey later",
+                why(&error, self.limit)
             ))),
         }
     }
@@ -143,24 +163,60 @@ impl Line {
         }
     }
 
-    /// Sends a line and reads the one that answers it.
-    fn exchange(&mut self, line: &[u8]) -> io::Result<Answer> {
+    /// Sends a line and reads the one that answers it, both until `deadline`.
+    fn exchange(&mut self, line: &[u8], deadline: Instant) -> io::Result<Answer> {
+        let stream = self.stream.get_mut();
+        let left = deadline.saturating_duration_since(Instant::now());
+        // The system takes no time at all for no limit.
+        stream.set_write_timeout(Some(left.max(Duration::from_millis(1))))?;
         // A server that refuses at once may be gone before it has read this: its answer is there all the same.
-        let sent = self.stream.get_mut().write_all(line);
+        let sent = stream.write_all(line);
         self.owed += 1;
         let mut answer = Vec::new();
         while self.owed > 0 {
-            answer.clear();
-            (&mut self.stream)
-                .take(LONGEST_MESSAGE as u64)
-                .read_until(b'\n', &mut answer)?;
+            self.read_line(&mut answer, deadline)?;
             if answer.is_empty() {
                 sent?;
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(ErrorKind::UnexpectedEof.into());
             }
             self.owed -= 1;
         }
         Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// Reads a line, or as much of one as a message may have; nothing at the end of the connection.
+    fn read_line(&mut self, line: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+        line.clear();
+        while line.last() != Some(&b'\n') && line.len() < LONGEST_MESSAGE {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.get_ref().set_read_timeout(Some(left))?;
+            let block = match self.stream.fill_buf() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                block => block?,
+            };
+            let room = &block[..block.len().min(LONGEST_MESSAGE - line.len())];
+            let end = room.iter().position(|&byte| byte == b'\n');
+            let taken = end.map_or(room.len(), |end| end + 1);
+            line.extend_from_slice(&room[..taken]);
+            self.stream.consume(taken);
+            if taken == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong, in words: a time that ran out has a poor name in the system.
+fn why(error: &io::Error, limit: Duration) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("no answer within {} s", limit.as_secs_f64())
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -182,11 +238,10 @@ mod tests {
     #[test]
     fn late_answers_are_not_taken_for_those_of_later_questions() {
         let (here, mut there) = UnixStream::pair().unwrap();
-        here.set_read_timeout(Some(Duration::from_millis(50)))
-            .unwrap();
         let mut questions = Line::new(here);
+        let soon = |millis| Instant::now() + Duration::from_millis(millis);
         for _ in 0..2 {
-            assert!(questions.exchange(b"now?\n").is_err());
+            assert!(questions.exchange(b"now?\n", soon(50)).is_err());
         }
         for answer in [
             Answer::Accepted(1),
@@ -195,10 +250,36 @@ mod tests {
         ] {
             there.write_all(&line(&answer)).unwrap();
         }
-        assert_eq!(questions.exchange(b"now?\n").unwrap(), Answer::Accepted(3));
+        assert_eq!(
+            questions.exchange(b"now?\n", soon(20_000)).unwrap(),
+            Answer::Accepted(3)
+        );
         there.write_all(&line(&Answer::Accepted(4))).unwrap();
         drop(there);
-        assert_eq!(questions.exchange(b"now?\n").unwrap(), Answer::Accepted(4));
-        assert!(questions.exchange(b"now?\n").is_err());
+        assert_eq!(
+            questions.exchange(b"now?\n", soon(20_000)).unwrap(),
+            Answer::Accepted(4)
+        );
+        assert!(questions.exchange(b"now?\n", soon(50)).is_err());
+    }
+
+    #[test]
+    fn an_answer_in_drops_does_not_stretch_the_limit() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            // Each byte comes well within the limit; the line does not.
+            scope.spawn(move || {
+                while there.write_all(b"{").is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let limit = begin + Duration::from_millis(200);
+            let error = Line::new(here).exchange(b"now?\n", limit).unwrap_err();
+            assert!(
+                matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                "{error}"
+            );
+        });
     }
 }

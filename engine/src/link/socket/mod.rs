@@ -19,7 +19,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Control, ControlError};
+pub use client::{Control, ControlError, PATIENCE};
 pub use server::Server;
 
 use super::Command;

@@ -339,7 +339,7 @@ fn messages(events: &[Event], words: &Words) -> String {
         .iter()
         .filter_map(|event| {
             let said = match &event.body {
-                Body::Warning { step, message } | Body::Failed { step, message } => {
+                Body::Warning { step, message, .. } | Body::Failed { step, message } => {
                     (*step, message.clone())
                 }
                 Body::Nonfinite {

@@ -51,6 +51,24 @@ struct Case {
     bias: bool,
 }
 
+impl Case {
+    /// C = A B alone, without gaps.
+    fn new(
+        size: (usize, usize, usize),
+        transposed: (bool, bool),
+        types: (Dtype, Dtype, Dtype),
+    ) -> Self {
+        Self {
+            size,
+            transposed,
+            types,
+            gap: 0,
+            accumulate: false,
+            bias: false,
+        }
+    }
+}
+
 struct Inputs {
     a: Vec<f32>,
     b: Vec<f32>,
@@ -322,12 +340,10 @@ fn kept_weights_are_packed_once_for_each_version() {
 #[test]
 fn threads_change_no_bit() {
     let case = |size, types, transposed| Case {
-        size,
-        transposed,
-        types,
         gap: 1,
         accumulate: true,
         bias: true,
+        ..Case::new(size, transposed, types)
     };
     let f = Dtype::F32;
     let cases = [
@@ -355,20 +371,16 @@ fn threads_change_no_bit() {
     }
 }
 
-/// Chunks of a bf16 C whose K has several blocks and sections: the private lanes exceed one chunk.
 /// A few rows by weights that lie in memory rounded, or that are rounded on the way.
 #[test]
 fn weights_in_bf16_change_no_bit() {
     for isa in Isa::available() {
         for m in [1, 2, 3, 4, 5, 7, 8, 9] {
             for (n, k) in [(5, 3), (37, 70), (130, 96), (67, 1031)] {
+                let types = |b| (Dtype::Bf16, b, Dtype::F32);
                 let case = |b| Case {
-                    size: (m, n, k),
-                    transposed: (false, true),
-                    types: (Dtype::Bf16, b, Dtype::F32),
-                    gap: 0,
-                    accumulate: false,
                     bias: true,
+                    ..Case::new((m, n, k), (false, true), types(b))
                 };
                 let inputs = inputs(&case(Dtype::F32), false);
                 let of = |threads: usize, b: Dtype| {
@@ -383,23 +395,18 @@ fn weights_in_bf16_change_no_bit() {
     }
 }
 
+/// Chunks of a bf16 C whose K has several blocks and sections: the private lanes exceed one chunk.
 #[test]
 fn chunks_of_a_bf16_result() {
+    let b = Dtype::Bf16;
     for size in [(2100, 1100, 1100), (40, 60_000, 600)] {
-        let case = Case {
-            size,
-            transposed: (false, true),
-            types: (Dtype::Bf16, Dtype::Bf16, Dtype::Bf16),
-            gap: 0,
-            accumulate: false,
-            bias: false,
-        };
+        let case = Case::new(size, (false, true), (b, b, b));
         let inputs = inputs(&case, true);
         let cpu = Cpu::new(2);
         let whole = run(&cpu, Precision::Bf16, &case, &inputs).slot().to_f64();
         // The same product in f32, which needs no chunks.
         let case = Case {
-            types: (Dtype::Bf16, Dtype::Bf16, Dtype::F32),
+            types: (b, b, Dtype::F32),
             ..case
         };
         let sums = run(&cpu, Precision::Bf16, &case, &inputs);
@@ -421,14 +428,8 @@ fn not_a_number_and_infinity_spread() {
             (Precision::F32, 2),
             (Precision::Bf16, 2),
         ] {
-            let case = Case {
-                size: (m, 40, 300),
-                transposed: (false, true),
-                types: (Dtype::F32, Dtype::F32, Dtype::F32),
-                gap: 0,
-                accumulate: false,
-                bias: false,
-            };
+            let f = Dtype::F32;
+            let case = Case::new((m, 40, 300), (false, true), (f, f, f));
             let mut inputs = inputs(&case, true);
             inputs.a[300 + 280] = f32::NAN;
             inputs.b[3 * 300 + 5] = f32::INFINITY;

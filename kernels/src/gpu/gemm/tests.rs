@@ -51,7 +51,7 @@ pub(in crate::gpu) struct Trial {
     pub(in crate::gpu) cut: Option<(Tile, usize)>,
 }
 
-const BF16: Trial = Trial {
+pub(in crate::gpu) const BF16: Trial = Trial {
     size: [70, 75, 72],
     transposed: [false, true],
     types: [Dtype::Bf16; 3],
@@ -65,6 +65,35 @@ const F32: Trial = Trial {
     types: [Dtype::F32; 3],
     precision: Precision::F32,
     cut: Some((VECTOR[1], 1)),
+    ..BF16
+};
+/// Factors in bf16, their product in f32.
+pub(in crate::gpu) const WIDE: [Dtype; 3] = [Dtype::Bf16, Dtype::Bf16, Dtype::F32];
+/// Trials that several devices are given.
+const BIASED: Trial = Trial { bias: true, ..BF16 };
+/// A weight's gradient, in parts.
+const GRADIENT: Trial = Trial {
+    size: [72, 80, 170],
+    transposed: [true, false],
+    types: WIDE,
+    accumulate: true,
+    cut: Some((MATRIX[2], 3)),
+    ..BF16
+};
+/// Lines that start anywhere and end anywhere.
+const RAGGED: Trial = Trial {
+    size: [67, 33, 41],
+    transposed: [true, true],
+    gap: 3,
+    accumulate: true,
+    ..BIASED
+};
+/// More columns than a tile of any width.
+const BROAD: Trial = Trial {
+    size: [72, 264, 72],
+    transposed: [false, false],
+    types: WIDE,
+    cut: Some((MATRIX[0], 1)),
     ..BF16
 };
 
@@ -256,40 +285,20 @@ impl Trial {
     }
 }
 
-const WIDE: [Dtype; 3] = [Dtype::Bf16, Dtype::Bf16, Dtype::F32];
-
 #[test]
 fn tensor_core_products_in_all_layouts() {
     let Some(gpu) = device(32) else { return };
     let small = [
-        Trial { bias: true, ..BF16 },
+        BIASED,
         // Both stored along C.
         Trial {
             size: [72, 80, 70],
-            transposed: [true, false],
-            types: WIDE,
             gap: 8,
-            accumulate: true,
-            ..BF16
+            cut: BF16.cut,
+            ..GRADIENT
         },
-        // A weight's gradient, in parts.
-        Trial {
-            size: [72, 80, 170],
-            transposed: [true, false],
-            types: WIDE,
-            accumulate: true,
-            cut: Some((MATRIX[2], 3)),
-            ..BF16
-        },
-        // Lines that start anywhere and end anywhere.
-        Trial {
-            size: [67, 33, 41],
-            transposed: [true, true],
-            gap: 3,
-            accumulate: true,
-            bias: true,
-            ..BF16
-        },
+        GRADIENT,
+        RAGGED,
         Trial {
             size: [3, 130, 200],
             transposed: [false, false],
@@ -307,11 +316,9 @@ fn tensor_core_products_in_all_layouts() {
         (MATRIX[0], [true, true]),
     ] {
         let trial = Trial {
-            size: [72, 264, 72],
             transposed,
-            types: WIDE,
             cut: Some((tile, 1)),
-            ..BF16
+            ..BROAD
         };
         trial.check(&gpu);
     }
@@ -320,16 +327,8 @@ fn tensor_core_products_in_all_layouts() {
 #[test]
 fn tensor_core_products_with_warps_of_64() {
     let Some(gpu) = device(64) else { return };
-    Trial { bias: true, ..BF16 }.check(&gpu);
-    let trial = Trial {
-        size: [72, 80, 170],
-        transposed: [true, false],
-        types: WIDE,
-        accumulate: true,
-        cut: Some((MATRIX[2], 3)),
-        ..BF16
-    };
-    trial.check(&gpu);
+    BIASED.check(&gpu);
+    GRADIENT.check(&gpu);
 }
 
 /// Each family of AMD's instructions, on warps of its width, in all layouts.
@@ -340,26 +339,14 @@ fn products_on_amd_matrix_cores() {
             return;
         };
         let trials = [
-            Trial { bias: true, ..BF16 },
-            // Both turned, K odd and in parts, the last of them short.
+            BIASED,
+            // K odd, so that the last part is short.
             Trial {
                 size: [72, 80, 171],
-                transposed: [true, false],
-                types: WIDE,
                 gap: 8,
-                accumulate: true,
-                cut: Some((MATRIX[2], 3)),
-                ..BF16
+                ..GRADIENT
             },
-            // Lines that start anywhere and end anywhere.
-            Trial {
-                size: [67, 33, 41],
-                transposed: [true, true],
-                gap: 3,
-                accumulate: true,
-                bias: true,
-                ..BF16
-            },
+            RAGGED,
             Trial {
                 size: [40, 72, 67],
                 transposed: [true, false],
@@ -375,13 +362,7 @@ fn products_on_amd_matrix_cores() {
                 cut: None,
                 ..BF16
             },
-            Trial {
-                size: [72, 264, 72],
-                transposed: [false, false],
-                types: WIDE,
-                cut: Some((MATRIX[0], 1)),
-                ..BF16
-            },
+            BROAD,
         ];
         for trial in trials {
             trial.check(&gpu);
@@ -403,21 +384,19 @@ fn float_products_in_all_layouts() {
                 ..F32
             },
             Trial {
-                size: [72, 80, 170],
-                transposed: [true, false],
+                types: F32.types,
+                precision: Precision::F32,
                 gap: 4,
-                accumulate: true,
                 cut: Some((VECTOR[1], 3)),
-                ..F32
+                ..GRADIENT
             },
+            // In bf16 without tensor cores.
             Trial {
-                size: [67, 33, 41],
-                transposed: [true, true],
                 types: [Dtype::Bf16, Dtype::F32, Dtype::F32],
-                gap: 3,
-                // In bf16 without tensor cores.
-                precision: Precision::Bf16,
-                ..F32
+                accumulate: false,
+                bias: false,
+                cut: F32.cut,
+                ..RAGGED
             },
         ];
         for trial in trials {

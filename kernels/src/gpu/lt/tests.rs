@@ -4,7 +4,7 @@
 use super::vendor::{CUBLASLT, HIPBLASLT};
 use super::*;
 use crate::gpu::Gpu;
-use crate::gpu::gemm::tests::Trial;
+use crate::gpu::gemm::tests::{BF16, Trial, WIDE};
 use crate::gpu::native::tests::device_with;
 use crate::{Dtype, Precision};
 use libloading::Library;
@@ -82,16 +82,10 @@ impl Fake {
     }
 }
 
-const WIDE: [Dtype; 3] = [Dtype::Bf16, Dtype::Bf16, Dtype::F32];
 const TRIAL: Trial = Trial {
     size: [5, 7, 9],
-    transposed: [false, true],
-    types: [Dtype::Bf16; 3],
-    precision: Precision::Bf16,
-    gap: 0,
-    accumulate: false,
-    bias: false,
     cut: None,
+    ..BF16
 };
 
 fn multiplies(vendor: &'static Vendor, version: &str) {

@@ -1,11 +1,9 @@
 //! A terminal that counts: the real backend behind it, and nobody who shows what is written.
 
 use crate::cost;
-use crate::terminal::{Surface, draw_whole};
-use ratatui::backend::CrosstermBackend;
+use crate::terminal::{Painter, Surface};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
-use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+use ratatui::layout::Size;
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -45,7 +43,8 @@ pub(super) struct Drawn {
 
 /// The terminal, and the frames that it was given.
 pub(super) struct Canvas {
-    terminal: Terminal<CrosstermBackend<Counter>>,
+    painter: Painter<Counter>,
+    size: Size,
     sent: Counter,
     untold: usize,
     pub(super) frames: Vec<Drawn>,
@@ -53,21 +52,15 @@ pub(super) struct Canvas {
 
 impl Canvas {
     /// A terminal of so many columns and rows.
-    ///
-    /// # Errors
-    /// None that is known: nothing is written to.
-    pub(super) fn new(width: u16, height: u16) -> io::Result<Self> {
-        let sent = Counter::default();
-        let options = TerminalOptions {
-            viewport: Viewport::Fixed(Rect::new(0, 0, width, height)),
-        };
-        let backend = CrosstermBackend::new(sent.clone());
-        Ok(Self {
-            terminal: Terminal::with_options(backend, options)?,
+    pub(super) fn new(width: u16, height: u16) -> Self {
+        let (sent, size) = (Counter::default(), Size::new(width, height));
+        Self {
+            painter: Painter::new(sent.clone(), size),
+            size,
             sent,
             untold: 0,
             frames: Vec::new(),
-        })
+        }
     }
 }
 
@@ -95,12 +88,12 @@ impl Surface for Canvas {
         self.untold
     }
 
-    fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+    fn draw(&mut self, render: impl FnOnce(&mut Buffer)) -> io::Result<()> {
         let (begin, before) = (Instant::now(), cost::thread_time());
         let mut found = None;
-        draw_whole(&mut self.terminal, |frame| {
-            render(frame);
-            found = mark(frame.buffer_mut());
+        self.painter.draw(self.size, |buffer| {
+            render(buffer);
+            found = mark(buffer);
         })?;
         let (at, cpu) = (Instant::now(), cost::thread_time());
         let took = at.duration_since(begin);

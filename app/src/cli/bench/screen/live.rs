@@ -142,7 +142,7 @@ fn drive(
     client: &Client,
     options: &Options,
 ) -> io::Result<Live> {
-    let mut canvas = Canvas::new(width, height)?;
+    let mut canvas = Canvas::new(width, height);
     let (sender, inputs) = channel();
     let hangup = Arc::clone(&options.signals.hangup);
     let fingers = std::thread::Builder::new()

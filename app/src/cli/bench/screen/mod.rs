@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let listed = begin.elapsed().as_secs_f64();
 
     let drawn = |error| failed("the screen", &error);
-    let mut canvas = Canvas::new(arguments.width, arguments.height).map_err(drawn)?;
+    let mut canvas = Canvas::new(arguments.width, arguments.height);
     let mut next = arguments.rows;
     let mut screens = Vec::new();
     for panel in 0..opened.panels.len() {
@@ -210,7 +210,7 @@ fn show(
         *next += 1;
         bench.hear(&record::step(*next));
         bench.now += std::time::Duration::from_millis(33);
-        canvas.draw(|frame| bench.render(frame.area(), frame.buffer_mut()))?;
+        canvas.draw(|buffer| bench.render(buffer.area, buffer))?;
     }
     let (first, later) = (canvas.frames[0], &canvas.frames[1..]);
     Ok(Shown {
