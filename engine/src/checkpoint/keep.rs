@@ -86,7 +86,8 @@ pub(super) fn begins_with(path: &Path, prefix: &str) -> bool {
 /// The valid checkpoint of the highest step. Each invalid one above it is told to `warn` in a line.
 ///
 /// # Errors
-/// If the folder cannot be read.
+/// If the folder cannot be read, or one above it cannot (or not by this program): who went on from an older one would set it
+/// aside, to be deleted, though it may be whole.
 pub fn newest_valid(
     checkpoints: &Path,
     warn: &mut dyn FnMut(String),
@@ -94,6 +95,9 @@ pub fn newest_valid(
     for (_, path) in list(checkpoints)?.into_iter().rev() {
         match verify(&path) {
             Ok(found) => return Ok(Some(found)),
+            Err(error @ (CheckpointError::Unreadable { .. } | CheckpointError::Newer { .. })) => {
+                return Err(error);
+            }
             Err(error) => warn(format!("skipped: {error}")),
         }
     }

@@ -44,20 +44,21 @@ impl Manifest {
             path: folder.to_owned(),
             message,
         };
-        let text = match fs::read(folder.join(MANIFEST)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(invalid(format!("{MANIFEST} is missing")));
-            }
-            Err(error) => return Err(invalid(format!("{MANIFEST}: {error}"))),
-        };
+        let path = folder.join(MANIFEST);
+        let text = fs::read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => invalid(format!("{MANIFEST} is missing")),
+            _ => CheckpointError::unreadable(&path, error),
+        })?;
         let manifest: Self = serde_json::from_slice(&text)
             .map_err(|error| invalid(format!("{MANIFEST} is not valid: {error}")))?;
         if manifest.schema > SCHEMA {
-            return Err(invalid(format!(
-                "it has schema {}, this program reads up to {SCHEMA}; use a newer zerollm",
-                manifest.schema
-            )));
+            return Err(CheckpointError::Newer {
+                path: folder.to_owned(),
+                message: format!(
+                    "it has schema {}, this program reads up to {SCHEMA}; use a newer zerollm",
+                    manifest.schema
+                ),
+            });
         }
         Ok(manifest)
     }
@@ -95,7 +96,10 @@ impl Manifest {
             let size = match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_file() => metadata.len(),
                 Ok(_) => return Err(invalid(format!("{name} is not a file"))),
-                Err(error) => return Err(invalid(format!("{name}: {error}"))),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(invalid(format!("{name}: {error}")));
+                }
+                Err(error) => return Err(CheckpointError::unreadable(&path, error)),
             };
             if size != record.bytes {
                 return Err(invalid(format!(
@@ -104,7 +108,8 @@ impl Manifest {
                 )));
             }
             if contents {
-                let hash = hash(&path).map_err(|error| invalid(format!("{name}: {error}")))?;
+                let hash =
+                    hash(&path).map_err(|error| CheckpointError::unreadable(&path, error))?;
                 if hash != record.blake3 {
                     return Err(invalid(format!(
                         "{name} is not what was written (its hash differs)"

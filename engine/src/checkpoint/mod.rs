@@ -30,7 +30,7 @@ pub use manifest::{FileRecord, Manifest};
 pub use remove::{Removed, delete, newest_good, prune};
 pub use survey::{Stamp, Surveyed, Surveyor, stamps};
 pub use tensors::{TensorSink, TensorSource, load_tensors};
-pub use trainer::{DataPosition, TrainerState};
+pub use trainer::{DataPosition, TrainerState, Undecodable};
 pub use write::{Contents, Written, write, write_on};
 
 pub(crate) use disk::TEMPORARY;
@@ -80,7 +80,7 @@ pub enum CheckpointError {
         /// The operating system's words.
         source: io::Error,
     },
-    /// What says which checkpoints there are cannot be read.
+    /// A checkpoint, or what says which there are, cannot be read, which says nothing of what is in it.
     #[error("{}: cannot be read: {source}; see to its permissions and the disk", path.display())]
     Unreadable {
         /// The folder or file.
@@ -110,6 +110,14 @@ pub enum CheckpointError {
     Newest {
         /// Its folder.
         path: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error("{}: {message}", path.display())]
+    Newer {
+        /// The folder or file.
+        path: PathBuf,
+        /// Which version it has, and which can be read.
+        message: String,
     },
     /// The folder is not a complete checkpoint.
     #[error("{}: not a valid checkpoint: {message}", path.display())]
@@ -172,6 +180,16 @@ pub fn read_trainer(folder: &Path) -> Result<TrainerState, CheckpointError> {
         path: folder.to_owned(),
         message: format!("{TRAINER}: {message}"),
     };
-    let bytes = fs::read(folder.join(TRAINER)).map_err(|error| invalid(error.to_string()))?;
-    TrainerState::decode(&bytes).map_err(invalid)
+    let path = folder.join(TRAINER);
+    let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => invalid(error.to_string()),
+        _ => CheckpointError::unreadable(&path, error),
+    })?;
+    TrainerState::decode(&bytes).map_err(|error| match error {
+        Undecodable::Damaged(why) => invalid(why),
+        newer @ Undecodable::Newer(_) => CheckpointError::Newer {
+            path,
+            message: newer.to_string(),
+        },
+    })
 }

@@ -230,7 +230,7 @@ fn a_trainer_state_survives_and_hostile_bytes_do_not() {
         TrainerState::decode(&bytes)
     };
     let payload = &bytes[44..];
-    let error = |version, payload: &[u8]| forge(version, payload).unwrap_err();
+    let error = |version, payload: &[u8]| forge(version, payload).unwrap_err().to_string();
     assert!(error(2, payload).contains("newer zerollm"));
     assert!(error(1, &[payload, b"x"].concat()).contains("left over"));
     assert!(error(1, &[0xff; 64]).contains("cannot be decoded"));

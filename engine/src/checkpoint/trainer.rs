@@ -88,27 +88,37 @@ impl TrainerState {
     /// Reads the bytes of a file, of this version or an older one.
     ///
     /// # Errors
-    /// If they are something else, damaged, or of a newer version; a message without the file's name.
-    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+    /// If they are something else, damaged, or of a newer version; without the file's name.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
+        let damaged = |why: &str| Err(Undecodable::Damaged(why.to_owned()));
         if bytes.len() < HEAD || bytes[..8] != *MAGIC {
-            return Err("it is not a trainer state (or is cut short)".to_owned());
+            return damaged("it is not a trainer state (or is cut short)");
         }
         let version = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
         let payload = &bytes[HEAD..];
         if checksum(version, payload) != bytes[12..HEAD] {
-            return Err("it is damaged (its checksum differs)".to_owned());
+            return damaged("it is damaged (its checksum differs)");
         }
         if version != VERSION {
-            return Err(format!(
-                "it has version {version}, this program reads up to {VERSION}; use a newer zerollm"
-            ));
+            return Err(Undecodable::Newer(version));
         }
         match bincode::decode_from_slice(payload, config()) {
             Ok((state, used)) if used == payload.len() => Ok(state),
-            Ok(_) => Err("bytes are left over at its end".to_owned()),
-            Err(error) => Err(format!("it cannot be decoded: {error}")),
+            Ok(_) => damaged("bytes are left over at its end"),
+            Err(error) => damaged(&format!("it cannot be decoded: {error}")),
         }
     }
+}
+
+/// Why bytes are no trainer's state.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecodable {
+    /// They are of this version, which a newer program writes.
+    #[error("it has version {0}, this program reads up to {VERSION}; use a newer zerollm")]
+    Newer(u32),
+    /// They are not what was written.
+    #[error("{0}")]
+    Damaged(String),
 }
 
 fn checksum(version: u32, payload: &[u8]) -> [u8; 32] {

@@ -132,7 +132,10 @@ impl Engine {
     /// What is wrong with a checkpoint, which is named as in every other answer: a whole path leaves no room for the reason
     /// on a screen.
     fn within(&self, mut error: CheckpointError) -> String {
-        if let CheckpointError::Newest { path } | CheckpointError::Invalid { path, .. } = &mut error
+        if let CheckpointError::Newest { path }
+        | CheckpointError::Invalid { path, .. }
+        | CheckpointError::Newer { path, .. }
+        | CheckpointError::Unreadable { path, .. } = &mut error
         {
             *path = self.folder.relative(path).into();
         }

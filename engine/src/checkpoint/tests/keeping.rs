@@ -353,3 +353,46 @@ fn the_first_checkpoint_of_a_fork_is_whole_or_not_there() {
     assert_eq!(make(&RealDisk).unwrap().trainer, forked);
     assert!(own.join("superseded/step_00000007.1").is_dir() && !leftover.exists());
 }
+
+/// Who goes on from an older one sets the newer ones aside, which are deleted later.
+#[cfg(unix)]
+#[test]
+fn a_newer_one_that_cannot_be_read_now_is_not_passed_over() {
+    let folder = scratch();
+    let checkpoints = folder.path();
+    save(checkpoints, 1);
+    save(checkpoints, 2);
+    let place = checkpoints.join(folder_name(2));
+    let refused = || {
+        let error = newest_valid(checkpoints, &mut |_| {}).unwrap_err();
+        let line = error.to_string();
+        assert!(
+            line.contains("step_00000002") && !line.contains('\n'),
+            "{line}"
+        );
+        error
+    };
+    for name in [MANIFEST, MODEL, TRAINER] {
+        // A link to itself: there, and not to be read.
+        let (file, kept) = (place.join(name), checkpoints.join("kept"));
+        fs::rename(&file, &kept).unwrap();
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        assert!(
+            matches!(refused(), CheckpointError::Unreadable { .. }),
+            "{name}"
+        );
+        fs::remove_file(&file).unwrap();
+        fs::rename(kept, file).unwrap();
+    }
+    assert_eq!(newest(checkpoints), Some(2));
+    // Whole, in a form that this program does not know.
+    let manifest = place.join(MANIFEST);
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"schema\": 1", "\"schema\": 2")).unwrap();
+    let error = refused();
+    assert!(matches!(error, CheckpointError::Newer { .. }), "{error}");
+    assert!(
+        error.to_string().ends_with("use a newer zerollm"),
+        "{error}"
+    );
+}
