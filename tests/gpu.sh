@@ -31,8 +31,8 @@ tab="$(printf '\t')"
 #   ZEROLLM=... TEXT=... tests/gpu.sh nano
 # prints them.
 NANO_STEPS=20
-NANO_LOSS=
-NANO_TEXT=
+NANO_LOSS=5.0130
+NANO_TEXT="399435121 3359542"
 
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }
 
