@@ -3,11 +3,13 @@
 
 mod common;
 
-use common::{ENDLESS, Place};
+use common::{ENDLESS, PATIENCE, Place};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// A run of 20 steps with a checkpoint every five.
 fn parent(keys: &[(&str, &str)]) -> Place {
@@ -300,8 +302,13 @@ fn a_fork_trains_in_the_background() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(said.contains("run b trains in the background"), "{said}");
+    // A stop may be obeyed before the first step.
+    let begin = Instant::now();
+    while !place.losses("b").contains_key(&11) {
+        assert!(begin.elapsed() < PATIENCE, "it trains");
+        sleep(Duration::from_millis(10));
+    }
     place.expect(0, &["ctl", "b", "stop"]);
-    assert!(place.losses("b").contains_key(&11));
 }
 
 #[cfg(unix)]
