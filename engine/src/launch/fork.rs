@@ -4,10 +4,11 @@
 //! leaves the model's shape and the tokenizer alone may change. The parent is only read. A fork can also be made and left
 //! to a later resume ([`make`]).
 
-use super::{Config, Launched, Prepared, Request, RunOrigin, Sources, checkpoint_config, diff};
-use super::{LaunchError, PLACES, attended, check_writable};
+use super::attended::attended;
+use super::prepared::Prepared;
+use super::{LaunchError, Launched, PLACES, Request, checkpoint_config};
 use crate::checkpoint::{self, Found, TOKENIZER, TensorSource};
-use crate::config::recorded;
+use crate::config::{Config, Sources, diff, recorded};
 use crate::data::Cache;
 use crate::device;
 use crate::link::{Change, Interrupt};
@@ -16,7 +17,8 @@ use crate::optim::{self, Optimizer};
 use crate::param::Params;
 use crate::registry::Class;
 use crate::run_folder::{
-    NameFrom, Parent, RunError, RunFolder, RunRecord, config_path, find, summary,
+    NameFrom, Origin as RunOrigin, Parent, RunError, RunFolder, RunRecord, check_writable,
+    config_path, find, summary,
 };
 use crate::setup::Setup;
 use crate::train::run::{ConfigSource, Origin};
