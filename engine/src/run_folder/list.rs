@@ -1,7 +1,8 @@
 //! The runs of a folder, each in a line: for `zerollm runs`.
 
 use super::lock::Lock;
-use super::{EVENTS, LOCK, RunError, RunRecord, is_run, name_of};
+use super::name::{is_run, name_of};
+use super::{EVENTS, LOCK, RunError, RunRecord};
 use crate::checkpoint;
 use crate::link::{Body, Event};
 use serde::Serialize;

@@ -8,12 +8,14 @@
 //! ([`list()`], [`find`], [`EventReader::open`]). No path that a reader follows is absolute, so a copy of
 //! it opens elsewhere.
 
+mod error;
 mod events;
 pub mod index;
 mod leftovers;
 mod list;
 mod lock;
 mod meta;
+mod name;
 mod record;
 pub mod shelf;
 mod tail;
@@ -22,20 +24,22 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use error::RunError;
 pub use events::{EventReader, EventTail, EventWriter};
 pub use index::{Index, IndexWriter};
 pub use leftovers::check_writable;
 pub use list::{State, Summary, list, summary};
 pub use meta::Meta;
+pub(crate) use name::name_of;
+pub use name::{find, runs_dir, split_step};
 pub(crate) use record::host;
 pub use record::{Origin, Parent, RunRecord, now};
 pub use tail::{Holder, Next, Tail, holder, is_gone};
 pub use tree::{lineage, tree};
 
-use crate::checkpoint::{
-    self, CheckpointError, Disk as _, Found, RealDisk, TEMPORARY, is_full, write_atomic,
-};
+use crate::checkpoint::{self, Disk as _, Found, RealDisk, TEMPORARY, write_atomic};
 use lock::Lock;
+use name::check_name;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -55,200 +59,6 @@ pub enum NameFrom {
     Flag,
     /// The config (or the program): a taken name gets a number behind it.
     Config,
-}
-
-/// Why a run's folder cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The name is no name for a folder.
-    #[error("run name {name:?}: {message}")]
-    Name {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        message: &'static str,
-    },
-    /// The name is taken.
-    #[error("run {name} exists already ({}); --resume continues it, another --run starts a new one", path.display())]
-    Exists {
-        /// The name.
-        name: String,
-        /// Its folder.
-        path: PathBuf,
-    },
-    /// There is no such run.
-    #[error("no run {name} in {}; `zerollm runs` lists those there are", runs.display())]
-    NotFound {
-        /// The name.
-        name: String,
-        /// Where it was looked for.
-        runs: PathBuf,
-    },
-    /// There is no run at all.
-    #[error("no run in {} to resume; `zerollm train` starts one", runs.display())]
-    NoRuns {
-        /// Where they were looked for.
-        runs: PathBuf,
-    },
-    /// Another process trains it.
-    #[error("run {name} is in use by {}: stop it first (SIGINT ends it with a checkpoint)", Process(*process))]
-    Locked {
-        /// The run.
-        name: String,
-        /// The other process, if it can be told.
-        process: Option<u32>,
-    },
-    /// Nothing can be written where runs land.
-    #[error("{}: runs cannot be written there ({source}); name another folder with --runs or ZEROLLM_RUNS", path.display())]
-    Unwritable {
-        /// The folder.
-        path: PathBuf,
-        /// The operating system's words.
-        source: io::Error,
-    },
-    /// There is no room.
-    #[error("{}: no room on the disk ({source}); free some space and go on", path.display())]
-    DiskFull {
-        /// What was being written.
-        path: PathBuf,
-        /// The operating system's words.
-        source: io::Error,
-    },
-    /// The operating system refused something else.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// The operating system's words.
-        source: io::Error,
-    },
-    /// The checkpoints cannot be looked at.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-}
-
-struct Process(Option<u32>);
-
-impl std::fmt::Display for Process {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(process) => write!(f, "process {process}"),
-            None => f.write_str("another process"),
-        }
-    }
-}
-
-impl RunError {
-    fn disk(path: &Path, action: &'static str, source: io::Error) -> Self {
-        let path = path.to_owned();
-        if is_full(&source) {
-            Self::DiskFull { path, source }
-        } else {
-            Self::Io {
-                path,
-                action,
-                source,
-            }
-        }
-    }
-
-    /// An error of making or opening the first thing in a folder that the user names.
-    fn place(path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        if is_full(&source) {
-            Self::DiskFull { path, source }
-        } else {
-            Self::Unwritable { path, source }
-        }
-    }
-
-    /// The process's exit code for it: 2 where the user named the wrong run or folder, 5 for unusable checkpoints, else 1.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Name { .. }
-            | Self::Exists { .. }
-            | Self::NotFound { .. }
-            | Self::NoRuns { .. }
-            | Self::Unwritable { .. }
-            | Self::Locked { .. } => 2,
-            Self::Checkpoint(_) => 5,
-            Self::DiskFull { .. } | Self::Io { .. } => 1,
-        }
-    }
-}
-
-/// The folder of runs: the flag, else `ZEROLLM_RUNS`, else `runs` in the current directory.
-pub fn runs_dir(flag: Option<&Path>) -> PathBuf {
-    let from_env = std::env::var_os("ZEROLLM_RUNS").filter(|value| !value.is_empty());
-    match (flag, from_env) {
-        (Some(flag), _) => flag.to_owned(),
-        (None, Some(value)) => value.into(),
-        (None, None) => PathBuf::from("runs"),
-    }
-}
-
-/// The folder of a run: by name in `runs`, or by path (anything with a separator in it).
-///
-/// # Errors
-/// If there is none.
-pub fn find(runs: &Path, run: &str) -> Result<PathBuf, RunError> {
-    let path = if run.contains(std::path::is_separator) || run == "." || run == ".." {
-        PathBuf::from(run)
-    } else {
-        check_name(run)?;
-        runs.join(run)
-    };
-    if is_run(&path) {
-        return Ok(path);
-    }
-    Err(RunError::NotFound {
-        name: run.to_owned(),
-        runs: runs.to_owned(),
-    })
-}
-
-/// Takes `RUN@STEP` apart.
-pub fn split_step(run: &str) -> (&str, Option<u64>) {
-    match run.rsplit_once('@') {
-        Some((name, step)) if !name.is_empty() => match step.parse() {
-            Ok(step) => (name, Some(step)),
-            Err(_) => (run, None),
-        },
-        _ => (run, None),
-    }
-}
-
-/// Whether a folder is a run's, be it one whose process died at its very start. One that is still being filled is not.
-fn is_run(path: &Path) -> bool {
-    !name_of(path).starts_with(TEMPORARY)
-        && [RECORD, LOCK, EVENTS]
-            .iter()
-            .any(|file| path.join(file).is_file())
-}
-
-/// A run's name is a folder's name, on any system.
-fn check_name(name: &str) -> Result<(), RunError> {
-    let message = if name.is_empty() {
-        "it is empty"
-    } else if name.len() > 200 {
-        "it is longer than 200 bytes"
-    } else if name.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|', '@'])
-        || name.chars().any(char::is_control)
-    {
-        "it contains a character that a folder's name cannot have everywhere"
-    } else if name == shelf::ARCHIVE {
-        "runs that were set aside lie in the folder of that name"
-    } else if name.starts_with(['.', '-', ' ']) || name.ends_with(['.', ' ']) {
-        "it begins or ends with a character that makes a bad folder's name"
-    } else {
-        return Ok(());
-    };
-    Err(RunError::Name {
-        name: name.to_owned(),
-        message,
-    })
 }
 
 /// The right to write a run's folder.
@@ -554,17 +364,4 @@ pub fn config_versions(run: &Path) -> Vec<u32> {
         .collect();
     versions.sort_unstable();
     versions
-}
-
-/// Name of a run's folder; `.` and the like are made whole first.
-pub(crate) fn name_of(path: &Path) -> String {
-    let name = match path.file_name() {
-        Some(name) => name.to_owned(),
-        None => path
-            .canonicalize()
-            .ok()
-            .and_then(|whole| Some(whole.file_name()?.to_owned()))
-            .unwrap_or_default(),
-    };
-    name.to_string_lossy().into_owned()
 }

@@ -3,7 +3,8 @@
 //! Forks keep what they need of a parent ([`crate::checkpoint::derive`]), so that either can go.
 
 use super::lock::Lock;
-use super::{LOCK, RunError, is_run, name_of};
+use super::name::{is_run, name_of};
+use super::{LOCK, RunError};
 use crate::checkpoint::{self, TEMPORARY};
 use std::fs;
 use std::io;

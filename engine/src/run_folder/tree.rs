@@ -3,7 +3,8 @@
 //! `run.json` names a fork's parent; a parent that was deleted, or is in another folder, leaves its forks as roots. Next:
 //! [`super::shelf`], which moves and deletes runs.
 
-use super::{RunRecord, name_of, shelf};
+use super::name::name_of;
+use super::{RunRecord, shelf};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
