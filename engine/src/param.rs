@@ -1,105 +1,19 @@
 //! Named parameters in flat buffers: one allocation for all values, one with the same layout for all gradients.
 //!
 //! Clipping, the optimizer, statistics and checkpoints are then single passes. Parameters of one [`Group`] lie together, so
-//! that an optimizer treats a group as one range.
+//! that an optimizer treats a group as one range. What a model names before there is memory is [`spec`]'s.
 //!
 //! Who only reads with a model ([`Params::for_reading`]) has no use for more bits than the products take: in precision `bf16`
 //! all but gains and biases then lie in memory as `bf16`, half as many bytes to hold and, a token, to read.
 
+mod spec;
+
 use kernels::arena::{Arena, Slot, scratch_of};
 use kernels::philox::Stream;
 use kernels::{Bf16, Dtype, Elem as _, Precision, with_elem};
+pub use spec::{Group, Init, ParamId, ParamSpec, ParamSpecs};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Which rule an optimizer applies to a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Group {
-    /// A weight of a linear map inside a block: decayed.
-    Matrix,
-    /// A table of token or position vectors: not decayed.
-    Embedding,
-    /// An output head of its own: decayed.
-    Head,
-    /// A gain or a bias: not decayed.
-    Vector,
-}
-
-/// How a parameter starts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// Normal with mean 0 and this standard deviation.
-    Normal(f64),
-    /// All zero.
-    Zeros,
-    /// All one.
-    Ones,
-}
-
-/// A parameter before it has memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParamSpec {
-    /// Dotted name, such as `blocks.3.mixer.qkv.weight`.
-    pub name: String,
-    /// Shape; linear weights are `[out, in]`.
-    pub shape: Vec<usize>,
-    /// Its group.
-    pub group: Group,
-    /// Its start.
-    pub init: Init,
-}
-
-/// A parameter's number: its place in the order of registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParamId(pub u32);
-
-/// Parameters as a model registers them, before any memory is given.
-#[derive(Clone, Debug, Default)]
-pub struct ParamSpecs {
-    specs: Vec<ParamSpec>,
-}
-
-impl ParamSpecs {
-    /// Registers a parameter. Names are unique: a second one is a bug in the model.
-    pub fn add(
-        &mut self,
-        name: impl Into<String>,
-        shape: &[usize],
-        group: Group,
-        init: Init,
-    ) -> ParamId {
-        let name = name.into();
-        assert!(
-            self.specs.iter().all(|spec| spec.name != name),
-            "two parameters are called {name}"
-        );
-        self.specs.push(ParamSpec {
-            name,
-            shape: shape.to_vec(),
-            group,
-            init,
-        });
-        ParamId(self.specs.len() as u32 - 1)
-    }
-
-    /// What is registered, in order.
-    pub fn all(&self) -> &[ParamSpec] {
-        &self.specs
-    }
-
-    /// The description of one parameter.
-    pub fn get(&self, id: ParamId) -> &ParamSpec {
-        &self.specs[id.0 as usize]
-    }
-
-    /// Trained numbers.
-    pub fn count(&self) -> u64 {
-        self.specs
-            .iter()
-            .map(|spec| spec.shape.iter().product::<usize>() as u64)
-            .sum()
-    }
-}
 
 /// Elements that each parameter's place is rounded up to: a cache line of `f32`. What is between stays zero for ever.
 const PAD: usize = 16;
@@ -162,13 +76,13 @@ impl Params {
 
     /// Parameters without memory.
     fn laid_out(specs: ParamSpecs, precision: Precision) -> Self {
-        let mut order: Vec<usize> = (0..specs.specs.len()).collect();
-        order.sort_by_key(|&i| (specs.specs[i].group, i));
+        let mut order: Vec<usize> = (0..specs.all().len()).collect();
+        order.sort_by_key(|&i| (specs.all()[i].group, i));
         let mut starts = vec![0; order.len()];
         let mut groups: Vec<(Group, Range<usize>)> = Vec::new();
         let mut len = 0;
         for i in order {
-            let spec = &specs.specs[i];
+            let spec = &specs.all()[i];
             starts[i] = len;
             len += spec.shape.iter().product::<usize>().next_multiple_of(PAD);
             match groups.last_mut() {
@@ -192,7 +106,7 @@ impl Params {
     /// Bytes of one flat buffer for `specs`, without making it.
     pub fn flat_bytes(specs: &ParamSpecs, precision: Precision) -> usize {
         let padded = |spec: &ParamSpec| spec.shape.iter().product::<usize>().next_multiple_of(PAD);
-        specs.specs.iter().map(padded).sum::<usize>() * precision.wide().size()
+        specs.all().iter().map(padded).sum::<usize>() * precision.wide().size()
     }
 
     /// Bytes of the values of [`Params::for_reading`], without making them.
@@ -201,7 +115,7 @@ impl Params {
             return Self::flat_bytes(specs, precision);
         }
         let mut elements = [0, 0];
-        for spec in &specs.specs {
+        for spec in specs.all() {
             let padded = spec.shape.iter().product::<usize>().next_multiple_of(PAD);
             elements[usize::from(is_rounded(spec.group))] += padded;
         }
@@ -289,7 +203,7 @@ impl Params {
     /// All ids with their names.
     pub fn ids(&self) -> impl Iterator<Item = (ParamId, &str)> {
         self.specs
-            .specs
+            .all()
             .iter()
             .enumerate()
             .map(|(i, spec)| (ParamId(i as u32), spec.name.as_str()))
@@ -369,8 +283,8 @@ impl Params {
     /// Draws every parameter anew. Each has a random stream of its own, keyed by the seed and a hash of its name, so that
     /// adding one does not change the others.
     pub fn init(&mut self, seed: u64) {
-        for i in 0..self.specs.specs.len() {
-            let spec = self.specs.specs[i].clone();
+        for i in 0..self.specs.all().len() {
+            let spec = self.specs.all()[i].clone();
             let mut stream = Stream::new(seed, fnv(&spec.name));
             let range = self.range(ParamId(i as u32));
             let mut piece = [0f32; PIECE];
