@@ -4,7 +4,8 @@
 //! an upload may overwrite what an earlier launch still reads, so that it would have to wait for all of them anyway. Through
 //! the copy stream go uploads to memory that nothing under way reads, in order by events that the caller places, and
 //! downloads, behind an event that stands at the end of the compute stream.
-//! Copies go through pinned memory ([`staging`]), so that the processor only waits for a download.
+//! Copies go through pinned memory ([`staging`]), so that the processor only waits for a download. What is taken at first and
+//! given back at last is [`life`]'s.
 
 #![expect(
     unsafe_code,
@@ -14,6 +15,7 @@
 pub(in crate::gpu) mod api;
 #[cfg(test)]
 mod fake;
+mod life;
 mod staging;
 #[cfg(test)]
 pub(in crate::gpu) mod tests;
@@ -65,34 +67,6 @@ struct Beside {
     asked: Handle,
 }
 
-impl Beside {
-    fn new<A: Api>(api: &A) -> Answer<Self> {
-        // SAFETY: the device is bound; both are given back by `end`.
-        let stream = unsafe { api.stream() }?;
-        // SAFETY: as above.
-        match unsafe { api.event(false) } {
-            Ok(asked) => Ok(Self { stream, asked }),
-            Err(failure) => {
-                // SAFETY: nothing was put on the stream. What is reported is why there is no event.
-                drop(unsafe { api.end_stream(stream) });
-                Err(failure)
-            }
-        }
-    }
-
-    /// Gives both back.
-    ///
-    /// # Safety
-    /// All copies are over, and this is not used afterwards.
-    unsafe fn end<A: Api>(&self, api: &A) {
-        // SAFETY: as the caller says. What is given back needs no answer.
-        unsafe {
-            drop(api.end_event(self.asked));
-            drop(api.end_stream(self.stream));
-        }
-    }
-}
-
 /// A kernel.
 #[derive(Debug)]
 struct Loaded {
@@ -108,54 +82,6 @@ pub(super) fn failed<T>(answer: Answer<T>, what: &str) -> Result<T, GpuError> {
 }
 
 impl<A: Api> Native<A> {
-    /// The device of `api`. `blas` makes its library of matrix products, which works on the given stream.
-    ///
-    /// # Errors
-    /// If the device does not give a stream or pinned memory.
-    pub(super) fn new(
-        api: Arc<A>,
-        info: Info,
-        compiler: Box<dyn Compiles>,
-        blas: impl FnOnce(&Arc<A>, Handle) -> Option<Box<dyn Blas>>,
-    ) -> Result<Self, GpuError> {
-        failed(api.bind(), "use the device")?;
-        // SAFETY: the device is bound; the stream is given back when this is dropped.
-        let stream = failed(unsafe { api.stream() }, "make a stream")?;
-        let made = Beside::new(&*api).and_then(|beside| match Staging::new(&*api) {
-            Ok(staging) => Ok((beside, staging)),
-            Err(failure) => {
-                // SAFETY: nothing was put on the stream. What is reported is why there is no pinned memory.
-                unsafe { beside.end(&*api) };
-                Err(failure)
-            }
-        });
-        let (beside, staging) = match made {
-            Ok(made) => made,
-            Err(failure) => {
-                // SAFETY: as above.
-                drop(unsafe { api.end_stream(stream) });
-                return failed(Err(failure), "take a stream for copies and pinned memory");
-            }
-        };
-        let blas = blas(&api, stream);
-        Ok(Self {
-            api,
-            info,
-            compiler,
-            blas,
-            stream,
-            beside,
-            staging,
-            events: Mutex::default(),
-            next_event: AtomicUsize::new(0),
-            modules: Mutex::default(),
-            functions: Mutex::default(),
-            graphs: Mutex::default(),
-            next_graph: AtomicUsize::new(0),
-            capturing: AtomicBool::new(false),
-        })
-    }
-
     /// The driver, with the device made this thread's.
     fn api(&self) -> Result<&A, GpuError> {
         failed(self.api.bind(), "use the device")?;
@@ -504,32 +430,4 @@ pub(super) fn timed<A: Api + ?Sized>(
         drop(unsafe { api.end_event(event) });
     }
     Ok(f64::from(milliseconds?) * 1e-3)
-}
-
-impl<A: Api> Drop for Native<A> {
-    fn drop(&mut self) {
-        self.blas = None;
-        if self.api.bind().is_err() {
-            return;
-        }
-        let api = &*self.api;
-        // A device that fails while it is given back is of no use to anybody: the answers are dropped.
-        // SAFETY: all work is over, and nothing that is given back is used afterwards.
-        unsafe {
-            drop(api.wait_stream(self.stream));
-            drop(api.wait_stream(self.beside.stream));
-            for event in std::mem::take(&mut *lock(&self.events)).into_values() {
-                drop(api.end_event(event));
-            }
-            for ready in std::mem::take(&mut *lock(&self.graphs)).into_values() {
-                drop(api.end_ready(ready));
-            }
-            for module in lock(&self.modules).drain(..) {
-                drop(api.unload(module));
-            }
-            self.staging.give_back(api);
-            self.beside.end(api);
-            drop(api.end_stream(self.stream));
-        }
-    }
 }
