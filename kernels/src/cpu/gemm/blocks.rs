@@ -23,8 +23,12 @@ use std::ops::Range;
 /// Most blocks of K in one pass of packing: more would push the resident panels out of the caches.
 const SECTION_BLOCKS: usize = 2;
 
-/// Private blocks a thread, at least, so that a thread that is held up is waited for briefly.
-const BLOCKS_PER_THREAD: usize = 4;
+/// Private blocks a thread, at least, so that a thread that is held up is waited for briefly. With more of them the blocks
+/// of a few hundred lanes get narrow, and packing reads short pieces of long lines: four cost 6 % of 512 x 512 x 8192.
+const BLOCKS_PER_THREAD: usize = 2;
+
+/// Tasks a thread that pack the resident operand, at most: few, for the same reason.
+const PACKING_PER_THREAD: usize = 4;
 
 /// Floats of the sums of a `bf16` C whose K has several blocks: 8 MiB, or one task's block a thread.
 const SUMS: usize = 2 << 20;
@@ -311,7 +315,7 @@ impl Product {
 
     /// Tasks that pack a section.
     fn packing_tasks(&self) -> usize {
-        (8 * self.plan.threads).min(self.plan.resident_panels())
+        (PACKING_PER_THREAD * self.plan.threads).min(self.plan.resident_panels())
     }
 
     /// Tasks of a chunk of `panels` private panels.
