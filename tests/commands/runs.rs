@@ -252,7 +252,12 @@ fn runs_are_searched_sorted_and_tagged() {
             "did you mean val_loss?",
         ),
         (&["runs", "--where", "step<"], "expected a number"),
-        (&["runs", "--sort", "stpe"], "did you mean step?"),
+        (&["runs", "--where", "step<9k"], "`9k` is none"),
+        (
+            &["runs", "--sort", "stpe"],
+            "--sort: no key `stpe`; did you mean step?\n",
+        ),
+        (&["train", "--assert", "seconds<1m"], "`1m` is none"),
         (&["runs", "untag", "short", "good"], "no tag good"),
         (&["runs", "tag", "nobody", "x"], "no run nobody"),
     ] {

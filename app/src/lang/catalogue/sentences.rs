@@ -282,6 +282,7 @@ static RUNS: &[Sentence] = &[
     ("this quotation is not closed", "引号没有闭合"),
     ("a key, such as val_loss or optimizer.lr", "键, 例如 val_loss 或 optimizer.lr"),
     ("a number or a text", "数或文字"),
+    ("{} is a number, such as 9000 or 1.5e-3; `{}` is none", "{0} 是数, 例如 9000 或 1.5e-3; `{1}` 不是"),
     ("no key `{}`; did you mean {}?", "没有键 `{0}`; 是否想写 {1}?"),
     ("no key `{}`; there are {} and those of the configuration", "没有键 `{0}`; 有 {1} 以及配置项"),
 ];
