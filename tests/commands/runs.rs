@@ -246,6 +246,15 @@ fn runs_are_searched_sorted_and_tagged() {
     place.run(&["runs", "untag", "short", "good"]).good();
     assert!(names(&["--where", "tag==good"]).is_empty());
     assert!(place.run(&["runs"]).good().contains("quick"));
+    let shown = place.run(&["show", "short"]).good();
+    for line in ["tags         quick\n", "note         a note\n"] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+    let shown = place.run(&["show", "short", "--json"]).json();
+    assert_eq!(
+        (&shown["tags"], &shown["note"]),
+        (&json!(["quick"]), &json!("a note"))
+    );
     for (arguments, part) in [
         (
             &["runs", "--where", "val_los<2"][..],
