@@ -327,6 +327,33 @@ fn a_reader_that_goes_away_never_stops_training() {
 }
 
 #[test]
+fn an_output_that_is_full_does_not_stop_training_and_is_told() {
+    let full = std::path::Path::new("/dev/full");
+    if !full.exists() {
+        eprintln!("skipped: no /dev/full on this system");
+        return;
+    }
+    let keys = [("train.max_steps", "8"), ("train.checkpoint_interval", "8")];
+    let place = Place::new(&keys);
+    let train = ["train", "c.toml", "--run", "r", "--ui", "json"];
+    for (arguments, says) in [
+        (&train[..], "in the run's folder has every line"),
+        (&["train", "--help-config"], "stdout: "),
+    ] {
+        let mut command = place.command(arguments);
+        let out = fs::OpenOptions::new().write(true).open(full);
+        command.stdout(out.expect("a device"));
+        let output = command.output().expect("it starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(says), "{arguments:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    assert_eq!(place.losses("r").len(), 8);
+    assert_eq!(place.checkpoints("r"), [8]);
+}
+
+#[test]
 fn a_terminal_that_hangs_up_does_not_stop_training() {
     let place = Place::new(&[ENDLESS, SLOW]);
     let mut process = place.start(&["train", "c.toml", "--run", "r", "--ui", "plain"]);

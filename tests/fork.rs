@@ -138,6 +138,8 @@ fn the_newest_checkpoint_is_the_default_and_names_get_numbers() {
 #[test]
 fn what_the_weights_are_not_made_for_is_refused_and_leaves_nothing() {
     let place = parent(&[]);
+    fs::create_dir(place.run_path("taken", "")).expect("a folder");
+    fs::write(place.run_path("taken", "mine"), "").expect("a file");
     for (arguments, part) in [
         (&["fork", "a@7"][..], "the nearest is a@5"),
         (&["fork", "a@18"], "the nearest is a@20"),
@@ -154,6 +156,18 @@ fn what_the_weights_are_not_made_for_is_refused_and_leaves_nothing() {
         (&["fork", "a", "--set", "optimizer.lrr=1"], "optimizer.lr"),
         (&["fork", "a", "--run", "a"], "exists already"),
         (&["fork", "a", "--run", "archive"], "set aside"),
+        (&["fork", "a", "--run", "b/c"], "a folder's name"),
+        (&["fork", "a", "--run", "taken"], "exists already"),
+        // What would be refused is refused where it is only asked for.
+        (&["fork", "a", "--run", "a", "--dry-run"], "exists already"),
+        (
+            &["fork", "a", "--run", "b/c", "--dry-run"],
+            "a folder's name",
+        ),
+        (
+            &["fork", "a", "--run", "taken", "--dry-run"],
+            "exists already",
+        ),
     ] {
         let mut all = arguments.to_vec();
         all.extend(["--ui", "none"]);
@@ -161,7 +175,7 @@ fn what_the_weights_are_not_made_for_is_refused_and_leaves_nothing() {
         assert!(said.contains(part), "{arguments:?}: {said}");
         assert!(said.lines().count() <= 6, "{said}");
     }
-    assert_eq!(num_runs(&place), 1);
+    assert_eq!(num_runs(&place), 2, "with the folder that is none");
     fs::remove_dir_all(place.run_path("a", "checkpoints")).expect("removed");
     let said = place.expect(2, &["fork", "a", "--ui", "none"]);
     assert!(said.contains("no checkpoint to fork from"), "{said}");

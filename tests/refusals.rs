@@ -113,7 +113,15 @@ const CASES: &[Case] = &[
     file(
         "too short for a row",
         |p| p.write("text.txt", "only ten b"),
-        &["data.validation_fraction", "tokens"],
+        &["data.train has 10 tokens", "data.sequence_length + 1 = 17"],
+    ),
+    file(
+        "too short for a row without what is held out",
+        |p| p.write("text.txt", "only seventeen b."),
+        &[
+            "data.validation_fraction leaves",
+            "data.sequence_length + 1 = 17",
+        ],
     ),
     Case {
         name: "too short for a row, all of it trained on",

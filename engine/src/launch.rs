@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigError, read};
 use crate::estimate;
 use crate::infer::chat::Desk;
 use crate::link::{Client, Interrupt};
-use crate::run_folder::{NameFrom, Origin as RunOrigin, RunError, RunFolder, check_writable, find};
+use crate::run_folder::{NameFrom, Origin as RunOrigin, RunFolder, check_free, check_writable};
 use crate::train::run::{ConfigSource, Ending, Origin};
 use attended::attended;
 pub use error::LaunchError;
@@ -151,10 +151,8 @@ impl Request {
             None => (config.run.name.clone(), NameFrom::Config),
         };
         // Said before a tokenizer is trained for minutes; the folder's making is what decides.
-        if from == NameFrom::Flag
-            && let Ok(path) = find(&self.runs, &name)
-        {
-            return Err(RunError::Exists { name, path }.into());
+        if from == NameFrom::Flag {
+            check_free(&self.runs, &name)?;
         }
         check_writable(&self.runs)?;
         let prepared = Prepared::new(config, None, interrupt, progress)?;

@@ -246,13 +246,27 @@ fn runs_are_searched_sorted_and_tagged() {
     place.run(&["runs", "untag", "short", "good"]).good();
     assert!(names(&["--where", "tag==good"]).is_empty());
     assert!(place.run(&["runs"]).good().contains("quick"));
+    let shown = place.run(&["show", "short"]).good();
+    for line in ["tags         quick\n", "note         a note\n"] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+    let shown = place.run(&["show", "short", "--json"]).json();
+    assert_eq!(
+        (&shown["tags"], &shown["note"]),
+        (&json!(["quick"]), &json!("a note"))
+    );
     for (arguments, part) in [
         (
             &["runs", "--where", "val_los<2"][..],
             "did you mean val_loss?",
         ),
         (&["runs", "--where", "step<"], "expected a number"),
-        (&["runs", "--sort", "stpe"], "did you mean step?"),
+        (&["runs", "--where", "step<9k"], "`9k` is none"),
+        (
+            &["runs", "--sort", "stpe"],
+            "--sort: no key `stpe`; did you mean step?\n",
+        ),
+        (&["train", "--assert", "seconds<1m"], "`1m` is none"),
         (&["runs", "untag", "short", "good"], "no tag good"),
         (&["runs", "tag", "nobody", "x"], "no run nobody"),
     ] {

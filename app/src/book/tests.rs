@@ -38,12 +38,14 @@ fn runs_are_filtered_sorted_and_put_below_their_parents() {
     let query = query::parse("name != base").unwrap();
     let orphans = arrange(&entries, &query, None, true);
     assert_eq!(names(&entries, &orphans), ["b", "-c", "d"]);
-    assert!(
-        Sort::parse("stpe")
-            .unwrap_err()
-            .to_string()
-            .contains("step?")
-    );
+    for (sort, said) in [
+        ("nope", "no key `nope`; did you mean note?"),
+        ("-stpe", "no key `stpe`; did you mean step?"),
+    ] {
+        assert_eq!(Sort::parse(sort).unwrap_err(), said);
+    }
+    // An order is a key, not the beginning of an expression.
+    assert!(Sort::parse("name == x or step").is_err());
 }
 
 mod figures {

@@ -98,6 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         let request = Request {
             flags,
             runs: arguments.runs.dir(),
+            name: arguments.run.clone(),
             ..Request::default()
         };
         let plan = plan_fork(&request, &fork)?;

@@ -112,13 +112,12 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
             format!("{}: there is no such folder", named.display()),
         ));
     }
-    let wrong = |flag: &str, error: query::QueryError| {
-        Failure::new(2, text::escape(&format!("{flag}: {error}")))
-    };
+    let wrong =
+        |flag: &str, error: &str| Failure::new(2, text::escape(&format!("{flag}: {error}")));
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let filter = query::parse(filter).map_err(|error| wrong("--where", error))?;
+    let filter = query::parse(filter).map_err(|error| wrong("--where", &error.to_string()))?;
     let sort = arguments.sort.as_deref().map(Sort::parse).transpose();
-    let sort = sort.map_err(|error| wrong("--sort", error))?;
+    let sort = sort.map_err(|error| wrong("--sort", &error))?;
     let entries = book::read(&folder, &mut Known::default())?;
     let shown = book::arrange(&entries, &filter, sort.as_ref(), arguments.tree);
     if arguments.json {

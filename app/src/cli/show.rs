@@ -8,15 +8,15 @@ use crate::out::{self, Table};
 use crate::text;
 use clap::Args;
 use engine::link::Body;
-use engine::run_folder::{Index, find};
+use engine::run_folder::{Index, Meta, find};
 use serde_json::{Value, json};
 
 /// Flags of `zerollm show`.
 #[derive(Clone, Debug, Args)]
 #[command(
     about = "Show a run in full",
-    long_about = "Show a run: how it stands, its losses, evaluations, checkpoints and last samples, what went wrong, and its \
-        configuration. Of a step that was trained twice, what the last attempt measured.",
+    long_about = "Show a run: how it stands, its tags and note, its losses, evaluations, checkpoints and last samples, what \
+        went wrong, and its configuration. Of a step that was trained twice, what the last attempt measured.",
     after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show demo --alert 1200\n\n\
         JSON: the fields of `zerollm runs`, and steps (at most 20, evenly spaced: step, loss, lr, grad_norm, \
         tokens_per_second), evaluations (step, loss, perplexity, bits_per_byte), checkpoint_events, samples, messages, \
@@ -121,7 +121,10 @@ fn head(record: &Record) -> Result<(), Failure> {
         )?;
         line("memory", text::bytes(started.memory.total))?;
     }
-    Ok(())
+    let meta = Meta::read(&summary.path);
+    let tags: Vec<String> = meta.tags.into_iter().collect();
+    line("tags", tags.join(" "))?;
+    line("note", meta.note)
 }
 
 fn figures(record: &Record) -> Result<(), Failure> {
@@ -215,6 +218,9 @@ fn as_json(record: &Record) -> Value {
         row
     });
     object["steps"] = steps.collect();
+    let meta = Meta::read(&record.summary.path);
+    object["tags"] = json!(meta.tags);
+    object["note"] = json!(meta.note);
     let evaluations = record.evaluations.iter().map(|eval| {
         json!({
             "step": eval.step,

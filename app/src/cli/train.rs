@@ -8,6 +8,7 @@ use crate::ancestry;
 use crate::book::Known;
 use crate::book::query::{self, Query};
 use crate::config_file;
+use crate::out;
 use crate::signals::{self, Grace};
 use crate::state::History;
 use crate::ui::{self, Outcome};
@@ -88,8 +89,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let begin = Instant::now();
     if arguments.help_config {
-        // A reader that closes the pipe ends the help, and that is fine.
-        drop(std::io::stdout().write_all(engine::config::Config::schema_help().as_bytes()));
+        out::text(&engine::config::Config::schema_help())?;
         return Ok(0);
     }
     let mut options = arguments.screen.options()?;
@@ -169,9 +169,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         .config
         .as_ref()
         .map(|file| watch_file::watch(file, known, client.requests.clone()));
+    let mut unwritten = None;
     let gave_up = match ui {
         Ui::Tui => follow_on_screen(client, &options, &folder),
-        Ui::Json => follow_as_json(client),
+        Ui::Json => follow_as_json(client, &mut unwritten),
         Ui::Plain | Ui::Auto => follow_plainly(client),
         #[cfg(unix)]
         Ui::None if detached => {
@@ -188,7 +189,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         message: "the engine is gone".to_owned(),
         code: 1,
     });
-    match ending {
+    let outcome = match ending {
         Ending::Done if !gave_up => {
             let late = late(begin.elapsed(), arguments.assert_max_seconds);
             held(late.into_iter().chain(broken(&folder, &assertions)))
@@ -207,6 +208,14 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         )),
         Ending::Preempted => Ok(preempted),
         Ending::Failed { message, code } => Err(Failure::new(code, message)),
+    };
+    match (outcome, unwritten) {
+        (Ok(0), Some(unwritten)) => Err(unwritten),
+        (outcome, Some(unwritten)) => {
+            say(format_args!("zerollm: {}\n", unwritten.message));
+            outcome
+        }
+        (outcome, None) => outcome,
     }
 }
 
@@ -327,20 +336,23 @@ fn follow_on_screen(client: Client, options: &ui::Options, folder: &Path) -> boo
     }
 }
 
-fn follow_as_json(client: Client) -> bool {
+/// Follows as JSON, until the reader is gone or stdout cannot be written. That ends the lines, never training; `unwritten`
+/// says why, but of a reader that closed the pipe, who has seen enough.
+fn follow_as_json(client: Client, unwritten: &mut Option<Failure>) -> bool {
     let mut open = true;
     follow(client, |event| {
         if !open {
             return;
         }
-        // The line is the one in events.jsonl. A closed stdout ends the reader, never training.
-        if let Ok(mut line) = serde_json::to_string(event) {
-            line.push('\n');
-            let mut out = std::io::stdout().lock();
-            open = out
-                .write_all(line.as_bytes())
-                .and_then(|()| out.flush())
-                .is_ok();
+        // The line is the one in events.jsonl.
+        if let Ok(line) = serde_json::to_string(event)
+            && let Err(mut failure) = out::line(&line)
+        {
+            open = false;
+            failure.message.push_str(
+                "; training went on, and events.jsonl in the run's folder has every line",
+            );
+            *unwritten = Some(failure).filter(|failure| failure.code != 0);
         }
     })
 }

@@ -6,7 +6,7 @@ use toml_edit::{Document, Item, Key as TomlKey, TableLike, Value as Toml};
 
 use super::error::{ConfigError, Place, distance, nearest};
 use super::schema;
-use super::value::{Value, describe, found};
+use super::value::{Value, describe, found, quote};
 use crate::registry::{Key, Kind};
 
 /// Where a value comes from, from the weakest to the strongest.
@@ -82,7 +82,8 @@ impl Layer {
         })
     }
 
-    /// Reads one `key=value`. What does not parse as a TOML value is a text; paths are relative to the current directory.
+    /// Reads one `key=value`. What does not parse as a TOML value is a text, unless it begins as a list or a quotation does;
+    /// paths are relative to the current directory.
     pub(super) fn flag(source: Source, flag: &str) -> Result<Self, ConfigError> {
         let place = Place::named(if source == Source::Edit {
             "edit"
@@ -101,8 +102,18 @@ impl Layer {
             )
         })?;
         let path = keys.iter().map(TomlKey::get).collect::<Vec<_>>().join(".");
-        let parsed = value.parse::<Toml>().ok();
-        let toml = match (schema::find(&path).next().map(|key| key.kind), parsed) {
+        let kind = schema::find(&path).next().map(|key| key.kind);
+        let parsed = match (value.parse::<Toml>(), &kind) {
+            (Ok(toml), _) => Some(toml),
+            (Err(fault), Some(kind)) => {
+                if let Some(message) = mistyped(value, kind, fault.message()) {
+                    return Err(place.error(&path, message));
+                }
+                None
+            }
+            (Err(_), None) => None,
+        };
+        let toml = match (kind, parsed) {
             // A shell eats quotes and brackets: `--set run.name=7`, `--set data.train=a.txt`.
             (Some(Kind::Text | Kind::Choice(_) | Kind::Path), parsed) => match parsed {
                 Some(toml @ Toml::String(_)) => toml,
@@ -169,6 +180,57 @@ impl Layer {
             .map(Some)
             .map_err(|message| assignment.place.error(path, message))
     }
+}
+
+/// What to say of a value that is no TOML, where it cannot be a text without quotation marks either: somebody began a list
+/// or a quotation, and what came of it would be taken literally.
+fn mistyped(value: &str, kind: &Kind, fault: &str) -> Option<String> {
+    let is_list = matches!(kind, Kind::List(Kind::Text | Kind::Path));
+    if !is_list && !matches!(kind, Kind::Text | Kind::Path) {
+        return None;
+    }
+    let fault = fault.trim().replace('\n', "; ");
+    let mut chars = value.chars();
+    let first = chars.next()?;
+    // A path may begin with a pattern such as [0-9].
+    let opens = match kind {
+        Kind::List(Kind::Path) => chars.as_str().trim_start().starts_with(['"', '\'']),
+        _ => true,
+    };
+    if is_list && first == '[' && opens {
+        return Some(format!(
+            "begins as a list, which is written [\"a\", \"b\"]: {fault}"
+        ));
+    }
+    if !matches!(first, '"' | '\'') {
+        return None;
+    }
+    let rest = chars.as_str();
+    match quotation_end(first, rest) {
+        None => Some(format!(
+            "this quotation is not closed; a text that begins with such a mark is written {}",
+            quote(value)
+        )),
+        Some(end) if end == rest.len() => Some(format!("not valid TOML: {fault}")),
+        Some(_) if is_list && format!("[{value}]").parse::<Toml>().is_ok() => Some(format!(
+            "several texts are a list: write it in brackets, [{value}]"
+        )),
+        Some(_) => None,
+    }
+}
+
+/// The byte behind the mark that closes the quotation whose opening `mark` stands before `rest`.
+fn quotation_end(mark: char, rest: &str) -> Option<usize> {
+    let mut chars = rest.char_indices();
+    while let Some((at, c)) = chars.next() {
+        if c == mark {
+            return Some(at + mark.len_utf8());
+        }
+        if c == '\\' && mark == '"' {
+            chars.next();
+        }
+    }
+    None
 }
 
 fn walk(

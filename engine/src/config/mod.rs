@@ -38,7 +38,7 @@ pub use value::Value;
 pub use watch::{RuleConfig, WatchConfig};
 
 use crate::link::{Change, ConfigValue};
-use crate::registry::Class;
+use crate::registry::{Class, Kind};
 use entry::Entries;
 
 /// The embedded demo's configuration, as a file.
@@ -234,6 +234,13 @@ pub fn keys() -> Vec<String> {
     keys.sort();
     keys.dedup();
     keys
+}
+
+/// Whether a dotted key is a number in every variant that has it; false if there is no such key.
+pub fn is_number(key: &str) -> bool {
+    let mut kinds = schema::find(key).map(|key| key.kind).peekable();
+    kinds.peek().is_some()
+        && kinds.all(|kind| matches!(kind, Kind::Int { .. } | Kind::Float { .. }))
 }
 
 /// The class of a dotted key: the strictest where variants differ; none if there is no such key.

@@ -60,9 +60,13 @@ pub enum DataError {
     #[error("the validation data has {tokens} tokens; two are the least that can be evaluated")]
     ShortValidation { tokens: u64 },
     #[error(
-        "data.validation_fraction leaves {train} tokens to train on and {validation} to evaluate; add text or change it"
+        "data.validation_fraction leaves {train} of {tokens} tokens to train on, fewer than one row of data.sequence_length + 1 = {need}; add text, shorten the rows or lower the fraction"
     )]
-    EmptySplit { train: u64, validation: u64 },
+    ShortSplit { train: u64, tokens: u64, need: u64 },
+    #[error(
+        "data.validation_fraction leaves {validation} tokens to evaluate; two are the least: add text or raise the fraction"
+    )]
+    EmptySplit { validation: u64 },
     #[error(
         "data.document_mask needs an end-of-text id to find documents in .bin files: set tokenizer.path"
     )]

@@ -286,18 +286,25 @@ impl Opener<'_> {
         let (stream, report) = self.stream(&train)?;
         let tokens = stream.tokens();
         let need = data.sequence_length as u64 + 1;
+        if tokens < need {
+            return Err(DataError::Short { tokens, need });
+        }
         let (train, validation) = if data.validation_fraction > 0.0 {
             let split = stream.split(1.0 - data.validation_fraction);
-            if split < need || tokens - split < 2 {
-                return Err(DataError::EmptySplit {
+            if split < need {
+                return Err(DataError::ShortSplit {
                     train: split,
+                    tokens,
+                    need,
+                });
+            }
+            if tokens - split < 2 {
+                return Err(DataError::EmptySplit {
                     validation: tokens - split,
                 });
             }
             let held_out = self.dataset(&stream, split, tokens, true);
             (self.dataset(&stream, 0, split, false), Some(held_out))
-        } else if tokens < need {
-            return Err(DataError::Short { tokens, need });
         } else if validation.is_empty() {
             (self.dataset(&stream, 0, tokens, false), None)
         } else {

@@ -17,7 +17,7 @@ use crate::optim::{self, Optimizer};
 use crate::param::Params;
 use crate::registry::Class;
 use crate::run_folder::{
-    NameFrom, Origin as RunOrigin, Parent, RunError, RunFolder, RunRecord, check_writable,
+    NameFrom, Origin as RunOrigin, Parent, RunFolder, RunRecord, check_free, check_writable,
     config_path, find, summary,
 };
 use crate::setup::Setup;
@@ -83,7 +83,7 @@ impl ForkPlan {
 /// Says what the fork that `request` asks for would be; nothing is prepared or written.
 ///
 /// # Errors
-/// If there is no such run or checkpoint, or a change is not a fork's to make.
+/// If there is no such run or checkpoint, a change is not a fork's to make, or its name is none or is taken.
 pub fn plan(request: &Request, fork: &Fork) -> Result<ForkPlan, LaunchError> {
     let parent_path = find(&request.runs, &fork.run)?;
     let parent = summary(&parent_path).name;
@@ -116,6 +116,9 @@ pub fn plan(request: &Request, fork: &Fork) -> Result<ForkPlan, LaunchError> {
     let fresh_optimizer = changes
         .iter()
         .any(|(change, _)| change.key == "optimizer.kind");
+    if let Some(name) = &request.name {
+        check_free(&request.runs, name)?;
+    }
     Ok(ForkPlan {
         parent,
         step: checkpoint.trainer.step,
@@ -261,12 +264,6 @@ fn prepare(
 ) -> Result<(ForkPlan, Setup), LaunchError> {
     progress("reading the checkpoint");
     let plan = plan(request, fork)?;
-    if let Some(name) = &request.name
-        && let Ok(path) = find(&request.runs, name)
-    {
-        let name = name.clone();
-        return Err(RunError::Exists { name, path }.into());
-    }
     check_writable(&request.runs)?;
     device::open(&plan.config)?;
     let own = Some(&*plan.checkpoint.path);

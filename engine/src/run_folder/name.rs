@@ -76,6 +76,25 @@ pub(super) fn check_name(name: &str) -> Result<(), RunError> {
     })
 }
 
+/// Whether a new run may have this name: that it is one, and that nothing has it. The folder's making is what decides.
+///
+/// # Errors
+/// If it is none, or is taken.
+pub fn check_free(runs: &Path, name: &str) -> Result<(), RunError> {
+    check_name(name)?;
+    let path = runs.join(name);
+    // An empty folder gives way to a run.
+    let taken = match std::fs::read_dir(&path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => path.symlink_metadata().is_ok(),
+    };
+    if taken {
+        let name = name.to_owned();
+        return Err(RunError::Exists { name, path });
+    }
+    Ok(())
+}
+
 /// Name of a run's folder; `.` and the like are made whole first.
 pub(crate) fn name_of(path: &Path) -> String {
     let name = match path.file_name() {

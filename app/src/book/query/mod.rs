@@ -10,7 +10,8 @@
 //! ```
 //!
 //! KEY is one of [`FIGURES`] or a configuration key. `~` holds where the text contains VALUE, whatever its case, or
-//! matches it if that has `*` or `?`. Numbers are compared as such where both sides are numbers, else both are texts. `tag`
+//! matches it if that has `*` or `?`. A key that holds numbers ([`holds_numbers`]) is compared with nothing else: `step<9k`
+//! is refused, since as texts `100000` comes before `9k`. Elsewhere both sides are numbers, or else both are texts. `tag`
 //! stands for every tag of the run: one that fits is enough. A test of something that the run does not have is false,
 //! whatever the operator.
 
@@ -20,7 +21,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use parse::parse;
+pub use parse::{known, parse};
 
 /// Keys besides those of the configuration.
 pub const FIGURES: [&str; 13] = [
@@ -38,6 +39,40 @@ pub const FIGURES: [&str; 13] = [
     "created",
     "attempt",
 ];
+
+/// Those of [`FIGURES`] that are numbers.
+const NUMBERS: [&str; 7] = [
+    "step",
+    "loss",
+    "val_loss",
+    "bits_per_byte",
+    "tokens",
+    "seconds",
+    "attempt",
+];
+
+/// Whether every run that has this key, one of [`FIGURES`] or of the configuration, has a number there.
+pub fn holds_numbers(key: &str) -> bool {
+    NUMBERS.contains(&key) || engine::config::is_number(key)
+}
+
+/// A number as it is written in an expression: as in the configuration, where `_` may part digits.
+fn number(text: &str) -> Option<f64> {
+    if !text.contains('_') {
+        return text.parse().ok();
+    }
+    let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let mut parts = text.split('_').peekable();
+    while let Some(part) = parts.next() {
+        let parted = parts
+            .peek()
+            .is_none_or(|next| digit(part.chars().next_back()) && digit(next.chars().next()));
+        if !parted {
+            return None;
+        }
+    }
+    text.replace('_', "").parse().ok()
+}
 
 /// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +152,9 @@ impl Query {
 /// Whether `have` stands to `want` as the operator says.
 pub fn compare(have: &str, operator: Operator, want: &str) -> bool {
     use std::cmp::Ordering;
-    let order = match (have.parse::<f64>(), want.parse::<f64>()) {
+    let order = match (have.parse::<f64>(), number(want)) {
         // Nothing is less than, equal to, or greater than what is no number; it is different from all.
-        (Ok(a), Ok(b)) => a.partial_cmp(&b),
+        (Ok(a), Some(b)) => a.partial_cmp(&b),
         _ => Some(have.cmp(want)),
     };
     match operator {

@@ -1,6 +1,6 @@
 //! From text to [`Query`]: words, then a descent by precedence.
 
-use super::{FIGURES, Operator, Query, QueryError};
+use super::{FIGURES, Operator, Query, QueryError, holds_numbers, number};
 use engine::config::{keys, nearest};
 
 /// Nesting beyond this is refused: nobody writes it, and the descent needs stack.
@@ -28,7 +28,6 @@ pub fn parse(text: &str) -> Result<Query, QueryError> {
         tokens: tokens(text)?,
         next: 0,
         depth: 0,
-        keys: keys(),
     };
     if parser.tokens.is_empty() {
         return Ok(Query::Every);
@@ -39,6 +38,27 @@ pub fn parse(text: &str) -> Result<Query, QueryError> {
         Some(Token::Close) => Err(parser.fault("no bracket is open here")),
         Some(_) => Err(parser.fault("expected `and` or `or`")),
     }
+}
+
+/// Whether there is such a key.
+///
+/// # Errors
+/// If there is none: the nearest known one is named.
+pub fn known(key: &str) -> Result<(), String> {
+    let configuration = keys();
+    let all = FIGURES
+        .into_iter()
+        .chain(configuration.iter().map(String::as_str));
+    if all.clone().any(|known| known == key) {
+        return Ok(());
+    }
+    Err(match nearest(key, all) {
+        Some(near) => format!("no key `{key}`; did you mean {near}?"),
+        None => format!(
+            "no key `{key}`; there are {} and those of the configuration",
+            FIGURES.join(", ")
+        ),
+    })
 }
 
 fn error(text: &str, at: usize, message: impl Into<String>) -> QueryError {
@@ -117,7 +137,6 @@ struct Parser<'a> {
     tokens: Vec<(Token, usize)>,
     next: usize,
     depth: usize,
-    keys: Vec<String>,
 }
 
 impl Parser<'_> {
@@ -178,7 +197,7 @@ impl Parser<'_> {
         let Some(Token::Word(key)) = self.peek().cloned() else {
             return Err(self.fault("expected a key, such as val_loss or optimizer.lr"));
         };
-        self.known(&key)?;
+        known(&key).map_err(|message| self.fault(message))?;
         self.next += 1;
         let Some(Token::Operator(operator)) = self.peek().cloned() else {
             return Err(self.fault(format!(
@@ -189,29 +208,16 @@ impl Parser<'_> {
         let Some(Token::Word(value) | Token::Quoted(value)) = self.peek().cloned() else {
             return Err(self.fault("expected a number or a text"));
         };
+        let as_text = matches!(operator, Operator::Like | Operator::Unlike);
+        if !as_text && holds_numbers(&key) && number(&value).is_none() {
+            let message = format!("{key} is a number, such as 9000 or 1.5e-3; `{value}` is none");
+            return Err(self.fault(message));
+        }
         self.next += 1;
         Ok(Query::Test {
             key,
             operator,
             value,
         })
-    }
-
-    fn known(&self, key: &str) -> Result<(), QueryError> {
-        let all = FIGURES
-            .iter()
-            .copied()
-            .chain(self.keys.iter().map(String::as_str));
-        if all.clone().any(|known| known == key) {
-            return Ok(());
-        }
-        let message = match nearest(key, all) {
-            Some(near) => format!("no key `{key}`; did you mean {near}?"),
-            None => format!(
-                "no key `{key}`; there are {} and those of the configuration",
-                FIGURES.join(", ")
-            ),
-        };
-        Err(self.fault(message))
     }
 }

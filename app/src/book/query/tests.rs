@@ -30,6 +30,10 @@ fn expressions_hold_or_do_not() {
         "data.train ~ *input.txt*",
         "parent == base@100",
         "seconds < 61 and tokens > 1e5",
+        "step < 10_000 and not step > 10_000 and tokens == 131_072",
+        "loss < inf and val_loss > -inf",
+        "step ~ 20* and step !~ 9k",
+        "status < stopped and name > a and optimizer.kind !~ x",
     ] {
         assert!(holds(yes), "{yes}");
     }
@@ -69,11 +73,49 @@ fn what_is_wrong_is_said_with_its_place() {
         ("name == \"x", "not closed (at character 9"),
         ("step<1 & step>2", "expected `&&`"),
         ("and", "expected a key"),
+        (
+            "step<9k and name==ui1",
+            "step is a number, such as 9000 or 1.5e-3; `9k` is none (at character 6 of",
+        ),
+        ("step<9x", "`9x` is none (at character 6"),
+        ("val_loss<3,0", "`3,0` is none"),
+        ("seconds<1m", "`1m` is none"),
+        ("tokens >= '1e5 '", "`1e5 ` is none (at character 11"),
+        ("attempt = one", "`one` is none"),
+        ("loss!=none", "`none` is none"),
+        ("bits_per_byte>\"\"", "`` is none"),
+        ("optimizer.lr>1e-3x", "optimizer.lr is a number"),
+        ("train.max_steps<=_9", "`_9` is none"),
+        ("step<9_", "`9_` is none"),
+        ("step<9__0", "`9__0` is none"),
+        ("step<1_e3", "`1_e3` is none"),
     ] {
         assert!(fault(text).contains(part), "{text}: {}", fault(text));
     }
     let deep = format!("{}step<1{}", "(".repeat(9000), ")".repeat(9000));
     assert!(fault(&deep).contains("nested"));
+}
+
+#[test]
+fn keys_that_hold_numbers_are_known_as_such() {
+    let entry = entry("sweep-3");
+    for key in FIGURES.into_iter().filter(|key| holds_numbers(key)) {
+        let values = entry.values(key);
+        assert!(values.iter().all(|value| value.parse::<f64>().is_ok()));
+    }
+    for key in ["loss", "optimizer.lr", "train.max_steps", "run.seed"] {
+        assert!(holds_numbers(key), "{key}");
+    }
+    for key in [
+        "name",
+        "created",
+        "optimizer.betas",
+        "optimizer.kind",
+        "train.fuse",
+        "x.y",
+    ] {
+        assert!(!holds_numbers(key), "{key}");
+    }
 }
 
 fn query() -> impl Strategy<Value = Query> {
@@ -92,10 +134,14 @@ fn query() -> impl Strategy<Value = Query> {
         prop::sample::select(operators.to_vec()),
         "[^\"]{0,6}",
     );
-    let leaf = test.prop_map(|(key, operator, value)| Query::Test {
-        key: key.to_owned(),
-        operator,
-        value,
+    let leaf = test.prop_map(|(key, operator, value)| {
+        let as_text = matches!(operator, Operator::Like | Operator::Unlike);
+        let fits = as_text || !holds_numbers(key) || number(&value).is_some();
+        Query::Test {
+            key: key.to_owned(),
+            operator,
+            value: if fits { value } else { "7_5e-1".to_owned() },
+        }
     });
     leaf.prop_recursive(5, 24, 2, |inner| {
         let two = (inner.clone(), inner.clone());

@@ -48,7 +48,7 @@ impl Runs {
             title.push((&*filter, theme.warn));
         }
         let inner = paint::frame(buf, area, view, &title, &[(HINT.get(view.lang), theme.dim)]);
-        let foot = self.foot(view);
+        let foot = self.foot(view, inner);
         let foot_height = (foot.len() as u16 + u16::from(self.typing.is_some())).min(inner.height);
         let list = Rect {
             height: inner.height - foot_height,
@@ -76,8 +76,25 @@ impl Runs {
         }
     }
 
-    /// What stands below the list: a question, what was done, what is wrong, the chosen run's note.
-    fn foot(&self, view: &View) -> Vec<(String, Style)> {
+    /// What stands below the list, in lines that fit into `inner`: half of its height at most, so that the list stays.
+    fn foot(&self, view: &View, inner: Rect) -> Vec<(String, Style)> {
+        let cells = usize::from(inner.width.saturating_sub(1));
+        let mut lines: Vec<(String, Style)> = Vec::new();
+        for (said, style) in self.below(view) {
+            let parts = text::wrap(&said, cells).into_iter();
+            lines.extend(parts.map(|part| (part, style)));
+        }
+        let most = usize::from(inner.height / 2).max(1);
+        if let Some((next, _)) = lines.get(most).cloned() {
+            let last = &mut lines[most - 1].0;
+            *last = text::truncate(&format!("{last} {next}"), cells);
+            lines.truncate(most);
+        }
+        lines
+    }
+
+    /// What is said below the list: a question, what was done, what is wrong, the chosen run's tags and note.
+    fn below(&self, view: &View) -> Vec<(String, Style)> {
         let theme = &view.theme;
         if let Some((run, holds)) = &self.doomed {
             let name = run.file_name().unwrap_or_default().to_string_lossy();

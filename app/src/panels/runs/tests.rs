@@ -278,6 +278,32 @@ fn deleting_asks_first_and_says_what_goes() {
 }
 
 #[test]
+fn a_long_note_is_wrapped_and_leaves_the_list() {
+    let mut bench = on_runs();
+    let mut runs = runs();
+    let words: Vec<String> = (0..40).map(|word| format!("word{word}")).collect();
+    let wild = runs.iter_mut().find(|run| run.summary.name == "wild");
+    wild.unwrap().meta.note = words.join(" ");
+    bench.deliver(&News::Runs(Arc::new(runs.clone())));
+    let seen = text(&bench, 80, 24);
+    assert!(words.iter().all(|word| seen.contains(word)), "{seen}");
+    let wild = runs.iter_mut().find(|run| run.summary.name == "wild");
+    wild.unwrap().meta.note = words.join(" ").repeat(20);
+    bench.deliver(&News::Runs(Arc::new(runs)));
+    let seen = text(&bench, 80, 24);
+    let notes = seen.lines().filter(|line| line.contains("word")).count();
+    assert_eq!(notes, 9, "{seen}");
+    assert!(
+        seen.contains('~'),
+        "it does not say that there is more\n{seen}"
+    );
+    assert!(
+        seen.contains("> wild") && seen.contains("play-seed-1"),
+        "{seen}"
+    );
+}
+
+#[test]
 fn tags_and_notes_are_typed_with_what_is_there_already() {
     let mut bench = on_runs();
     bench.deliver(&News::Runs(Arc::new(runs())));

@@ -109,6 +109,26 @@ fn rows_are_cut_from_the_stream_and_start_again_at_its_end() {
         folder.refused("train = [\"a.txt\"]\nsequence_length = 12"),
         "data.train has 12 tokens, fewer than one row of data.sequence_length + 1 = 13; add text or shorten the rows"
     );
+    // A share of it held out is not what makes it too short; where it is, both are named.
+    for (length, fraction, said) in [
+        (12, 0.25, "data.train has 12 tokens, fewer than one row"),
+        (
+            9,
+            0.25,
+            "data.validation_fraction leaves 9 of 12 tokens to train on, fewer than one row of data.sequence_length + 1 = 10;",
+        ),
+        (
+            8,
+            0.05,
+            "data.validation_fraction leaves 1 tokens to evaluate",
+        ),
+    ] {
+        let keys = format!(
+            "train = [\"a.txt\"]\nsequence_length = {length}\nvalidation_fraction = {fraction}"
+        );
+        let refused = folder.refused(&keys);
+        assert!(refused.starts_with(said), "{keys}\n{refused}");
+    }
 }
 
 #[test]
@@ -346,12 +366,6 @@ fn patterns_match_in_order_and_files_that_cannot_be_read_are_named() {
         let found = folder.refused(&open(files));
         assert!(found.starts_with(message), "{files}\n {found}\n {message}");
     }
-    let split = format!("{}\nvalidation_fraction = 0.5", open("\"[1]/a.txt\""));
-    assert!(
-        folder
-            .refused(&split)
-            .starts_with("data.validation_fraction leaves 1 tokens")
-    );
     assert!(
         folder
             .refused("train = [\"[1]/a.txt\"]\nvalidation = [\"v.txt\"]\nsequence_length = 1")
