@@ -36,7 +36,8 @@ pub enum State {
 pub struct Summary {
     /// Its name.
     pub name: String,
-    /// Its folder.
+    /// Its folder. In JSON, what of a name is no text is replaced: a folder of somebody else's must not hide the others.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// How it stands.
     pub state: State,
@@ -78,6 +79,10 @@ fn finite<S: serde::Serializer>(x: &Option<f64>, serializer: S) -> Result<S::Ok,
         Some(x) => crate::link::number::serialize(x, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// Summaries of all runs, the newest first. None where there is no folder.
