@@ -17,6 +17,7 @@ mod runs;
 mod tokenizer;
 
 use serde_json::Value;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -133,6 +134,23 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../engine/tests/fixtures/hf")
         .join(name)
+}
+
+#[test]
+fn a_configuration_may_come_through_a_pipe() {
+    let place = Place::new();
+    for words in [
+        &["estimate", "/dev/stdin", "--json"][..],
+        &["train", "/dev/stdin", "--run", "piped", "--ui", "none"],
+    ] {
+        let mut command = place.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut pipe = child.stdin.take().expect("a pipe");
+        pipe.write_all(TINY.as_bytes()).expect("it reads");
+        drop(pipe);
+        Told::new(child.wait_with_output().expect("it ends")).good();
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod grace;
 mod nonfinite;
 #[path = "control/preparation.rs"]
 mod preparation;
+#[path = "control/standing.rs"]
+mod standing;
 
 use common::{ENDLESS, Place, Process, config, text};
 use rustix::process::Signal;

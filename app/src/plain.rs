@@ -1,7 +1,7 @@
 //! A run as plain lines, for logs: one line an interval, and one for whatever else happens.
 
 use crate::text;
-use engine::link::{Body, Event};
+use engine::link::{Body, Change, Event};
 use engine::watch::NONFINITE;
 
 /// Turns events into lines.
@@ -100,6 +100,11 @@ impl Plain {
             Body::ConfigApplied {
                 version, changes, ..
             } => {
+                let end = changes.iter().find_map(Change::max_steps);
+                self.max_steps = end.unwrap_or(self.max_steps);
+                let interval = changes.iter().find(|c| c.key == "train.log_interval");
+                let interval = interval.and_then(|change| change.to.parse().ok());
+                self.log_interval = interval.unwrap_or(self.log_interval);
                 let changes: Vec<_> = changes
                     .iter()
                     .map(|change| format!("{} {} -> {}", change.key, change.from, change.to))
@@ -162,6 +167,7 @@ impl Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::link::{Started, Step};
 
     #[test]
     fn a_run_without_a_step_has_no_loss_and_one_that_diverged_has_none_to_be_proud_of() {
@@ -184,6 +190,43 @@ mod tests {
         );
         assert!(told(7, 2.5, "stopped").contains("loss 2.5000,"));
         assert!(told(7, f64::NAN, "diverged").contains("loss NaN,"));
+    }
+
+    #[test]
+    fn live_edits_move_the_end_and_the_interval() {
+        let mut plain = Plain::default();
+        let mut told = |body| {
+            let time = String::new();
+            plain.line(&Event { body, time }).unwrap_or_default()
+        };
+        let started = Started {
+            max_steps: 10,
+            ..Started::default()
+        };
+        told(Body::Started(Box::new(started)));
+        let step = |step| {
+            Body::Step(Step {
+                step,
+                ..Step::default()
+            })
+        };
+        assert!(told(step(1)).starts_with("step 1/10 "));
+        let change = |key: &str, to: &str| Change {
+            key: key.to_owned(),
+            from: String::new(),
+            to: to.to_owned(),
+        };
+        told(Body::ConfigApplied {
+            step: 1,
+            version: 2,
+            changes: vec![
+                change("train.max_steps", "7"),
+                change("train.log_interval", "4"),
+            ],
+        });
+        assert_eq!(told(step(2)), "");
+        assert!(told(step(4)).starts_with("step 4/7 "));
+        assert!(told(step(7)).starts_with("step 7/7 "));
     }
 
     #[test]

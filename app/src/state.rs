@@ -234,7 +234,7 @@ pub struct Rejected {
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
-    /// Why.
+    /// Why; the place stands in the fields before.
     pub message: String,
 }
 

@@ -146,6 +146,7 @@ fn files_and_names() {
     place.file("garbage", [b'a', b'\n', 0xff, 0xfe, 0x00]);
     place.file("text", "words");
     place.file("odd.bin", [1, 2, 3]);
+    place.file("folder/readme", "");
     place.file("t.json", "{\"model\": 7}");
     place.file("runs/x/events.jsonl", "not an event\n");
     let train = |file: &'static str| {
@@ -264,6 +265,20 @@ fn files_and_names() {
             (&["compare", "x", "y"], "no run y"),
             (&["runs", "--runs", "nowhere"], "no such folder"),
             (&["bench", "step", "nowhere.toml"], "no such file"),
+            (
+                &["bench", "step", "folder"],
+                "folder: this is a folder, not a",
+            ),
+            (
+                &["estimate", "nowhere.toml"],
+                "nowhere.toml: there is no such file",
+            ),
+            (&["estimate", "folder"], "folder: this is a folder, not a"),
+            (
+                &["estimate", "/dev/null"],
+                "/dev/null: data.sequence_length: required",
+            ),
+            (&["train", "folder"], "folder: this is a folder, not a"),
             (&["bench", "step", "garbage"], "garbage"),
             (&["bench", "op", "sine"], "no operation `sine`"),
             (&["bench", "generate", "--prompt-tokens", "1000"], "context"),

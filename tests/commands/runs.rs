@@ -2,7 +2,9 @@
 
 use super::{Place, Told, number, trained};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
 fn step(step: u64, attempt: u32, loss: &Value) -> String {
@@ -129,6 +131,29 @@ fn a_run_is_listed_shown_and_measured() {
     let none = Place::new();
     assert_eq!(none.run(&["runs", "--json"]).json(), json!({ "runs": [] }));
     assert!(none.run(&["runs"]).good().contains("zerollm train"));
+}
+
+#[test]
+fn a_folder_whose_name_is_no_text_hides_no_run() {
+    let place = Place::new();
+    let runs = OsStr::from_bytes(b"nu\xff");
+    let there = place.path().join(runs).join("x");
+    std::fs::create_dir_all(&there).expect("a folder");
+    std::fs::write(there.join("events.jsonl"), step(1, 1, &json!(1.5))).expect("a record");
+    let told = |words: &[&str]| {
+        let mut command = place.command(words);
+        let output = command.arg("--runs").arg(runs).output();
+        Told::new(output.expect("it starts")).json()
+    };
+    let path = "nu\u{fffd}/x";
+    assert_eq!(told(&["runs", "--json"])["runs"][0]["path"], path);
+    assert_eq!(told(&["show", "x", "--json"])["path"], path);
+    place.file("tiny.toml", super::TINY);
+    let train = ["train", "tiny.toml", "--run", "y", "--detach"];
+    let mut command = place.command(&train);
+    let output = command.arg("--runs").arg(runs).output();
+    let said = Told::new(output.expect("it starts")).good();
+    assert!(said.starts_with("run y trains in the background"), "{said}");
 }
 
 #[test]

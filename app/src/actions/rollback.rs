@@ -3,7 +3,7 @@
 use engine::link::Command;
 
 use super::{Action, Ran, Refused};
-use crate::lang::Text;
+use crate::lang::{Phrase, Text};
 use crate::text;
 use crate::workbench::Workbench;
 
@@ -63,16 +63,9 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
         None => None,
         Some(word) => Some(super::step(word)?),
     };
-    let lr_scale = match words.next() {
+    let scale = match words.next() {
         None => None,
-        Some(word) => {
-            const FACTOR: Text = Text::new(
-                "expected a factor such as 0.5, found {0}",
-                "应为倍数, 例如 0.5, 却是 {0}",
-            );
-            let factor = word.parse().ok();
-            Some(factor.ok_or_else(|| Refused::Because(FACTOR.fill(&[&format!("{word:?}")])))?)
-        }
+        Some(word) => Some(lr_scale(word).map_err(Refused::Because)?),
     };
     if words.next().is_some() {
         const MORE: Text = Text::new(
@@ -81,5 +74,23 @@ fn run(argument: &str, bench: &mut Workbench) -> Ran {
         );
         return Err(Refused::because(MORE));
     }
-    bench.try_ask(Command::Rollback { step, lr_scale })
+    bench.try_ask(Command::Rollback {
+        step,
+        lr_scale: scale,
+    })
+}
+
+/// The factor that a person gives for `schedule.lr_scale`, here and behind `ctl`: what the configuration takes there.
+///
+/// # Errors
+/// If it is no such number.
+pub fn lr_scale(word: &str) -> Result<f64, Phrase> {
+    const FACTOR: Text = Text::new(
+        "expected a factor such as 0.5, found {0}",
+        "应为倍数, 例如 0.5, 却是 {0}",
+    );
+    let factor: Option<f64> = word.parse().ok();
+    let factor = factor.ok_or_else(|| FACTOR.fill(&[&format!("{word:?}")]))?;
+    engine::config::check("schedule.lr_scale", &format!("{factor:?}")).map_err(Phrase::from)?;
+    Ok(factor)
 }

@@ -90,11 +90,9 @@ impl Figures {
     }
 
     fn take(&mut self, body: Body) {
+        self.is_paused = stands_still(&body).unwrap_or(self.is_paused);
         match body {
-            Body::Started(started) => {
-                self.config = started.config;
-                self.is_paused = false;
-            }
+            Body::Started(started) => self.config = started.config,
             Body::ConfigApplied { changes, .. } => {
                 for change in changes {
                     let known = self.config.iter_mut().find(|value| value.key == change.key);
@@ -102,10 +100,6 @@ impl Figures {
                         value.value = change.to;
                     }
                 }
-            }
-            Body::Paused { .. } => self.is_paused = true,
-            Body::ResumedFromPause { .. } | Body::Finished { .. } | Body::Failed { .. } => {
-                self.is_paused = false;
             }
             _ => {}
         }
@@ -120,6 +114,18 @@ impl Figures {
     }
 }
 
+/// Whether training stands still from this event on, where the event decides it.
+pub fn stands_still(body: &Body) -> Option<bool> {
+    match body {
+        Body::Paused { .. } => Some(true),
+        Body::Started(_)
+        | Body::ResumedFromPause { .. }
+        | Body::Finished { .. }
+        | Body::Failed { .. } => Some(false),
+        _ => None,
+    }
+}
+
 /// Seconds that a fork's past took, as its first checkpoint says; 0 where there is none any more.
 pub fn seconds_before(run: &Path) -> f64 {
     let parent = RunRecord::read(run).and_then(|record| record.parent);
@@ -131,10 +137,7 @@ pub fn seconds_before(run: &Path) -> f64 {
 impl Entry {
     /// The word for how it stands.
     pub fn status(&self) -> &'static str {
-        match self.summary.state {
-            State::Running if self.figures.is_paused => "paused",
-            ref state => word(state),
-        }
+        status(&self.summary.state, self.figures.is_paused)
     }
 
     /// The parent's name, where it is a fork.
@@ -167,9 +170,10 @@ impl Entry {
     }
 }
 
-/// The word for how a run stands.
-pub fn word(state: &State) -> &'static str {
+/// The word for how a run stands, whose engine last said that it `is_paused` or not.
+pub fn status(state: &State, is_paused: bool) -> &'static str {
     match state {
+        State::Running if is_paused => "paused",
         State::Running => "running",
         State::Finished => "finished",
         State::Stopped => "stopped",

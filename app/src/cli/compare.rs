@@ -2,7 +2,7 @@
 
 use super::{Failure, RunsFlag, number};
 use crate::book::stats::{self, Group};
-use crate::book::{Entry, Figures, differences};
+use crate::book::{Entry, Figures, differences, stands_still, status};
 use crate::out::{self, Table};
 use crate::plain::Plain;
 use crate::text;
@@ -55,6 +55,8 @@ pub struct Record {
     pub messages: Vec<String>,
     /// The configuration in force at the end.
     pub config: Vec<ConfigValue>,
+    /// Whether its engine last said that it stands still.
+    is_paused: bool,
 }
 
 impl Record {
@@ -76,6 +78,7 @@ impl Record {
             samples: Vec::new(),
             messages: Vec::new(),
             config: Vec::new(),
+            is_paused: false,
         };
         let mut plain = Plain::default();
         for event in events {
@@ -91,7 +94,13 @@ impl Record {
         Ok(record)
     }
 
+    /// The word for how it stands.
+    pub fn status(&self) -> &'static str {
+        status(&self.summary.state, self.is_paused)
+    }
+
     fn take(&mut self, body: Body) {
+        self.is_paused = stands_still(&body).unwrap_or(self.is_paused);
         match body {
             Body::Started(started) => {
                 self.config.clone_from(&started.config);
@@ -153,7 +162,7 @@ impl Record {
                 best: best.map(|eval| (eval.loss, eval.step)),
                 bits_per_byte: best.and_then(|eval| eval.bits_per_byte),
                 seconds: 0.0,
-                is_paused: false,
+                is_paused: self.is_paused,
             },
             age: None,
         }
@@ -256,9 +265,7 @@ fn together(runs: &[&Entry]) -> (Vec<Value>, Vec<Value>) {
 type Figure = (&'static str, fn(&Record) -> Option<String>);
 
 const FIGURES: &[Figure] = &[
-    ("state", |record| {
-        Some(super::runs::word(&record.summary.state).to_owned())
-    }),
+    ("state", |record| Some(record.status().to_owned())),
     ("step", |record| Some(record.summary.step.to_string())),
     ("last loss", |record| {
         Some(text::value(record.last_loss()?, 4))

@@ -3,6 +3,7 @@
 mod fork;
 
 use super::Failure;
+use crate::actions::rollback::lr_scale;
 use crate::out;
 use crate::text;
 use clap::{Args, Subcommand};
@@ -112,7 +113,7 @@ enum What {
         #[arg(long)]
         step: Option<u64>,
         /// A new schedule.lr_scale from there on
-        #[arg(long)]
+        #[arg(long, value_parser = factor, allow_hyphen_values = true)]
         lr_scale: Option<f64>,
     },
     /// Take the time of every operation of the next steps
@@ -157,6 +158,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: Option<f64> = text.parse().ok();
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.ok_or_else(|| "expected seconds, such as 30".to_owned())
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    lr_scale(text).map_err(|why| why.to_string())
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

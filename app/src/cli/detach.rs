@@ -12,7 +12,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The flag by which the program knows that it is the one in the background.
@@ -21,7 +21,8 @@ pub const FLAG: &str = "--detached";
 /// What the process in the background says once.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
-    folder: PathBuf,
+    /// Name of the run's folder. Not its path, which need not be a text.
+    run: String,
     process: u32,
 }
 
@@ -54,8 +55,7 @@ pub fn start(runs: Option<&Path>) -> Result<u8, Failure> {
             )),
         };
     };
-    let name = report.folder.file_name().unwrap_or_default();
-    let name = text::escape(&name.to_string_lossy());
+    let name = text::escape(&report.run);
     let runs = runs.map_or_else(String::new, |runs| format!(" --runs {}", runs.display()));
     out::text(&format!(
         "run {name} trains in the background (process {})\nattach: zerollm attach {name}{runs}\nstop: zerollm ctl {name} stop{runs}\n",
@@ -78,7 +78,11 @@ pub fn settle(folder: &Path) {
         let _ = dup2_stderr(&log);
     }
     let report = Report {
-        folder: folder.to_owned(),
+        run: folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into(),
         process: std::process::id(),
     };
     if let Ok(text) = serde_json::to_string(&report) {

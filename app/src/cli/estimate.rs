@@ -1,6 +1,6 @@
 //! `zerollm estimate`: what a run will need.
 
-use super::{ConfigFlags, Failure, existing};
+use super::{ConfigFlags, Failure};
 use crate::out;
 use clap::Args;
 use engine::config::Config;
@@ -39,7 +39,7 @@ const PROBE: Duration = Duration::from_secs(2);
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let sets = arguments.flags.sets();
     let config = match &arguments.config {
-        Some(file) => Config::load(existing(file)?, &sets)?,
+        Some(file) => Config::load(file, &sets)?,
         None => Config::demo(&sets)?,
     };
     let (cpu, gpu) = engine::device::open(&config)?;
@@ -54,15 +54,11 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(gpu) => engine::device::check_room(&setup.config, &setup.model, gpu).is_ok(),
         None => available_bytes().is_none_or(|free| memory.total - memory.runtime <= free),
     };
+    let max_steps = setup.config.train.max_steps as f64;
     let step_seconds = if fits {
         Some(probe(setup, cpu, gpu)?)
     } else {
         None
-    };
-    let steps = |config: &Config| config.train.max_steps as f64;
-    let max_steps = match &arguments.config {
-        Some(file) => steps(&Config::load(file, &sets)?),
-        None => steps(&Config::demo(&sets)?),
     };
     let to_finish = step_seconds.map(|step| step * max_steps);
     if arguments.json {

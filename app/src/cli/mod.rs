@@ -31,7 +31,7 @@ use engine::config::ConfigError;
 use engine::launch::LaunchError;
 use engine::run_folder::RunError;
 use engine::setup::SetupError;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Trains language models from zero, in a terminal.
 #[derive(Debug, Parser)]
@@ -196,20 +196,5 @@ pub fn number(x: f64) -> serde_json::Value {
         "inf".into()
     } else {
         "-inf".into()
-    }
-}
-
-/// A configuration file that must be one that exists, so that a typing error is told before anything else.
-///
-/// # Errors
-/// If there is no such file.
-pub fn existing(path: &Path) -> Result<&Path, Failure> {
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(Failure::new(
-            2,
-            format!("{}: there is no such file", path.display()),
-        ))
     }
 }

@@ -9,8 +9,6 @@ use engine::run_folder::{Meta, find, shelf};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-pub use crate::book::word;
-
 /// Flags of `zerollm runs`.
 #[derive(Clone, Debug, Args)]
 #[command(
@@ -22,7 +20,7 @@ pub use crate::book::word;
     after_help = "Examples:\n  zerollm runs --tree\n  \
         zerollm runs --where 'optimizer.lr>=1e-3 and val_loss<2 or tag==\"good\"' --sort val_loss\n  \
         zerollm runs tag play good\n  zerollm runs delete play --yes\n\n\
-        JSON: runs, each with name, path, state (running, finished, stopped, failed, interrupted, new), step, max_steps, \
+        JSON: runs, each with name, path, state (running, paused, finished, stopped, failed, interrupted, new), step, max_steps, \
         loss, validation_loss, checkpoints, best, parameters, tokens, attempt, created, started, what, process, parent, \
         best_validation_loss, best_validation_step, bits_per_byte, seconds, tags, note, depth (in the tree).",
     args_conflicts_with_subcommands = true
@@ -194,6 +192,7 @@ fn act(action: &Action) -> Result<u8, Failure> {
 
 fn as_json(entry: &Entry, depth: usize) -> Value {
     let mut object = json!(entry.summary);
+    object["state"] = json!(entry.status());
     let figures = &entry.figures;
     object["best_validation_loss"] = json!(figures.best.map(|best| number(best.0)));
     object["best_validation_step"] = json!(figures.best.map(|best| best.1));

@@ -100,7 +100,7 @@ fn head(record: &Record) -> Result<(), Failure> {
     };
     line("run", summary.name.clone())?;
     line("folder", summary.path.display().to_string())?;
-    line("state", super::runs::word(&summary.state).to_owned())?;
+    line("state", record.status().to_owned())?;
     line("trains", summary.what.clone())?;
     line("forked from", summary.parent.clone().unwrap_or_default())?;
     line("created", summary.created.clone())?;
@@ -210,6 +210,7 @@ fn configuration(record: &Record) -> Result<(), Failure> {
 
 fn as_json(record: &Record) -> Value {
     let mut object = json!(record.summary);
+    object["state"] = json!(record.status());
     let steps = steps(&record.index).into_iter().map(|step| {
         let mut row = json!({ "step": step.step });
         for (name, figure) in SHOWN.iter().zip(step.figures) {

@@ -143,16 +143,17 @@ impl State {
             } => {
                 self.answered("set");
                 self.answered("reload");
+                let message = without_place(message, *line, *column);
                 self.rejected = Some(Rejected {
                     line: *line,
                     column: *column,
-                    message: message.clone(),
+                    message: message.to_owned(),
                 });
                 const STAYS: Text =
                     Text::new("refused, v{0} stays: {1}{2}", "已拒绝, v{0} 不变: {1}{2}");
                 let stays = self.config_version.to_string();
                 let place = place(*line, *column);
-                let text = STAYS.fill(&[&stays, &place, &Phrase::from(message.as_str())]);
+                let text = STAYS.fill(&[&stays, &place, &Phrase::from(message)]);
                 self.log(time, *step, Level::Warn, "config", text);
             }
             Body::Reply {
@@ -472,6 +473,13 @@ pub fn place(line: usize, column: usize) -> Phrase {
     }
     const PLACE: Text = Text::new("line {0}:{1}: ", "第 {0} 行第 {1} 列: ");
     PLACE.fill(&[&line.to_string(), &column.to_string()])
+}
+
+/// Why an edit was refused, without the file and place before it, which [`place`] says.
+fn without_place(message: &str, line: usize, column: usize) -> &str {
+    let place = format!(":{line}:{column}: ");
+    let behind = message.split_once(&place).map(|(_, why)| why);
+    behind.filter(|_| line > 0).unwrap_or(message)
 }
 
 /// The time of day in an RFC 3339 time.

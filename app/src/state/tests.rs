@@ -4,6 +4,7 @@ use engine::link::{Alert, Body, Change, Command, Event, Started};
 
 use super::{History, Level, Mark, Metric, Quantity, State, Status};
 use crate::chart::series::XUnit;
+use crate::lang::Lang;
 use crate::workbench::fixture::{event, events, started, step};
 
 pub(super) fn state(events: &[Event]) -> State {
@@ -231,10 +232,14 @@ fn a_refused_edit_is_kept_until_one_is_taken() {
             step: 1,
             line: 31,
             column: 4,
-            message: "restart-only".into(),
+            message: "d/p.toml:31:4: not valid TOML".into(),
         },
     );
-    assert_eq!(state.rejected.as_ref().unwrap().line, 31);
+    let rejected = state.rejected.as_ref().unwrap();
+    assert_eq!((rejected.line, rejected.column), (31, 4));
+    assert_eq!(rejected.message, "not valid TOML", "its place once");
+    let said = state.log.back().unwrap().text.get(Lang::En).to_owned();
+    assert_eq!(said, "refused, v1 stays: line 31:4: not valid TOML");
     assert_eq!(state.config_version, 1);
     let change = Change {
         key: "train.max_steps".into(),
@@ -311,7 +316,7 @@ fn what_a_fork_was_asked_for_is_told_and_is_no_alert() {
         let heard: Event = serde_json::from_str(&line).unwrap();
         state.apply(&heard);
         let last = state.log.back().unwrap();
-        assert!(last.text.get(crate::lang::Lang::En).contains("3e-4"));
+        assert!(last.text.get(Lang::En).contains("3e-4"));
         assert_eq!(state.num_alerts, alerts);
         assert_eq!(last.level == Level::Warn, !note);
     }

@@ -64,6 +64,20 @@ fn config() -> Configuration<LittleEndian, Varint, bincode::config::Limit<LIMIT>
 }
 
 impl TrainerState {
+    /// Name of the counter that holds the loss of the last step.
+    pub const LOSS: &'static str = "loss";
+
+    /// One of the other counters, by its name.
+    pub fn counter(&self, name: &str) -> Option<f64> {
+        let mut counters = self.counters.iter();
+        counters.find(|(known, _)| known == name).map(|pair| pair.1)
+    }
+
+    /// Loss of the last step, nats per token, where it is known and finite.
+    pub fn last_loss(&self) -> Option<f64> {
+        self.counter(Self::LOSS).filter(|loss| loss.is_finite())
+    }
+
     /// The bytes of the file.
     ///
     /// # Errors

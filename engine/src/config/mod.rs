@@ -95,7 +95,8 @@ impl PartialEq for Config {
 impl Config {
     /// Reads the configuration `text`, the content of `file`, with `key=value` flags.
     ///
-    /// Paths in the text are relative to the file's folder, in flags to the current directory.
+    /// Paths in the text are relative to the file's folder, in flags and in what comes through a pipe to the current
+    /// directory.
     ///
     /// # Errors
     /// The first fault found, with line and column where it stands in the file.
@@ -189,7 +190,7 @@ impl Config {
 /// The text of a configuration file.
 ///
 /// # Errors
-/// If it cannot be read or is not UTF-8.
+/// If it is not there, is a folder, cannot be read or is not UTF-8.
 pub fn read(file: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(file).map_err(|e| ConfigError {
         file: file.display().to_string(),
@@ -198,6 +199,10 @@ pub fn read(file: &Path) -> Result<String, ConfigError> {
         key: String::new(),
         message: match e.kind() {
             std::io::ErrorKind::InvalidData => "not a text in UTF-8".to_owned(),
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            std::io::ErrorKind::IsADirectory => {
+                "this is a folder, not a configuration file".to_owned()
+            }
             _ => format!("cannot read the configuration: {e}"),
         },
     })

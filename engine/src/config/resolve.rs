@@ -10,12 +10,20 @@ use super::{Sources, check, import, preset, schema};
 use crate::model::ffn;
 use crate::registry::{Class, Default, Key, SLOTS, Slot};
 
+/// The folder of a configuration file. What comes through a pipe has none: its paths are relative to the current directory.
+fn folder(file: &Path) -> Option<&Path> {
+    let folder = file.parent()?;
+    let is_pipe = file == Path::new("/dev/stdin")
+        || [Path::new("/dev/fd"), Path::new("/proc/self/fd")].contains(&folder);
+    (!is_pipe).then_some(folder)
+}
+
 /// Resolves all layers: values, derived values, checks between keys.
 pub(super) fn resolve(sources: &Sources<'_>) -> Result<Entries, ConfigError> {
     let file = sources
         .file
         .map_or_else(String::new, |file| file.display().to_string());
-    let base = sources.file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let base = sources.file.and_then(folder).unwrap_or(Path::new(""));
     let mut layers = vec![Layer::text(Source::File, &file, base, sources.text)?];
     for (source, flags) in [(Source::Flag, sources.flags), (Source::Edit, sources.edits)] {
         let mut merged = Layer {

@@ -349,6 +349,12 @@ fn paths_are_relative_to_whoever_wrote_them() {
     let expected = ["/conf/sub/../d/a.txt", "/abs.txt"].map(PathBuf::from);
     assert_eq!(c.data.train, expected);
     assert_eq!(c.run.name, "my-run");
+    // A pipe has no folder.
+    let here = std::env::current_dir().unwrap().join("../d/a.txt");
+    for pipe in ["/dev/stdin", "/dev/fd/63", "/proc/self/fd/63"] {
+        let c = Config::parse(Some(Path::new(pipe)), &text, &[]).unwrap();
+        assert_eq!(c.data.train[0], here, "{pipe}");
+    }
     let odd = Config::parse(Some(Path::new("/conf/.a b@1?.toml")), BASE, &[]).unwrap();
     assert_eq!(odd.run.name, "a b-1-");
 }

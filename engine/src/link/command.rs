@@ -1,5 +1,6 @@
 //! Commands: what a person or a script asks of the engine.
 
+use super::number::optional;
 use serde::{Deserialize, Serialize};
 
 /// What a person or a script asks of the engine.
@@ -51,8 +52,8 @@ pub enum Command {
         /// The checkpoint's step; the newest valid one where it is not said.
         #[serde(default)]
         step: Option<u64>,
-        /// A new `schedule.lr_scale`.
-        #[serde(default)]
+        /// A new `schedule.lr_scale`; one that is not finite reaches the engine, to be refused there.
+        #[serde(default, with = "optional")]
         lr_scale: Option<f64>,
     },
     /// End the run.

@@ -491,3 +491,11 @@ pub struct Change {
     /// Value now, as TOML.
     pub to: String,
 }
+
+impl Change {
+    /// Where training ends from now on, where this change says so.
+    pub fn max_steps(&self) -> Option<u64> {
+        let says = self.key == "train.max_steps";
+        says.then(|| self.to.parse().ok()).flatten()
+    }
+}

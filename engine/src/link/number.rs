@@ -35,6 +35,32 @@ pub(super) fn text(x: f64) -> Option<&'static str> {
     }
 }
 
+/// The same of a number that may be absent: `null` then, which a number that is not finite must not become.
+pub mod optional {
+    use super::Either;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    /// Writes a number as [`super::serialize`] does, or null.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(x: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match x {
+            Some(x) => super::serialize(x, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads what [`serialize`] writes.
+    ///
+    /// # Errors
+    /// If it is neither null, a number nor one of the words.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+        let found = Option::<Either>::deserialize(d)?.map(Either::value);
+        found.transpose().map_err(serde::de::Error::custom)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Either {

@@ -40,6 +40,31 @@ fn events_survive_json() {
 }
 
 #[test]
+fn a_scale_that_is_not_finite_is_not_taken_for_none() {
+    for (lr_scale, said) in [
+        (None, "null"),
+        (Some(0.5), "0.5"),
+        (Some(f64::INFINITY), "\"inf\""),
+        (Some(f64::NAN), "\"NaN\""),
+    ] {
+        let step = Some(5);
+        let command = Command::Rollback { step, lr_scale };
+        let line = serde_json::to_string(&command).unwrap();
+        let back: Command = serde_json::from_str(&line).unwrap();
+        assert!(line.ends_with(&format!("\"lr_scale\":{said}}}")), "{line}");
+        assert_eq!(format!("{back:?}"), format!("{command:?}"));
+    }
+    let read = |line| serde_json::from_str::<Command>(line);
+    let step = None;
+    let lr_scale = None;
+    assert_eq!(
+        read("{\"command\":\"rollback\"}").unwrap(),
+        Command::Rollback { step, lr_scale }
+    );
+    assert!(read("{\"command\":\"rollback\",\"lr_scale\":\"much\"}").is_err());
+}
+
+#[test]
 fn a_slow_reader_loses_nothing_and_a_gone_one_stops_nothing() {
     let (mut engine, client) = link();
     for step in 0..3000 {

@@ -1,7 +1,7 @@
 //! The latest figures in Prometheus' text form (version 0.0.4), all of them gauges.
 
 use super::{ExportError, Format, Place, Source, seconds};
-use crate::link::{Body, Eval, Event, Layers, Started, Step};
+use crate::link::{Body, Change, Eval, Event, Layers, Started, Step};
 use crate::run_folder::index::LineKind;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -18,6 +18,9 @@ pub(super) static FORMAT: Format = Format {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latest {
     started: Option<Started>,
+    /// Last step done that counts.
+    done: Option<u64>,
+    /// What it measured, where this attempt has made it.
     step: Option<Step>,
     eval: Option<Eval>,
     layers: Option<Layers>,
@@ -35,8 +38,19 @@ impl Latest {
                 self.started = Some((**started).clone());
                 self.over = false;
                 self.paused = false;
+                self.go_on_from(started.step);
             }
-            Body::Step(step) => self.step = Some(step.clone()),
+            Body::Resumed { step, .. } => self.go_on_from(*step),
+            Body::ConfigApplied { changes, .. } => {
+                let end = changes.iter().find_map(Change::max_steps);
+                if let (Some(started), Some(end)) = (&mut self.started, end) {
+                    started.max_steps = end;
+                }
+            }
+            Body::Step(step) => {
+                self.done = Some(step.step);
+                self.step = Some(step.clone());
+            }
             Body::Eval(eval) => self.eval = Some(eval.clone()),
             Body::Layers(layers) => self.layers = Some(layers.clone()),
             Body::Checkpoint { step, .. } => self.checkpoint = Some(*step),
@@ -47,6 +61,15 @@ impl Latest {
             _ => {}
         }
         self.time = self.time.max(seconds(&event.time));
+    }
+
+    /// Training goes on behind `step`: what was measured after it is superseded.
+    fn go_on_from(&mut self, step: u64) {
+        self.done = Some(step);
+        self.step.take_if(|known| known.step > step);
+        self.eval.take_if(|known| known.step > step);
+        self.layers.take_if(|known| known.step > step);
+        self.checkpoint.take_if(|known| *known > step);
     }
 
     /// The page.
@@ -68,9 +91,11 @@ impl Latest {
             page.gauge("attempt", "attempt, from 1", f64::from(started.attempt));
             page.gauge("max_steps", "where training ends", started.max_steps as f64);
         }
+        if let Some(step) = self.done {
+            page.gauge("step", "last step done", step as f64);
+        }
         if let Some(step) = &self.step {
             for (name, help, value) in [
-                ("step", "last step done", step.step as f64),
                 ("tokens", "tokens trained on", step.tokens as f64),
                 ("loss", "training loss, nats per token", step.loss),
                 ("learning_rate", "learning rate", step.lr),
@@ -215,4 +240,85 @@ fn write(source: &Source, out: &mut dyn Write) -> Result<(), ExportError> {
     latest.layers = source.last_layers()?;
     out.write_all(latest.page(&source.name).as_bytes())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(latest: &mut Latest, body: Body) {
+        let time = "2026-01-01T00:00:01.5Z".to_owned();
+        latest.apply(&Event { body, time });
+    }
+
+    fn has(latest: &Latest, gauge: &str) -> bool {
+        let sample = |line: &&str| !line.starts_with('#');
+        let page = latest.page("r");
+        page.lines().filter(sample).any(|line| {
+            let name = line.split_once('{').map_or(line, |(name, _)| name);
+            let value = line.rsplit_once(' ').map_or("", |(_, value)| value);
+            gauge == name || gauge == format!("{name} {value}")
+        })
+    }
+
+    fn trained() -> Latest {
+        let mut latest = Latest::default();
+        let started = Started {
+            max_steps: 100,
+            ..Started::default()
+        };
+        hear(&mut latest, Body::Started(Box::new(started)));
+        for step in 1..=8 {
+            let loss = step as f64;
+            let step = Step {
+                step,
+                loss,
+                ..Step::default()
+            };
+            hear(&mut latest, Body::Step(step));
+        }
+        for step in [4, 8] {
+            let eval = Eval {
+                step,
+                ..Eval::default()
+            };
+            hear(&mut latest, Body::Eval(eval));
+        }
+        latest
+    }
+
+    #[test]
+    fn an_edit_moves_the_end() {
+        let mut latest = trained();
+        assert!(has(&latest, "zerollm_max_steps 100"));
+        let change = |key: &str, to: &str| Change {
+            key: key.to_owned(),
+            from: String::new(),
+            to: to.to_owned(),
+        };
+        let changes = vec![change("optimizer.lr", "7"), change("train.max_steps", "20")];
+        let body = Body::ConfigApplied {
+            step: 8,
+            version: 2,
+            changes,
+        };
+        hear(&mut latest, body);
+        assert!(has(&latest, "zerollm_max_steps 20"));
+    }
+
+    #[test]
+    fn what_is_superseded_is_not_told() {
+        let mut latest = trained();
+        assert!(has(&latest, "zerollm_step 8") && has(&latest, "zerollm_loss 8"));
+        let back = |step| Body::Resumed {
+            step,
+            path: String::new(),
+            attempt: 2,
+        };
+        hear(&mut latest, back(8));
+        assert!(has(&latest, "zerollm_loss 8") && has(&latest, "zerollm_validation_step 8"));
+        hear(&mut latest, back(5));
+        assert!(has(&latest, "zerollm_step 5"));
+        assert!(!has(&latest, "zerollm_loss") && !has(&latest, "zerollm_validation_step"));
+    }
 }

@@ -2,9 +2,10 @@
 
 use super::lock::Lock;
 use super::name::{is_run, name_of};
-use super::{EVENTS, LOCK, RunError, RunRecord};
-use crate::checkpoint;
-use crate::link::{Body, Event};
+use super::{EVENTS, Index, LOCK, RunError, RunRecord, config_path, config_versions};
+use crate::checkpoint::{self, folder_name, read_trainer};
+use crate::link::number::optional;
+use crate::link::{Body, Change, Event};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use toml_edit::Document;
 
 /// How a run stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +38,8 @@ pub enum State {
 pub struct Summary {
     /// Its name.
     pub name: String,
-    /// Its folder.
+    /// Its folder. In JSON, what of a name is no text is replaced: a folder of somebody else's must not hide the others.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// How it stands.
     pub state: State,
@@ -52,17 +55,17 @@ pub struct Summary {
     pub attempt: u32,
     /// Trained numbers.
     pub parameters: Option<u64>,
-    /// Last step done.
+    /// Last step done that counts: after going back, that of the checkpoint; of a fork that has made none, its parent's.
     pub step: u64,
-    /// Where training ends.
+    /// Where training ends, as the configuration in force says.
     pub max_steps: Option<u64>,
-    /// Tokens trained on.
+    /// Tokens trained on until that step.
     pub tokens: u64,
-    /// Loss of the last step.
-    #[serde(serialize_with = "finite")]
+    /// Loss of that step.
+    #[serde(serialize_with = "optional::serialize")]
     pub loss: Option<f64>,
-    /// Loss of the last evaluation.
-    #[serde(serialize_with = "finite")]
+    /// Loss of the last evaluation that counts.
+    #[serde(serialize_with = "optional::serialize")]
     pub validation_loss: Option<f64>,
     /// Steps of the checkpoints.
     pub checkpoints: Vec<u64>,
@@ -72,12 +75,8 @@ pub struct Summary {
     pub parent: Option<String>,
 }
 
-#[expect(clippy::ref_option, reason = "the form that serde asks for")]
-fn finite<S: serde::Serializer>(x: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    match x {
-        Some(x) => crate::link::number::serialize(x, serializer),
-        None => serializer.serialize_none(),
-    }
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// Summaries of all runs, the newest first. None where there is no folder.
@@ -131,11 +130,12 @@ fn age(path: &Path) -> i128 {
 }
 
 /// What can be said of a run quickly: from its record, the first line and the end of its events, and its folders' names.
+/// What these do not tell is looked for where it stands: in the newest configuration, the index, the checkpoint.
 pub fn summary(path: &Path) -> Summary {
     let record = RunRecord::read(path).unwrap_or_default();
     let (running, process) = Lock::holder(&path.join(LOCK));
     let checkpoints = checkpoint::list(&path.join("checkpoints")).unwrap_or_default();
-    let mut summary = Summary {
+    let summary = Summary {
         name: name_of(path),
         path: path.to_owned(),
         state: State::New,
@@ -145,7 +145,7 @@ pub fn summary(path: &Path) -> Summary {
         started: record.started,
         attempt: record.attempt,
         parameters: None,
-        step: 0,
+        step: record.parent.as_ref().map_or(0, |parent| parent.step),
         max_steps: None,
         tokens: 0,
         loss: None,
@@ -156,61 +156,162 @@ pub fn summary(path: &Path) -> Summary {
             .parent
             .map(|parent| format!("{}@{}", parent.run, parent.step)),
     };
-    for event in ends(&path.join(EVENTS)).unwrap_or_default() {
-        summary.apply(event.body);
+    let mut fold = Fold {
+        summary,
+        rows: Vec::new(),
+        evals: Vec::new(),
+    };
+    let Ends { first, last } = ends(&path.join(EVENTS)).unwrap_or_default();
+    let is_cut = first.is_some();
+    if let Some(first) = first {
+        fold.apply(first.body);
     }
+    // What changed it may lie between the ends.
+    fold.summary.max_steps = configured_end(path).or(fold.summary.max_steps);
+    for event in last {
+        fold.apply(event.body);
+    }
+    let mut summary = fold.finish(is_cut);
     if running {
         summary.state = State::Running;
     }
     summary
 }
 
-impl Summary {
+/// `train.max_steps` of the newest configuration in a run's folder.
+fn configured_end(run: &Path) -> Option<u64> {
+    let newest = *config_versions(run).last()?;
+    let text = fs::read_to_string(config_path(run, newest)).ok()?;
+    let document = Document::parse(text).ok()?;
+    let steps = document.get("train")?.get("max_steps")?.as_integer()?;
+    u64::try_from(steps).ok()
+}
+
+/// Events on their way into a summary.
+struct Fold {
+    summary: Summary,
+    /// Step, tokens and loss of the steps that were seen and count.
+    rows: Vec<(u64, u64, f64)>,
+    /// Step and loss of the evaluations that were seen and count.
+    evals: Vec<(u64, f64)>,
+}
+
+impl Fold {
     fn apply(&mut self, body: Body) {
+        let summary = &mut self.summary;
         match body {
             Body::Started(started) => {
-                self.state = State::Interrupted;
-                self.parameters = Some(started.parameters);
-                self.max_steps = Some(started.max_steps).filter(|&steps| steps > 0);
-                self.attempt = self.attempt.max(started.attempt);
-                self.step = started.step;
+                summary.state = State::Interrupted;
+                summary.parameters = Some(started.parameters);
+                let end = Some(started.max_steps).filter(|&steps| steps > 0);
+                summary.max_steps = end.or(summary.max_steps);
+                summary.attempt = summary.attempt.max(started.attempt);
+                self.go_on_from(started.step);
+            }
+            Body::Resumed { step, attempt, .. } => {
+                summary.attempt = summary.attempt.max(attempt);
+                self.go_on_from(step);
             }
             Body::Step(step) => {
-                self.state = State::Interrupted;
-                (self.step, self.tokens) = (step.step, step.tokens);
-                self.loss = Some(step.loss);
+                summary.state = State::Interrupted;
+                self.go_on_from(step.step);
+                self.rows.retain(|row| row.0 < step.step);
+                self.rows.push((step.step, step.tokens, step.loss));
             }
-            Body::Eval(eval) => self.validation_loss = Some(eval.loss),
-            Body::Failed { .. } => self.state = State::Failed,
-            Body::Finished { reason, .. } => {
-                self.state = match reason.as_str() {
+            Body::Eval(eval) => self.evals.push((eval.step, eval.loss)),
+            Body::ConfigApplied { changes, .. } => {
+                let end = changes.iter().find_map(Change::max_steps);
+                summary.max_steps = end.or(summary.max_steps);
+            }
+            Body::Failed { .. } => summary.state = State::Failed,
+            Body::Finished {
+                step, loss, reason, ..
+            } => {
+                summary.state = match reason.as_str() {
                     "stopped" | "preempted" => State::Stopped,
                     "diverged" => State::Failed,
                     _ => State::Finished,
                 };
+                summary.step = step;
+                // That of a step whose update was not made is none of a step done.
+                summary.loss = Some(loss).filter(|loss| loss.is_finite());
             }
             _ => {}
         }
     }
+
+    /// Training goes on behind `step`: what came after it is superseded.
+    fn go_on_from(&mut self, step: u64) {
+        self.summary.step = step;
+        self.rows.retain(|row| row.0 <= step);
+        self.evals.retain(|eval| eval.0 <= step);
+    }
+
+    /// The summary. `is_cut` says that not every event was seen: the index knows those that count.
+    fn finish(self, is_cut: bool) -> Summary {
+        let Self {
+            mut summary,
+            rows,
+            evals,
+        } = self;
+        let (mut row, mut eval) = (rows.last().copied(), evals.last().map(|eval| eval.1));
+        if is_cut
+            && (row.is_none() || eval.is_none())
+            && let Ok(index) = Index::open(&summary.path)
+        {
+            let last = index.last_step_event().map(|event| event.body);
+            if let (None, Some(Body::Step(step))) = (row, last) {
+                summary.step = summary.step.max(step.step);
+                row = Some((step.step, step.tokens, step.loss));
+            }
+            eval = eval.or_else(|| index.evals().last().map(|eval| eval.loss));
+        }
+        summary.validation_loss = eval;
+        match row {
+            Some((_, tokens, loss)) => (summary.tokens, summary.loss) = (tokens, Some(loss)),
+            // Nothing of its own yet: what it goes on from.
+            None if summary.step > 0 => {
+                let checkpoints = summary.path.join("checkpoints");
+                let state = read_trainer(&checkpoints.join(folder_name(summary.step))).ok();
+                if let Some(state) = state {
+                    summary.tokens = state.tokens;
+                    summary.loss = state.last_loss().or(summary.loss);
+                }
+            }
+            None => {}
+        }
+        summary
+    }
+}
+
+/// What of a record is looked at.
+#[derive(Default)]
+struct Ends {
+    /// The first event, where it is not among the last.
+    first: Option<Event>,
+    last: Vec<Event>,
 }
 
 /// The first event and the last ones, up to a megabyte: enough for the last step and evaluation, and quick for any run.
-fn ends(path: &Path) -> io::Result<Vec<Event>> {
+fn ends(path: &Path) -> io::Result<Ends> {
     const TAIL: u64 = 1 << 20;
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut reader = BufReader::new(file);
     let mut text = Vec::new();
-    let mut events = Vec::new();
+    let mut first = None;
     if length > TAIL {
         (&mut reader).take(TAIL).read_until(b'\n', &mut text)?;
-        events.extend(serde_json::from_slice(&text));
+        first = serde_json::from_slice(&text).ok();
         text.clear();
         reader.seek(SeekFrom::Start(length - TAIL))?;
     }
     reader.read_to_end(&mut text)?;
     // A line cut at either end is no event.
     let lines = text.split(|&byte| byte == b'\n');
-    events.extend(lines.filter_map(|line| serde_json::from_slice::<Event>(line).ok()));
-    Ok(events)
+    let last = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    Ok(Ends {
+        first,
+        last: last.collect(),
+    })
 }

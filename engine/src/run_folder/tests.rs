@@ -8,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 mod events;
+mod summaries;
 
 fn origin() -> Origin {
     Origin {

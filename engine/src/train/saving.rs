@@ -45,18 +45,11 @@ impl Saver {
 /// Counter of a checkpoint that tells its training data from others.
 const DATA: &str = "data fingerprint";
 
-/// Counter of the last step's loss.
-const LOSS: &str = "loss";
 /// Counter that is 1 where a signal cut the evaluation or samples after the step short.
 const OWING: &str = "owing";
 
 /// Counter of the last step before the optimizer's state began: not 0 where a fork changed the optimizer's kind.
 const OPTIMIZER_START: &str = "optimizer start";
-
-fn counter(state: &TrainerState, name: &str) -> Option<f64> {
-    let mut counters = state.counters.iter();
-    counters.find(|(known, _)| known == name).map(|pair| pair.1)
-}
 
 /// The data's fingerprint as a whole number that an f64 holds.
 fn fingerprint(data: &Dataset) -> f64 {
@@ -68,7 +61,9 @@ fn fingerprint(data: &Dataset) -> f64 {
 /// Whether a checkpoint was trained on these data. Older ones know only the number of rows.
 pub fn same_data(state: &TrainerState, data: &Dataset) -> bool {
     state.data.rows == data.rows().max(1)
-        && counter(state, DATA).is_none_or(|number| number == fingerprint(data))
+        && state
+            .counter(DATA)
+            .is_none_or(|number| number == fingerprint(data))
 }
 
 /// The state that a fork begins with: its parent's, under the fork's configuration and with its data. What was best on other
@@ -255,7 +250,7 @@ impl Engine {
             best_step: self.best.map_or(0, |(_, step)| step),
             counters: [
                 (DATA.to_owned(), fingerprint(train)),
-                (LOSS.to_owned(), self.last_loss),
+                (TrainerState::LOSS.to_owned(), self.last_loss),
                 (OWING.to_owned(), f64::from(u8::from(self.owing))),
                 (OPTIMIZER_START.to_owned(), self.optimizer_start as f64),
             ]
@@ -302,9 +297,9 @@ impl Engine {
         // The best checkpoint of a last step stands for both.
         let finished = matches!(&*found.manifest.reason, "finished" | "best");
         self.finished = finished.then_some(state.step);
-        self.last_loss = counter(&state, LOSS).unwrap_or(f64::NAN);
-        self.owing = counter(&state, OWING) == Some(1.0);
-        self.optimizer_start = counter(&state, OPTIMIZER_START).unwrap_or(0.0) as u64;
+        self.last_loss = state.counter(TrainerState::LOSS).unwrap_or(f64::NAN);
+        self.owing = state.counter(OWING) == Some(1.0);
+        self.optimizer_start = state.counter(OPTIMIZER_START).unwrap_or(0.0) as u64;
         self.watch = Watch::load(&state.counters);
         // What was wished for belongs to the steps that are forgotten.
         self.wishes = Wishes::default();

@@ -10,7 +10,7 @@ mod screen;
 mod step;
 mod tokenizer;
 
-use super::{ConfigFlags, Failure, existing};
+use super::{ConfigFlags, Failure};
 use clap::{Args, Subcommand};
 use engine::config::Config;
 use engine::data::Batch;
@@ -84,7 +84,7 @@ impl Shape {
     fn config(&self) -> Result<Config, Failure> {
         let sets = self.flags.sets();
         Ok(match &self.config {
-            Some(file) => Config::load(existing(file)?, &sets)?,
+            Some(file) => Config::load(file, &sets)?,
             None => Config::demo(&sets)?,
         })
     }

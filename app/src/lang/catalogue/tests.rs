@@ -33,6 +33,11 @@ fn sentences_are_found_whole_with_gaps_and_within_each_other() {
             "c.toml:3:5: optimizer.lr: expected a number above 0, found true",
             "c.toml:3:5: optimizer.lr: 应为 大于 0 的数, 却是 true",
         ),
+        ("c.toml: there is no such file", "c.toml: 没有这个文件"),
+        (
+            "c.toml: this is a folder, not a configuration file",
+            "c.toml: 这是文件夹, 不是配置文件",
+        ),
         (
             "the loss of step 9 is 7.2400, 3.1 times the median 2.3300 of the 100 before it; no rollback: there is no checkpoint yet",
             "第 9 步的 loss 为 7.2400, 是之前 100 步中位数 2.3300 的 3.1 倍; 未回退: 尚无检查点",

@@ -34,7 +34,9 @@ pub(super) fn bind(
     folders: &[PathBuf],
 ) -> Result<(UnixListener, PathBuf), SocketError> {
     let mut refused = None;
-    for folder in folders {
+    // Of a name that is no text, control.json could not say where the socket is.
+    let tellable = folders.iter().filter(|folder| folder.to_str().is_some());
+    for folder in tellable {
         match claim(folder).and_then(|()| bind_in(run, folder)) {
             Ok(bound) => return Ok(bound),
             Err(error) => refused = refused.or(Some(error)),

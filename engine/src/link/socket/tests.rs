@@ -3,8 +3,10 @@
 use super::*;
 use crate::link::{Client, EngineLink, Request, link};
 use crate::run_folder::{NameFrom, Origin, RunFolder};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -304,6 +306,18 @@ fn an_engine_that_is_busy_or_gone_is_not_waited_for() {
     drop(engine);
     let said = refused(control.ask(None, Command::Eval));
     assert!(said.contains("over"), "{said}");
+}
+
+#[test]
+fn a_folder_whose_name_is_no_text_holds_no_socket() {
+    let place = Place::new();
+    let foreign = place.dir.path().join(OsStr::from_bytes(b"nu\xff"));
+    let folders = [foreign.clone(), place.sockets()];
+    let requests = place.client.requests.clone();
+    let server = Server::start_in(place.folder.path(), &folders, requests).unwrap();
+    assert!(place.socket().starts_with(place.sockets()) && !foreign.exists());
+    place.connect(Role::Ctl).unwrap();
+    drop(server);
 }
 
 #[test]
