@@ -173,6 +173,8 @@ pub enum Level {
 /// One line of the log. Its text holds no control characters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
+    /// Its number, from 0: it stays while older lines are forgotten.
+    pub number: u64,
     /// Time of day, UTC: `14:02:40`.
     pub clock: String,
     /// Last step done.
@@ -306,6 +308,8 @@ pub struct State {
     pub layers: LayerHistory,
     /// Samples in order.
     pub samples: VecDeque<Sample>,
+    /// Earlier ones that are kept no more.
+    pub samples_forgotten: u64,
     /// How the machine was doing, the last looks in order.
     pub system: VecDeque<System>,
     /// Where the tokens of a prompt looked, when that was last asked.
@@ -344,6 +348,8 @@ pub struct State {
     pub marks: Vec<(u64, Mark)>,
     /// The last lines of the log.
     pub log: VecDeque<LogLine>,
+    /// Lines that it had so far.
+    num_logged: u64,
     /// Warnings and errors so far.
     pub num_alerts: usize,
     /// Steps whose loss or gradient was not finite.
@@ -370,6 +376,7 @@ impl State {
             evals: Vec::new(),
             layers: LayerHistory::default(),
             samples: VecDeque::new(),
+            samples_forgotten: 0,
             system: VecDeque::new(),
             attention: None,
             reach: Reach::default(),
@@ -389,6 +396,7 @@ impl State {
             rejected: None,
             marks: Vec::new(),
             log: VecDeque::new(),
+            num_logged: 0,
             num_alerts: 0,
             num_nonfinite: 0,
             last_tag: None,

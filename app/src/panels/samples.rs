@@ -138,7 +138,7 @@ impl Samples {
         let mut place = self.chosen.place(grid, &state.samples, cursor);
         let taken = place.handle(key, state.samples_until(cursor));
         if taken {
-            self.chosen.put(place, cursor);
+            self.chosen.put(grid, place, cursor);
         }
         taken
     }
@@ -190,7 +190,7 @@ impl Panel for Samples {
 
     fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
         let cursor = view.cursor;
-        let grid = Grid::new(&state.samples, state.samples_until(cursor));
+        let grid = table(state, cursor);
         if self.other.is_open() {
             return self.other.handle(key, state, &grid, &mut self.errands);
         }
@@ -219,7 +219,7 @@ impl Panel for Samples {
 
     fn copied(&self, scene: &Scene<'_>) -> Option<String> {
         let (state, view) = (scene.state, scene.view);
-        let grid = Grid::new(&state.samples, state.samples_until(view.cursor));
+        let grid = table(state, view.cursor);
         let sample = &state.samples[self.sample_of(&grid, state, view)?];
         let lines = text::escape_lines(&format!("{}{}", sample.prompt, sample.text));
         Some(lines.join("\n") + "\n")
@@ -230,7 +230,7 @@ impl Panel for Samples {
             return self.other.click(at);
         }
         let cursor = view.cursor;
-        let grid = Grid::new(&state.samples, state.samples_until(cursor));
+        let grid = table(state, cursor);
         if self.in_table() {
             let clicked = self.drawn.at(at)?;
             let before = self.chosen.cell(&grid, &state.samples, cursor);
@@ -239,7 +239,7 @@ impl Panel for Samples {
         }
         let mut place = self.chosen.place(&grid, &state.samples, cursor);
         let clicked = self.shown.click(&mut place, at)?;
-        self.chosen.put(place, cursor);
+        self.chosen.put(&grid, place, cursor);
         Some(clicked)
     }
 
@@ -258,7 +258,7 @@ impl Panel for Samples {
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let len = state.samples_until(view.cursor);
-        let grid = Grid::new(&state.samples, len);
+        let grid = table(state, view.cursor);
         let parts = Parts::new(area, &grid, self.table);
         self.cramped.set(self.table && !parts.is_table);
         let asking = self
@@ -304,6 +304,12 @@ impl Panel for Samples {
             None => page::draw_missing(grid.steps[cell.column], note, view, at, buf),
         }
     }
+}
+
+/// The samples until the data cursor's step as a table.
+fn table(state: &State, cursor: Option<u64>) -> Grid<'_> {
+    let len = state.samples_until(cursor);
+    Grid::new(&state.samples, len, state.samples_forgotten)
 }
 
 fn draw_list(
