@@ -96,9 +96,8 @@ impl Checkpoints {
         let (words, keys) = self.words(state, view);
         let mut lines = wrapped(words, area.width);
         let keys = wrapped(keys.map(|keys| (keys, view.theme.warn)), area.width);
-        // Where there is little room the question is worth more than the rows.
-        let most = if height < ROOMY { height } else { height - 2 };
-        let room = most.saturating_sub(keys.len());
+        // The question is worth more than the rows.
+        let room = height.saturating_sub(keys.len());
         if lines.len() > room {
             let rest = lines.split_off(room.saturating_sub(1));
             let more = MORE.filled(view.lang, &[&rest.len().to_string()]);
