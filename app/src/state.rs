@@ -54,12 +54,17 @@ pub enum Status {
     Finished(String),
     /// The run ended on an error.
     Failed(String),
+    /// Its engine is gone without having said how the run ended.
+    Interrupted,
 }
 
 impl Status {
     /// True once nothing more will come.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Finished(_) | Self::Failed(_))
+        matches!(
+            self,
+            Self::Finished(_) | Self::Failed(_) | Self::Interrupted
+        )
     }
 }
 
@@ -462,8 +467,8 @@ impl State {
     /// Notes whether the run's folder is gone from its place, where that is news.
     pub fn find_folder(&mut self, gone: bool) {
         const GONE: Text = Text::new(
-            "{0} is gone: the folder was moved or deleted; what stands here was read before",
-            "{0} 已不在: 文件夹被移动或删除; 此处为之前读到的内容",
+            "{0} is gone: the folder was moved or deleted; it is waited for",
+            "{0} 已不在: 文件夹被移动或删除; 正在等它恢复",
         );
         const BACK: Text = Text::new("{0} is there again", "{0} 已恢复");
         if gone == self.gone {
@@ -479,16 +484,14 @@ impl State {
         }
     }
 
-    /// Notes that the engine is gone. Without a word before, that is a failure.
+    /// Notes that the engine is gone: without a word before, the run is interrupted.
     pub fn disconnected(&mut self) {
         if !self.status.is_over() {
-            let message = if self.gone {
-                "the run's folder is gone"
-            } else {
-                "the engine ended without a word; see engine.log in the run's folder"
-            };
-            self.status = Status::Failed(message.to_owned());
-            self.note(Level::Bad, message);
+            self.status = Status::Interrupted;
+            self.note(
+                Level::Bad,
+                "the engine ended without a word; see engine.log in the run's folder",
+            );
         }
         self.pending.clear();
     }

@@ -230,7 +230,14 @@ impl Panel for Checkpoints {
 
     fn asks(&self, key: &str) -> Option<&'static str> {
         let at_list = self.asking.is_none() && self.diff.is_none();
-        (at_list && key == "r").then_some("rollback")
+        let word = match key {
+            "r" => "rollback",
+            "T" => "tag",
+            "U" => "untag",
+            "D" => "delete",
+            _ => return None,
+        };
+        at_list.then_some(word)
     }
 
     fn poll(&mut self, state: &State, _: &mut Vec<Command>) -> bool {
@@ -330,7 +337,7 @@ impl Panel for Checkpoints {
             if let Some(why) = unread {
                 foot_lines(&wrapped([why], inner.width), inner, buf);
             } else {
-                let none = lang::NO_CHECKPOINTS.with_key(view, "ckpt");
+                let none = lang::NO_CHECKPOINTS.get(scene);
                 paint::centred(buf, inner, &none, theme.dim);
             }
             return;

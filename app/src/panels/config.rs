@@ -170,6 +170,17 @@ impl Panel for Config {
         true
     }
 
+    fn asks(&self, key: &str) -> Option<&'static str> {
+        let word = match (key, &self.history) {
+            _ if self.filter.is_open() => return None,
+            ("r", _) => "reload",
+            ("enter", None) => "set",
+            ("enter", Some(_)) => "undo",
+            _ => return None,
+        };
+        Some(word)
+    }
+
     fn types(&self) -> bool {
         self.filter.is_open()
     }

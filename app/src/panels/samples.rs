@@ -266,7 +266,7 @@ impl Panel for Samples {
             .is_open()
             .then(|| Parts::asking(area, self.other.height(state, &grid)));
         if len == 0 {
-            draw_none(view, asking.map_or(area, |parts| parts.page), buf);
+            draw_none(scene, asking.map_or(area, |parts| parts.page), buf);
         }
         let at = if let Some(asking) = asking {
             self.other.render(scene, &grid, asking.choice, buf);
@@ -348,7 +348,8 @@ fn draw_list(
 }
 
 /// A frame that says how to get a sample.
-fn draw_none(view: &View, area: Rect, buf: &mut Buffer) {
+fn draw_none(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let view = scene.view;
     let mark = past_mark(view);
     let title = [
         (
@@ -358,12 +359,7 @@ fn draw_none(view: &View, area: Rect, buf: &mut Buffer) {
         (&*mark, view.theme.warn),
     ];
     let inner = paint::frame(buf, area, view, &title, &[]);
-    paint::centred(
-        buf,
-        inner,
-        &lang::NO_SAMPLES.with_key(view, "sample"),
-        view.theme.dim,
-    );
+    paint::centred(buf, inner, &lang::NO_SAMPLES.get(scene), view.theme.dim);
 }
 
 /// The newest sample, at the data cursor's step where there is one, in a frame, for other screens.
@@ -380,12 +376,7 @@ pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         &[(Text::new("sample", "样本").get(view.lang), view.theme.title)],
         &[],
     );
-    paint::centred(
-        buf,
-        inner,
-        &lang::NO_SAMPLES.with_key(view, "sample"),
-        view.theme.dim,
-    );
+    paint::centred(buf, inner, &lang::NO_SAMPLES.get(scene), view.theme.dim);
 }
 
 /// The page of a sample alone.

@@ -115,7 +115,6 @@ static ALERTS: &[Sentence] = &[
 static TROUBLES: &[Sentence] = &[
     ("a checkpoint took {} s, and after a signal the process ends within {} s: raise shutdown.grace_s", "保存检查点用了 {0} 秒, 而收到信号后进程会在 {1} 秒内结束: 请增大 shutdown.grace_s"),
     ("the engine ended without a word; see engine.log in the run's folder", "引擎意外终止; 见训练文件夹中的 engine.log"),
-    ("the run's folder is gone", "训练文件夹已不在"),
     ("the engine failed: {}", "引擎出错: {0}"),
     ("training waits for room on the disk", "训练等待磁盘腾出空间"),
     ("no checkpoint of step {}: {}", "没有写成第 {0} 步的检查点: {1}"),
