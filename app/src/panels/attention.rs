@@ -165,7 +165,7 @@ impl Panel for Attention {
     }
 
     fn asks(&self, key: &str) -> Option<&'static str> {
-        (self.typing.is_none() && key == "enter").then_some("attention")
+        (self.typing.is_none() && matches!(key, "enter" | "r")).then_some("attention")
     }
 
     fn poll(&mut self, state: &State, asked: &mut Vec<Command>) -> bool {

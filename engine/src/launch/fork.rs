@@ -17,7 +17,7 @@ use crate::optim::{self, Optimizer};
 use crate::param::Params;
 use crate::registry::Class;
 use crate::run_folder::{
-    NameFrom, Origin as RunOrigin, Parent, RunError, RunFolder, RunRecord, check_writable,
+    NameFrom, Origin as RunOrigin, Parent, RunFolder, RunRecord, check_free, check_writable,
     config_path, find, summary,
 };
 use crate::setup::Setup;
@@ -83,9 +83,12 @@ impl ForkPlan {
 /// Says what the fork that `request` asks for would be; nothing is prepared or written.
 ///
 /// # Errors
-/// If there is no such run or checkpoint, or a change is not a fork's to make.
+/// If there is no such run or checkpoint, the fork cannot have the name that is asked for, or a change is not a fork's to make.
 pub fn plan(request: &Request, fork: &Fork) -> Result<ForkPlan, LaunchError> {
     let parent_path = find(&request.runs, &fork.run)?;
+    if let Some(name) = &request.name {
+        check_free(&request.runs, name)?;
+    }
     let parent = summary(&parent_path).name;
     let checkpoint = choose(&parent_path, &parent, fork.step)?;
     let stored = checkpoint_config(&checkpoint.path)?;
@@ -261,12 +264,6 @@ fn prepare(
 ) -> Result<(ForkPlan, Setup), LaunchError> {
     progress("reading the checkpoint");
     let plan = plan(request, fork)?;
-    if let Some(name) = &request.name
-        && let Ok(path) = find(&request.runs, name)
-    {
-        let name = name.clone();
-        return Err(RunError::Exists { name, path }.into());
-    }
     check_writable(&request.runs)?;
     device::open(&plan.config)?;
     let own = Some(&*plan.checkpoint.path);

@@ -31,7 +31,7 @@ pub use leftovers::check_writable;
 pub use list::{State, Summary, list, summary};
 pub use meta::Meta;
 pub(crate) use name::name_of;
-pub use name::{find, runs_dir, split_step};
+pub use name::{check_free, find, runs_dir, split_step};
 pub(crate) use record::host;
 pub use record::{Origin, Parent, RunRecord, now};
 pub use tail::{Holder, Next, Tail, holder, is_gone};
