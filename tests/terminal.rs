@@ -300,7 +300,7 @@ fn a_screen_stays_when_the_run_that_it_watches_dies() {
     run.end();
     for terminal in [&mut attached, &mut watching] {
         terminal.wait("the end", |shown| {
-            shown.contains("FAILED") && shown.contains("loss")
+            shown.contains("INTERRUPTED") && shown.contains("loss")
         });
     }
     watching.wait("what it is now", |shown| shown.contains("RECORD"));
@@ -310,7 +310,7 @@ fn a_screen_stays_when_the_run_that_it_watches_dies() {
     }
     let mut later = Terminal::start(&place, &["watch", "r"]).expect("a third");
     later.wait("the record", |shown| {
-        shown.contains("RECORD") && shown.contains("FAILED")
+        shown.contains("RECORD") && shown.contains("INTERRUPTED")
     });
     later.press("q");
     later.expect(0);

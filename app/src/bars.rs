@@ -8,7 +8,7 @@ use crate::chart::glyph::GlyphSet;
 use crate::keymap::Binding;
 use crate::lang::{self, Phrase, Text};
 use crate::paint;
-use crate::panels::{self, Panel};
+use crate::panels::{self, Panel, PanelKey};
 use crate::state::{Level, State, Status};
 use crate::text;
 use crate::view::{Scene, View};
@@ -83,6 +83,7 @@ pub fn header(scene: &Scene<'_>, frozen: bool, area: Rect, buf: &mut Buffer) {
         Status::Finished(reason) if reason == "diverged" => (lang::DIVERGED, theme.bad),
         Status::Finished(_) => (lang::FINISHED, theme.good),
         Status::Failed(_) => (lang::FAILED, theme.bad),
+        Status::Interrupted => (lang::INTERRUPTED, theme.warn),
     };
     let dot = if view.glyphs == GlyphSet::Ascii {
         "*"
@@ -339,14 +340,15 @@ fn share_done(step: u64, most: u64) -> f64 {
 /// What keys do: those of the run first, then the panel's, then those of the view.
 pub fn footer(scene: &Scene<'_>, panel: &dyn Panel, area: Rect, buf: &mut Buffer) {
     let (theme, lang) = (&scene.view.theme, scene.view.lang);
-    let asks = scene.seat.controls() && !scene.state.status.is_over();
+    let asks = scene.can_ask();
     let bound = scene.view.keys.footer();
     let bound = bound.into_iter().filter(|b| asks || b.footer > ENGINE_KEYS);
     let (run, look): (Vec<_>, Vec<_>) = bound.partition(|b| b.footer <= RUN_KEYS);
     let of = |b: &'_ Binding| (b.keys[0].clone(), b.action.label.get(lang));
     let mut hints: Vec<(String, &str)> = run.into_iter().map(of).collect();
     let screen = panels::name(panel);
-    hints.extend(panel.keys().iter().filter_map(|k| {
+    let offered = |k: &&PanelKey| asks || panel.asks(k.keys[0]).is_none();
+    hints.extend(panel.keys().iter().filter(offered).filter_map(|k| {
         let keys = scene.view.keys.panels.pressed(&screen, k.keys);
         Some((keys.into_iter().next()?, k.label.get(lang)))
     }));

@@ -5,7 +5,7 @@
 //! sentence of the engine, whose events and errors are English ([`catalogue`] has their Chinese). Words that Chinese
 //! practitioners write in Latin letters (loss, lr, token, the keys of the configuration, units) stay as they are.
 
-use crate::view::View;
+use crate::view::{Scene, View};
 
 mod catalogue;
 mod phrase;
@@ -84,6 +84,28 @@ impl Text {
     }
 }
 
+/// What is said in place of what is not there yet, and how to ask the engine for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Missing {
+    /// What is not there.
+    pub said: Text,
+    /// The rest of the sentence, with `{}` for the key of the line.
+    pub hint: Text,
+    /// The line that asks for it.
+    pub line: &'static str,
+}
+
+impl Missing {
+    /// The sentence; without the hint where nothing can be asked.
+    pub fn get(&self, scene: &Scene<'_>) -> String {
+        let mut said = self.said.get(scene.view.lang).to_owned();
+        if scene.can_ask() {
+            said.push_str(&self.hint.with_key(scene.view, self.line));
+        }
+        said
+    }
+}
+
 /// A word of the engine's, as records have it: why a checkpoint was written, how a run ended, what was done, what was asked.
 /// A word that is none of those stays as it is.
 pub fn term(word: &str) -> Phrase {
@@ -135,6 +157,8 @@ pub const FINISHED: Text = Text::new("DONE", "已完成");
 pub const DIVERGED: Text = Text::new("DIVERGED", "已发散");
 /// Ended on an error.
 pub const FAILED: Text = Text::new("FAILED", "已失败");
+/// Ended without a word, as a process that was killed does.
+pub const INTERRUPTED: Text = Text::new("INTERRUPTED", "已中断");
 /// The run's folder was moved or deleted.
 pub const GONE: Text = Text::new("FOLDER GONE", "文件夹已不在");
 /// The display stands still while training goes on.
@@ -147,15 +171,17 @@ pub const NO_LAYERS: Text = Text::new(
     "尚无层统计 (telemetry.layer_interval)",
 );
 /// In place of an empty list of samples.
-pub const NO_SAMPLES: Text = Text::new(
-    "no sample yet; {} writes one now",
-    "尚无样本; 按 {} 立即生成",
-);
+pub const NO_SAMPLES: Missing = Missing {
+    said: Text::new("no sample yet", "尚无样本"),
+    hint: Text::new("; {} writes one now", "; 按 {} 立即生成"),
+    line: "sample",
+};
 /// In place of an empty list of checkpoints.
-pub const NO_CHECKPOINTS: Text = Text::new(
-    "no checkpoint yet; {} writes one now",
-    "尚无检查点; 按 {} 立即保存",
-);
+pub const NO_CHECKPOINTS: Missing = Missing {
+    said: Text::new("no checkpoint yet", "尚无检查点"),
+    hint: Text::new("; {} writes one now", "; 按 {} 立即保存"),
+    line: "ckpt",
+};
 /// In place of an empty configuration.
 pub const NO_CONFIG: Text = Text::new("waiting for the engine", "等待引擎");
 /// Before the step that a screen of the past shows.
@@ -170,10 +196,11 @@ pub const NO_SYSTEM: Text = Text::new(
     "尚未采样 (telemetry.system_interval)",
 );
 /// In place of the table of a step's time.
-pub const NO_PROFILE: Text = Text::new(
-    "no step was timed yet; r times the next five",
-    "尚未测量; 按 r 测量接下来五步",
-);
+pub const NO_PROFILE: Missing = Missing {
+    said: Text::new("no step was timed yet", "尚未测量"),
+    hint: Text::new("; r times the next five", "; 按 r 测量接下来五步"),
+    line: "",
+};
 /// A run that ended keeps its screen.
 pub const LEAVE_NOW: Text = Text::new("{} leaves", "按 {} 退出");
 

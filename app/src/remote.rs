@@ -4,11 +4,13 @@
 //! socket. So a screen that is attached, one that looks on and one that reads a dead run are the screen of `train`.
 
 use engine::link::{Body, Client, Event, Request};
-use engine::run_folder::{Next, Tail, now};
+use engine::run_folder::{Holder, Next, Tail, holder, is_gone, now};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread::sleep;
 use std::time::Duration;
 
 /// Events that may wait for the screen; the record has all the others.
@@ -17,13 +19,17 @@ const EVENTS: usize = 1024;
 const REQUESTS: usize = 64;
 /// How long the follower waits at a time.
 const WAIT: Duration = Duration::from_secs(1);
+/// How often a folder that is gone is looked for.
+const LOOK: Duration = Duration::from_millis(200);
 
-/// Follows a record, of which all up to `last_step` has been read, and hands requests to `ask`, each in a thread. The events end with
-/// the run; a request that `ask` does not take is answered with a refusal that says why.
+/// Follows the record of the run in a folder, of which all up to `last_step` has been read, and hands requests to `ask`, each
+/// in a thread. The events end with the run, not with a folder that is moved away; a request that `ask` does not take is
+/// answered with a refusal that says why.
 ///
 /// # Errors
 /// If the system gives no thread.
 pub fn client(
+    run: &Path,
     mut tail: Tail,
     last_step: u64,
     mut ask: impl FnMut(Request) -> Result<(), String> + Send + 'static,
@@ -33,16 +39,12 @@ pub fn client(
     // The channel ends with the record: whoever refuses holds no end of it for longer than a moment.
     let open: Arc<Mutex<Option<SyncSender<Event>>>> = Arc::new(Mutex::new(Some(sender.clone())));
     let last_step = Arc::new(AtomicU64::new(last_step));
+    let run = run.to_owned();
     let (to, at) = (Arc::clone(&open), Arc::clone(&last_step));
     std::thread::Builder::new()
         .name("record".to_owned())
         .spawn(move || {
-            loop {
-                let line = match tail.wait(WAIT) {
-                    Next::Line(line) => line,
-                    Next::Quiet => continue,
-                    Next::Over => break,
-                };
+            while let Some(line) = next(&mut tail, &run) {
                 let Ok(event) = serde_json::from_str::<Event>(&line) else {
                     continue;
                 };
@@ -83,6 +85,21 @@ pub fn client(
     Ok(Client { requests, events })
 }
 
+/// The next line of a record; none once the run is over. Where its folder was moved away nobody seems to have it, but that is
+/// known only once the folder is there again: its engine has the files open and trains on.
+fn next(tail: &mut Tail, run: &Path) -> Option<String> {
+    loop {
+        match tail.wait(WAIT) {
+            Next::Line(line) => return Some(line),
+            Next::Quiet => {}
+            Next::Over if tail.has_ended() => return None,
+            // The last lines were written before the lock was given back.
+            Next::Over if !is_gone(run) && holder(run) == Holder::Nobody => return tail.poll(),
+            Next::Over => sleep(LOOK),
+        }
+    }
+}
+
 /// The step that an event says is done.
 fn step(event: &Event) -> Option<u64> {
     match &event.body {
@@ -96,6 +113,7 @@ mod tests {
     use super::*;
     use engine::link::Command;
     use engine::run_folder::{NameFrom, Origin, RunFolder};
+    use std::sync::mpsc::RecvTimeoutError;
 
     #[test]
     fn the_record_comes_out_of_the_channel_and_refusals_between_it() {
@@ -117,7 +135,7 @@ mod tests {
             Command::Eval => Ok(()),
             _ => Err("not today".to_owned()),
         };
-        let Client { requests, events } = client(tail, 1, ask).unwrap();
+        let Client { requests, events } = client(&path, tail, 1, ask).unwrap();
         let patience = Duration::from_secs(20);
         writer.append(&event(2)).unwrap();
         let heard = events.recv_timeout(patience).unwrap();
@@ -134,5 +152,33 @@ mod tests {
         drop((writer, folder));
         let rest: Vec<Body> = events.iter().map(|event| event.body).collect();
         assert_eq!(rest, [event(3).body], "the channel ends with the run");
+    }
+
+    #[test]
+    fn a_run_whose_folder_is_moved_away_for_a_while_is_followed_on() {
+        let runs = tempfile::tempdir().unwrap();
+        let folder =
+            RunFolder::create(runs.path(), "r", NameFrom::Flag, &Origin::default()).unwrap();
+        let (path, aside) = (folder.path().to_owned(), runs.path().join("aside"));
+        let mut writer = folder.events().unwrap();
+        let event = |step| Event {
+            body: Body::ResumedFromPause { step },
+            time: now(),
+        };
+        let tail = Tail::open(&path).unwrap();
+        let Client { events, .. } = client(&path, tail, 0, |_| Ok(())).unwrap();
+        std::fs::rename(&path, &aside).unwrap();
+        let silence = events.recv_timeout(Duration::from_millis(1500));
+        assert_eq!(silence.err(), Some(RecvTimeoutError::Timeout), "not over");
+        std::fs::rename(&aside, &path).unwrap();
+        writer.append(&event(1)).unwrap();
+        let heard = events.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(heard.body, event(1).body);
+        let silence = events.recv_timeout(Duration::from_millis(1500));
+        assert_eq!(silence.err(), Some(RecvTimeoutError::Timeout), "it is on");
+        writer.append(&event(2)).unwrap();
+        drop((writer, folder));
+        let rest: Vec<Body> = events.iter().map(|event| event.body).collect();
+        assert_eq!(rest, [event(2).body], "it is over");
     }
 }

@@ -54,12 +54,17 @@ pub enum Status {
     Finished(String),
     /// The run ended on an error.
     Failed(String),
+    /// Its engine is gone without having said how the run ended.
+    Interrupted,
 }
 
 impl Status {
     /// True once nothing more will come.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Finished(_) | Self::Failed(_))
+        matches!(
+            self,
+            Self::Finished(_) | Self::Failed(_) | Self::Interrupted
+        )
     }
 }
 
@@ -173,6 +178,8 @@ pub enum Level {
 /// One line of the log. Its text holds no control characters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
+    /// Its number, from 0: it stays while older lines are forgotten.
+    pub number: u64,
     /// Time of day, UTC: `14:02:40`.
     pub clock: String,
     /// Last step done.
@@ -306,6 +313,8 @@ pub struct State {
     pub layers: LayerHistory,
     /// Samples in order.
     pub samples: VecDeque<Sample>,
+    /// Earlier ones that are kept no more.
+    pub samples_forgotten: u64,
     /// How the machine was doing, the last looks in order.
     pub system: VecDeque<System>,
     /// Where the tokens of a prompt looked, when that was last asked.
@@ -344,6 +353,8 @@ pub struct State {
     pub marks: Vec<(u64, Mark)>,
     /// The last lines of the log.
     pub log: VecDeque<LogLine>,
+    /// Lines that it had so far.
+    num_logged: u64,
     /// Warnings and errors so far.
     pub num_alerts: usize,
     /// Steps whose loss or gradient was not finite.
@@ -370,6 +381,7 @@ impl State {
             evals: Vec::new(),
             layers: LayerHistory::default(),
             samples: VecDeque::new(),
+            samples_forgotten: 0,
             system: VecDeque::new(),
             attention: None,
             reach: Reach::default(),
@@ -389,6 +401,7 @@ impl State {
             rejected: None,
             marks: Vec::new(),
             log: VecDeque::new(),
+            num_logged: 0,
             num_alerts: 0,
             num_nonfinite: 0,
             last_tag: None,
@@ -454,8 +467,8 @@ impl State {
     /// Notes whether the run's folder is gone from its place, where that is news.
     pub fn find_folder(&mut self, gone: bool) {
         const GONE: Text = Text::new(
-            "{0} is gone: the folder was moved or deleted; what stands here was read before",
-            "{0} 已不在: 文件夹被移动或删除; 此处为之前读到的内容",
+            "{0} is gone: the folder was moved or deleted; it is waited for",
+            "{0} 已不在: 文件夹被移动或删除; 正在等它恢复",
         );
         const BACK: Text = Text::new("{0} is there again", "{0} 已恢复");
         if gone == self.gone {
@@ -471,16 +484,14 @@ impl State {
         }
     }
 
-    /// Notes that the engine is gone. Without a word before, that is a failure.
+    /// Notes that the engine is gone: without a word before, the run is interrupted.
     pub fn disconnected(&mut self) {
         if !self.status.is_over() {
-            let message = if self.gone {
-                "the run's folder is gone"
-            } else {
-                "the engine ended without a word; see engine.log in the run's folder"
-            };
-            self.status = Status::Failed(message.to_owned());
-            self.note(Level::Bad, message);
+            self.status = Status::Interrupted;
+            self.note(
+                Level::Bad,
+                "the engine ended without a word; see engine.log in the run's folder",
+            );
         }
         self.pending.clear();
     }

@@ -14,7 +14,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, TrySendError};
 use std::time::Instant;
 
 use engine::link::{Client, Command, Interrupt, Urgency};
-use engine::run_folder::is_gone;
 use ratatui::crossterm::event::Event;
 
 use crate::actions::Refused;
@@ -376,9 +375,6 @@ fn listen(client: &Client, bench: &mut Workbench) -> Option<usize> {
             Ok(event) => bench.hear(&event),
             Err(TryRecvError::Empty) => return Some(num),
             Err(TryRecvError::Disconnected) => {
-                // The record ends with its folder, which is another matter than an engine that died.
-                let gone = bench.state.reach.folder.as_deref().is_some_and(is_gone);
-                bench.state.find_folder(gone);
                 bench.disconnected();
                 return None;
             }

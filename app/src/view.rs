@@ -178,6 +178,13 @@ pub struct Scene<'a> {
     pub open: bool,
 }
 
+impl Scene<'_> {
+    /// Whether the engine can be asked for something from here: else no key that does is named.
+    pub fn can_ask(&self) -> bool {
+        self.seat.controls() && !self.state.status.is_over()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

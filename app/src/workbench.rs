@@ -205,12 +205,8 @@ impl Workbench {
     pub fn disconnected(&mut self) {
         self.open = false;
         if !self.state.status.is_over() {
-            let why = if self.state.gone {
-                "the run's folder is gone"
-            } else {
-                "the engine ended without a word"
-            };
-            self.bell.note(Least::Error, why);
+            self.bell
+                .note(Least::Error, "the engine ended without a word");
         }
         self.state.disconnected();
         if self.leaving {

@@ -144,7 +144,7 @@ pub fn follow(
             if seat.controls() {
                 options.file = config_file::File::of_run(folder);
             }
-            let client = remote::client(tail, last.unwrap_or(0), ask)
+            let client = remote::client(folder, tail, last.unwrap_or(0), ask)
                 .map_err(|error| failed("threads", error))?;
             ancestry::tell(&mut options, folder);
             let (outcome, _) = ui::run(client, &options);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use engine::checkpoint::{self, Surveyor};
-use engine::launch::{Fork, Request, plan_fork};
+use engine::launch::{Fork, LaunchError, Request, plan_fork};
 use engine::run_folder::{EVENTS, Meta, RunError, is_gone, now, shelf};
 use engine::watch::batch::KeptBatch;
 
@@ -24,6 +24,8 @@ pub(super) struct Desk {
     surveyor: Surveyor,
     /// What was read last of a run's samples, and how long its record was then.
     samples: Option<(PathBuf, u64, Arc<Samples>)>,
+    /// The fork that was planned last, and whether it has a step to train.
+    planned: Option<(ForkWish, bool)>,
 }
 
 impl Desk {
@@ -34,6 +36,7 @@ impl Desk {
             known: Known::default(),
             surveyor: Surveyor::default(),
             samples: None,
+            planned: None,
         }
     }
 
@@ -162,19 +165,26 @@ impl Desk {
         Ok(samples)
     }
 
-    fn plan(&self, wish: &ForkWish) -> Result<Vec<String>, String> {
+    fn plan(&mut self, wish: &ForkWish) -> Result<Vec<String>, String> {
         let request = Request {
             flags: wish.changes.clone(),
             runs: self.runs().to_owned(),
             name: wish.name.clone(),
             ..Request::default()
         };
-        let plan = plan_fork(&request, &self.origin(wish.step)).map_err(|error| {
-            // The field below the list is no flag.
-            let why = error.to_string();
-            why.strip_prefix("--set: ")
-                .map_or(why.clone(), str::to_owned)
+        // The field below the list is no flag.
+        let plan = plan_fork(&request, &self.origin(wish.step)).map_err(|error| match error {
+            LaunchError::Run(RunError::Exists { name, .. }) => {
+                format!("run {name} exists already: the fork needs another name")
+            }
+            error => {
+                let why = error.to_string();
+                why.strip_prefix("--set: ")
+                    .map_or(why.clone(), str::to_owned)
+            }
         })?;
+        let trains = plan.config.train.max_steps > plan.step;
+        self.planned = Some((wish.clone(), trains));
         Ok(fork::lines(&plan))
     }
 
@@ -210,9 +220,76 @@ impl Desk {
             text.lines().next().unwrap_or_default().to_owned()
         };
         if output.status.success() {
-            Ok(said(&output.stdout))
+            let trains = match &self.planned {
+                Some((planned, trains)) => planned != wish || *trains,
+                None => true,
+            };
+            Ok(told(&said(&output.stdout), trains))
         } else {
             Err(said(&output.stderr))
+        }
+    }
+}
+
+/// What a screen says of a fork, from what the program said as it started it: a sentence that stays true when the fork has
+/// ended. One without a step to train has ended at once.
+fn told(said: &str, trains: bool) -> String {
+    let parts = said
+        .strip_prefix("run ")
+        .and_then(|rest| rest.rsplit_once(" trains in the background "));
+    match parts {
+        Some((name, process)) if trains => {
+            format!("run {name} was started in the background {process}")
+        }
+        Some((name, _)) => format!("run {name} is made; it is at its end and trains nothing"),
+        None => said.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::run_folder::{NameFrom, Origin, RunFolder};
+
+    #[test]
+    fn a_fork_that_has_nothing_to_do_does_not_train() {
+        let said = "run a trains in the background trains in the background (process 7)";
+        let name = "a trains in the background";
+        assert_eq!(
+            told(said, true),
+            format!("run {name} was started in the background (process 7)")
+        );
+        assert_eq!(
+            told(said, false),
+            format!("run {name} is made; it is at its end and trains nothing")
+        );
+        assert_eq!(told("something else", false), "something else");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_had_is_refused_in_the_plan() {
+        let home = tempfile::tempdir().unwrap();
+        let create =
+            |name| RunFolder::create(home.path(), name, NameFrom::Flag, &Origin::default());
+        let own = create("own").unwrap();
+        fs::create_dir(home.path().join("empty")).unwrap();
+        fs::write(home.path().join("file"), "").unwrap();
+        let mut desk = Desk::new(own.path());
+        for (typed, why) in [
+            ("own", "run own exists already: the fork needs another name"),
+            (
+                "file",
+                "run file exists already: the fork needs another name",
+            ),
+            ("a/b", "run name \"a/b\": it contains a character"),
+            (".x", "run name \".x\": it begins or ends with a character"),
+            // Nothing is wrong with these: it is looked for the checkpoint.
+            ("empty", "no checkpoint"),
+            ("free", "no checkpoint"),
+            ("", "no checkpoint"),
+        ] {
+            let plan = desk.plan(&ForkWish::parse(3, typed)).unwrap_err();
+            assert!(plan.contains(why), "{typed}: {plan}");
         }
     }
 }

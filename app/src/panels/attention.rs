@@ -10,7 +10,7 @@ use ratatui::layout::Rect;
 use super::field::{Field, Typed};
 use super::list::{self, Place};
 use super::{Panel, PanelKey};
-use crate::lang::{Lang, Phrase, Text};
+use crate::lang::{Lang, Missing, Phrase, Text};
 use crate::paint;
 use crate::state::State;
 use crate::text;
@@ -165,7 +165,7 @@ impl Panel for Attention {
     }
 
     fn asks(&self, key: &str) -> Option<&'static str> {
-        (self.typing.is_none() && key == "enter").then_some("attention")
+        (self.typing.is_none() && matches!(key, "enter" | "r")).then_some("attention")
     }
 
     fn poll(&mut self, state: &State, asked: &mut Vec<Command>) -> bool {
@@ -207,10 +207,11 @@ impl Panel for Attention {
 
 impl Attention {
     fn empty(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
-        const NOTHING: Text = Text::new(
-            "nothing was looked at yet; Enter takes a prompt",
-            "尚未查看; 按 Enter 输入提示",
-        );
+        const NOTHING: Missing = Missing {
+            said: Text::new("nothing was looked at yet", "尚未查看"),
+            hint: Text::new("; Enter takes a prompt", "; 按 Enter 输入提示"),
+            line: "",
+        };
         let (view, theme) = (scene.view, &scene.view.theme);
         let inner = paint::frame(
             buf,
@@ -221,10 +222,10 @@ impl Attention {
         );
         let trouble = self.trouble(scene.state);
         let (message, style) = match trouble {
-            Some(line) => (line.get(view.lang), theme.warn),
-            None => (NOTHING.get(view.lang), theme.dim),
+            Some(line) => (line.get(view.lang).to_owned(), theme.warn),
+            None => (NOTHING.get(scene), theme.dim),
         };
-        paint::centred(buf, inner, message, style);
+        paint::centred(buf, inner, &message, style);
     }
 
     fn draw(&self, scene: &Scene<'_>, map: &Map, area: Rect, buf: &mut Buffer) {

@@ -74,7 +74,7 @@ pub struct Chat {
     /// Lines between the last of the conversation and the last on show.
     scroll: usize,
     /// A line for the person.
-    note: Option<Phrase>,
+    note: Option<Note>,
     /// Memory that is free, when it was last looked at.
     free: Option<u64>,
     looked: Option<Instant>,
@@ -101,20 +101,48 @@ impl Default for Chat {
     }
 }
 
+/// A line for the person.
+struct Note {
+    said: Phrase,
+    /// Its end, where the engine can be asked for a checkpoint: `{}` is the key.
+    hint: Option<Text>,
+}
+
+impl<T: Into<Phrase>> From<T> for Note {
+    fn from(said: T) -> Self {
+        Self {
+            said: said.into(),
+            hint: None,
+        }
+    }
+}
+
+impl Note {
+    /// The line on a screen.
+    fn get(&self, scene: &Scene<'_>) -> String {
+        let said = text::escape(self.said.get(scene.view.lang));
+        match self.hint.filter(|_| scene.can_ask()) {
+            Some(hint) => said + &hint.with_key(scene.view, "ckpt"),
+            None => said,
+        }
+    }
+}
+
 impl Chat {
     /// Where the weights shall come from; a copy must be ordered first.
-    fn source(&self, state: &State) -> Result<Option<(Source, u64)>, Phrase> {
+    fn source(&self, state: &State) -> Result<Option<(Source, u64)>, Note> {
         let step = match self.settings.weights {
             Weights::Now => return Ok(None),
             Weights::Newest => None,
             Weights::Step(step) => Some(step),
         };
         let folder = state.reach.folder.as_ref();
-        let folder = folder.ok_or(Text::new(
+        let folder = folder.ok_or(Note::from(Text::new(
             "the run's folder cannot be read from here",
             "从这里无法读取训练文件夹",
-        ))?;
-        let known = checkpoint::list(&folder.join("checkpoints")).map_err(|e| e.to_string())?;
+        )))?;
+        let known = checkpoint::list(&folder.join("checkpoints"));
+        let known = known.map_err(|error| Note::from(error.to_string()))?;
         let found = match step {
             None => known.last(),
             Some(step) => known.iter().find(|(known, _)| *known == step),
@@ -126,13 +154,22 @@ impl Chat {
                     "there is no checkpoint of step {0}",
                     "没有第 {0} 步的检查点",
                 );
-                Err(NONE.fill(&[&step.to_string()]))
+                Err(NONE.fill(&[&step.to_string()]).into())
             }
-            (None, None) => Err(Text::new(
-                "there is no checkpoint yet: c writes one, or take the weights of now",
-                "尚无检查点: 按 c 保存一个, 或用当前权重",
-            )
-            .into()),
+            (None, None) => {
+                const WRITE: Text = Text::new(": {} writes one", ": 按 {} 保存一个");
+                const WRITE_OR_NOW: Text = Text::new(
+                    ": {} writes one, or take the weights of now",
+                    ": 按 {} 保存一个, 或用当前权重",
+                );
+                Err(Note {
+                    said: Text::new("there is no checkpoint yet", "尚无检查点").into(),
+                    hint: Some(match state.reach.desk {
+                        Some(_) => WRITE_OR_NOW,
+                        None => WRITE,
+                    }),
+                })
+            }
         }
     }
 
@@ -147,7 +184,7 @@ impl Chat {
                 "a chat needs {0} of memory, {1} are free",
                 "对话需要 {0} 内存, 空闲 {1}",
             );
-            self.note = Some(NEEDS.fill(&[&need, &free]));
+            self.note = Some(NEEDS.fill(&[&need, &free]).into());
             return;
         }
         self.speed = (!state.status.is_over())
@@ -163,11 +200,17 @@ impl Chat {
                     asked.push(Command::Weights);
                 }
                 _ => {
-                    const ELSEWHERE: Text = Text::new(
-                        "the weights of now are in the process that trains only: c writes a checkpoint to chat with",
-                        "当前权重只在训练所在的进程里: 按 c 保存检查点再与它对话",
-                    );
-                    self.note = Some(ELSEWHERE.into());
+                    self.note = Some(Note {
+                        said: Text::new(
+                            "the weights of now are in the process that trains only",
+                            "当前权重只在训练所在的进程里",
+                        )
+                        .into(),
+                        hint: Some(Text::new(
+                            ": {} writes a checkpoint to chat with",
+                            ": 按 {} 保存检查点再与它对话",
+                        )),
+                    });
                 }
             },
         }
@@ -286,7 +329,7 @@ impl Chat {
                         Ok(()) => (self.typing, self.note) = (None, None),
                         Err(why) => {
                             field.text = typed;
-                            self.note = Some(why);
+                            self.note = Some(why.into());
                         }
                     }
                 } else {
@@ -414,7 +457,7 @@ impl Panel for Chat {
                 let why = log.find(|line| line.text.get(Lang::En).starts_with("weights"));
                 let why = why.map_or_else(|| NONE.into(), |line| line.text.clone());
                 self.end();
-                self.note = Some(why);
+                self.note = Some(why.into());
                 news = true;
             }
         }

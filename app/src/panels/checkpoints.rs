@@ -33,13 +33,12 @@ use foot::{Asking, foot_lines, wrapped};
 /// How often the folder is looked at while nothing is heard of a change.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Height from which the chosen one is described below the list.
-const ROOMY: u16 = 8;
-
 /// The screen; see the module's page.
 #[derive(Default)]
 pub struct Checkpoints {
-    place: Place,
+    /// The step of the checkpoint that a person chose, whatever comes and goes around it; while there is none, the newest one
+    /// is followed.
+    choice: Option<u64>,
     shown: Shown,
     asking: Option<Asking>,
     /// The step of the checkpoint that others are compared with.
@@ -62,7 +61,24 @@ pub struct Checkpoints {
 impl Checkpoints {
     fn chosen<'a>(&self, state: &'a State) -> Option<&'a Checkpoint> {
         let rows = &state.checkpoints;
-        rows.get(self.place.row(rows.len()))
+        rows.get(self.place(state).row(rows.len()))
+    }
+
+    /// The place of the chosen one; once it is gone, of the one after it.
+    fn place(&self, state: &State) -> Place {
+        let rows = &state.checkpoints;
+        let Some(step) = self.choice else {
+            return Place::default();
+        };
+        let there = rows.iter().position(|c| c.step == step);
+        let after = || rows.iter().position(|c| c.step > step);
+        there.or_else(after).map_or_else(Place::default, Place::at)
+    }
+
+    /// Chooses the one at a place.
+    fn choose(&mut self, place: Place, state: &State) {
+        let rows = &state.checkpoints;
+        self.choice = rows.get(place.row(rows.len())).map(|c| c.step);
     }
 
     /// Compares the chosen one's configuration with the marked one's, else with that in force.
@@ -176,7 +192,7 @@ impl Panel for Checkpoints {
         asked: &mut Vec<Command>,
     ) -> bool {
         if let Some(asking) = self.asking.take() {
-            self.answer(asking, key, asked);
+            self.answer(asking, key, state, asked);
             return true;
         }
         self.said = None;
@@ -188,31 +204,40 @@ impl Panel for Checkpoints {
             return true;
         }
         let chosen = self.chosen(state).map(|checkpoint| checkpoint.step);
+        let mut place = self.place(state);
+        if place.handle(key, state.checkpoints.len()) {
+            match key {
+                "G" | "end" => self.choice = None,
+                _ => self.choose(place, state),
+            }
+            return true;
+        }
         match key {
-            "r" => {
-                self.asking = self
-                    .chosen(state)
-                    .map(|checkpoint| Asking::Rollback(checkpoint.step));
-            }
-            "F" => {
-                self.asking = self
-                    .chosen(state)
-                    .map(|checkpoint| Asking::Fork(checkpoint.step, Field::default()));
-            }
+            "r" => self.asking = chosen.map(Asking::Rollback),
+            "F" => self.asking = chosen.map(|step| Asking::Fork(step, Field::default())),
             "T" => view.wish = chosen.map(|step| format!("tag {step}")),
             "U" => view.wish = chosen.map(|step| format!("untag {step}")),
             "v" => view.wish = chosen.map(|step| format!("verify {step}")),
             "D" => view.wish = chosen.map(|step| format!("delete {step}")),
             "d" => self.compare(state),
             "space" => self.marked = chosen.filter(|_| self.marked != chosen),
-            key => return self.place.handle(key, state.checkpoints.len()),
+            _ => return false,
         }
+        // What a person does something with stays the chosen one.
+        self.choice = chosen;
         true
     }
 
     fn asks(&self, key: &str) -> Option<&'static str> {
         let at_list = self.asking.is_none() && self.diff.is_none();
-        (at_list && key == "r").then_some("rollback")
+        let word = match key {
+            "r" => "rollback",
+            "T" => "tag",
+            "U" => "untag",
+            "D" => "delete",
+            _ => return None,
+        };
+        at_list.then_some(word)
     }
 
     fn poll(&mut self, state: &State, _: &mut Vec<Command>) -> bool {
@@ -263,12 +288,15 @@ impl Panel for Checkpoints {
         }
     }
 
-    fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
+    fn click(&mut self, at: Position, state: &State, _: &View) -> Option<bool> {
         if let Some(diff) = &mut self.diff {
             // Its rows open nothing.
             return diff.shown.click(&mut diff.place, at).map(|_| false);
         }
-        self.shown.click(&mut self.place, at)
+        let mut place = self.place(state);
+        let clicked = self.shown.click(&mut place, at)?;
+        self.choose(place, state);
+        Some(clicked)
     }
 
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -309,24 +337,20 @@ impl Panel for Checkpoints {
             if let Some(why) = unread {
                 foot_lines(&wrapped([why], inner.width), inner, buf);
             } else {
-                let none = lang::NO_CHECKPOINTS.with_key(view, "ckpt");
+                let none = lang::NO_CHECKPOINTS.get(scene);
                 paint::centred(buf, inner, &none, theme.dim);
             }
             return;
-        }
-        let mut foot = self.foot(state, view);
-        if self.asking.is_none() && self.said.is_none() {
-            if inner.height < ROOMY {
-                // The rows are worth more than what is said of one.
-                foot.clear();
-            }
-            foot = wrapped(unread.into_iter().chain(foot), inner.width);
-            foot.truncate(usize::from(inner.height / 2));
         }
         let field = match &self.asking {
             Some(Asking::Fork(_, field)) => Some(field),
             _ => None,
         };
+        let room = Rect {
+            height: inner.height.saturating_sub(u16::from(field.is_some())),
+            ..inner
+        };
+        let foot = self.foot(unread, scene, room);
         let foot_height = (foot.len() as u16 + u16::from(field.is_some())).min(inner.height);
         let list = Rect {
             height: inner.height - foot_height,
@@ -372,8 +396,9 @@ impl Checkpoints {
             height: inner.height.saturating_sub(1),
             ..inner
         };
-        let selected = self.place.row(rows.len());
-        for (line, index) in self.shown.rows(self.place, rows.len(), list).enumerate() {
+        let place = self.place(state);
+        let selected = place.row(rows.len());
+        for (line, index) in self.shown.rows(place, rows.len(), list).enumerate() {
             let marked = self.marked == Some(state.checkpoints[index].step);
             let mut pieces = vec![(if marked { "*" } else { " " }, theme.key)];
             pieces.extend(

@@ -25,6 +25,12 @@ mod history;
 /// Where the row of screens is so wide, it says what is wrong with the configuration.
 const WIDE: u16 = 140;
 
+/// Cells of a row's source, and of its class, the space before each counted.
+const SOURCE: usize = 12;
+const CLASS: usize = 9;
+/// Least cells of a value that stands beside them.
+const VALUE: usize = 12;
+
 /// The screen; see the module's page.
 pub struct Config {
     place: Place,
@@ -164,6 +170,17 @@ impl Panel for Config {
         true
     }
 
+    fn asks(&self, key: &str) -> Option<&'static str> {
+        let word = match (key, &self.history) {
+            _ if self.filter.is_open() => return None,
+            ("r", _) => "reload",
+            ("enter", None) => "set",
+            ("enter", Some(_)) => "undo",
+            _ => return None,
+        };
+        Some(word)
+    }
+
     fn types(&self) -> bool {
         self.filter.is_open()
     }
@@ -268,8 +285,12 @@ impl Config {
         let theme = &view.theme;
         let widest = rows.iter().map(|v| text::width(&v.key)).max().unwrap_or(0);
         let key_width = widest.min(usize::from(area.width / 2));
-        // What remains beside key, source and class.
-        let value_width = usize::from(area.width).saturating_sub(key_width + 25);
+        let room = usize::from(area.width).saturating_sub(key_width + 4);
+        // Where a value has no room beside them the class goes, then the source.
+        let has_room = |beside: usize| room >= beside + VALUE;
+        let (shows_class, shows_source) = (has_room(CLASS + SOURCE), has_room(SOURCE));
+        let beside = SOURCE * usize::from(shows_source) + CLASS * usize::from(shows_class);
+        let value_width = room - beside;
         let selected = self.place.row(rows.len());
         for (row, index) in self.shown.rows(self.place, rows.len(), area).enumerate() {
             let value = rows[index];
@@ -280,21 +301,21 @@ impl Config {
                 "boundary" => theme.warn,
                 _ => theme.dim,
             };
-            let pieces = [
-                (
-                    &*text::fit(&text::escape(&value.key), key_width),
-                    theme.text,
-                ),
-                ("  ", theme.text),
-                (
-                    &*text::fit(&text::escape(&value.value), value_width),
-                    if changed { theme.strong } else { theme.dim },
-                ),
-                ("  ", theme.text),
-                (&*text::fit(&text::escape(&value.source), 10), theme.dim),
-                (" ", theme.text),
-                (&*text::fit(&text::escape(&value.class), 8), class),
-            ];
+            let [key, words, source, class_word] = [
+                (&value.key, key_width),
+                (&value.value, value_width),
+                (&value.source, SOURCE - 2),
+                (&value.class, CLASS - 1),
+            ]
+            .map(|(words, width)| text::fit(&text::escape(words), width));
+            let strong = if changed { theme.strong } else { theme.dim };
+            let mut pieces = vec![(&*key, theme.text), ("  ", theme.text), (&*words, strong)];
+            if shows_source {
+                pieces.extend([("  ", theme.text), (&*source, theme.dim)]);
+            }
+            if shows_class {
+                pieces.extend([(" ", theme.text), (&*class_word, class)]);
+            }
             paint::item(buf, area, row as u16, chosen, theme, &pieces);
         }
     }

@@ -111,37 +111,32 @@ impl Place {
     }
 }
 
-/// A chosen row that holds for the place of the data cursor at which it was chosen. Elsewhere it is the row of that step,
-/// and without a cursor the last one.
+/// A chosen row of a list whose first rows are forgotten as it grows: what is kept is the row's number, which stays. It holds
+/// for the place of the data cursor at which it was chosen; elsewhere it is the row of that step, and without a cursor the last
+/// one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dated {
-    place: Place,
+    /// None follows the last row.
+    number: Option<u64>,
     cursor: Option<u64>,
 }
 
 impl Dated {
-    /// The place while the cursor stands at `cursor`, which is at row `row`.
-    pub fn at(&self, cursor: Option<u64>, row: usize) -> Place {
+    /// The place while the cursor stands at `cursor`, which is at row `row`; `row_of` finds the row of a number, of one that is
+    /// gone the next.
+    pub fn at(&self, cursor: Option<u64>, row: usize, row_of: impl Fn(u64) -> usize) -> Place {
         match cursor {
-            _ if self.cursor == cursor => self.place,
+            _ if self.cursor == cursor => Place {
+                row: self.number.map(row_of),
+            },
             Some(_) => Place::at(row),
             None => Place::default(),
         }
     }
 
-    /// Puts it at a place while the cursor stands at `cursor`.
-    pub fn put(&mut self, place: Place, cursor: Option<u64>) {
-        (self.place, self.cursor) = (place, cursor);
-    }
-
-    /// Moves it, if the key is one of [`KEYS`].
-    pub fn handle(&mut self, key: &str, len: usize, cursor: Option<u64>, row: usize) -> bool {
-        let mut place = self.at(cursor, row);
-        let taken = place.handle(key, len);
-        if taken {
-            self.put(place, cursor);
-        }
-        taken
+    /// Puts it at a place while the cursor stands at `cursor`; `number_of` says the number of a row.
+    pub fn put(&mut self, place: Place, cursor: Option<u64>, number_of: impl Fn(usize) -> u64) {
+        (self.number, self.cursor) = (place.row.map(number_of), cursor);
     }
 }
 
@@ -174,13 +169,25 @@ mod tests {
 
     #[test]
     fn a_choice_holds_where_the_cursor_stood() {
+        let row_of = |number: u64| number as usize;
         let mut place = Dated::default();
-        assert_eq!(place.at(None, 0).row(9), 8);
-        assert_eq!(place.at(Some(70), 4).row(9), 4);
-        assert!(place.handle("k", 9, Some(70), 4));
-        assert_eq!(place.at(Some(70), 4).row(9), 3);
-        assert_eq!(place.at(Some(80), 5).row(9), 5);
-        assert_eq!(place.at(None, 0).row(9), 8);
+        let row = |place: &Dated, cursor, row| place.at(cursor, row, row_of).row(9);
+        assert_eq!(row(&place, None, 0), 8);
+        assert_eq!(row(&place, Some(70), 4), 4);
+        place.put(Place::at(3), Some(70), |row| row as u64);
+        assert_eq!(row(&place, Some(70), 4), 3);
+        assert_eq!(row(&place, Some(80), 5), 5);
+        assert_eq!(row(&place, None, 0), 8);
+    }
+
+    #[test]
+    fn a_choice_stays_with_its_row_while_the_first_ones_are_forgotten() {
+        let mut place = Dated::default();
+        place.put(Place::at(5), None, |row| 100 + row as u64);
+        for (first, row) in [(100, 5), (103, 2), (105, 0), (110, 0)] {
+            let row_of = |number: u64| number.saturating_sub(first) as usize;
+            assert_eq!(place.at(None, 0, row_of).row(9), row, "{first}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::filter::{self, Filter};
-use super::list::{self, Dated, Shown};
+use super::list::{self, Dated, Place, Shown};
 use super::{Panel, PanelKey, past_mark, past_note};
 use crate::errand::{Errand, News};
 use crate::lang::{self, Lang, Text};
@@ -17,6 +17,8 @@ use crate::text;
 use crate::view::{Scene, View};
 
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use rows::Rows;
 
@@ -40,6 +42,20 @@ impl Log {
             self.filter.passes(&texts) || self.filter.passes(&topics)
         };
         state.log.iter().filter(passes).collect()
+    }
+
+    /// The chosen place.
+    fn place(&self, rows: &[&LogLine], view: &View) -> Place {
+        let here = Self::row_at(rows, view);
+        self.place.at(view.cursor, here, |number| {
+            rows.partition_point(|line| line.number < number)
+        })
+    }
+
+    /// Chooses a place.
+    fn put(&mut self, place: Place, rows: &[&LogLine], view: &View) {
+        let number_of = |row: usize| rows.get(row).map_or(0, |line| line.number);
+        self.place.put(place, view.cursor, number_of);
     }
 
     /// The row of the data cursor's step.
@@ -94,14 +110,14 @@ impl Panel for Log {
             return open.is_some();
         }
         let rows = self.rows(state);
-        let (len, here) = (rows.len(), Self::row_at(&rows, view));
-        let mut place = self.place.at(view.cursor, here);
+        let len = rows.len();
+        let mut place = self.place(&rows, view);
         let before = place.row(len);
         let step = rows.get(before).map(|line| line.step);
         let alert = rows.get(before).and_then(|line| line.alert.clone());
         if self.filter.handle(key, &mut place, len) {
             if place.row(len) != before {
-                self.place.put(place, view.cursor);
+                self.put(place, &rows, view);
             }
             return true;
         }
@@ -110,7 +126,11 @@ impl Panel for Log {
             return true;
         }
         if key != "enter" {
-            return self.place.handle(key, len, view.cursor, here);
+            let taken = place.handle(key, len);
+            if taken {
+                self.put(place, &rows, view);
+            }
+            return taken;
         }
         if let Some(step) = step.filter(|step| *step > 0) {
             view.look_at(Some(step));
@@ -142,9 +162,7 @@ impl Panel for Log {
             return rows.copied();
         }
         let rows = self.rows(scene.state);
-        let place = self
-            .place
-            .at(scene.view.cursor, Self::row_at(&rows, scene.view));
+        let place = self.place(&rows, scene.view);
         let line = rows.get(place.row(rows.len()))?;
         Some(format!(
             "{} {} {} {}\n",
@@ -156,10 +174,10 @@ impl Panel for Log {
     }
 
     fn click(&mut self, at: Position, state: &State, view: &View) -> Option<bool> {
-        let here = Self::row_at(&self.rows(state), view);
-        let mut place = self.place.at(view.cursor, here);
+        let rows = self.rows(state);
+        let mut place = self.place(&rows, view);
         let clicked = self.shown.click(&mut place, at);
-        self.place.put(place, view.cursor);
+        self.put(place, &rows, view);
         clicked
     }
 
@@ -183,7 +201,7 @@ impl Panel for Log {
         let notes = [("UTC  ", theme.dim), (past_note(view), theme.dim)];
         let mut inner = paint::frame(buf, area, view, &title, &notes);
         self.filter.render(view, &mut inner, buf);
-        let place = self.place.at(view.cursor, Self::row_at(&rows, view));
+        let place = self.place(&rows, view);
         if rows.is_empty() && self.filter.is_empty() {
             paint::centred(buf, inner, lang::NO_LOG.get(view.lang), theme.dim);
             return;

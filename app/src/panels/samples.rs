@@ -138,7 +138,7 @@ impl Samples {
         let mut place = self.chosen.place(grid, &state.samples, cursor);
         let taken = place.handle(key, state.samples_until(cursor));
         if taken {
-            self.chosen.put(place, cursor);
+            self.chosen.put(grid, place, cursor);
         }
         taken
     }
@@ -190,7 +190,7 @@ impl Panel for Samples {
 
     fn handle(&mut self, key: &str, state: &State, view: &mut View, _: &mut Vec<Command>) -> bool {
         let cursor = view.cursor;
-        let grid = Grid::new(&state.samples, state.samples_until(cursor));
+        let grid = table(state, cursor);
         if self.other.is_open() {
             return self.other.handle(key, state, &grid, &mut self.errands);
         }
@@ -219,7 +219,7 @@ impl Panel for Samples {
 
     fn copied(&self, scene: &Scene<'_>) -> Option<String> {
         let (state, view) = (scene.state, scene.view);
-        let grid = Grid::new(&state.samples, state.samples_until(view.cursor));
+        let grid = table(state, view.cursor);
         let sample = &state.samples[self.sample_of(&grid, state, view)?];
         let lines = text::escape_lines(&format!("{}{}", sample.prompt, sample.text));
         Some(lines.join("\n") + "\n")
@@ -230,7 +230,7 @@ impl Panel for Samples {
             return self.other.click(at);
         }
         let cursor = view.cursor;
-        let grid = Grid::new(&state.samples, state.samples_until(cursor));
+        let grid = table(state, cursor);
         if self.in_table() {
             let clicked = self.drawn.at(at)?;
             let before = self.chosen.cell(&grid, &state.samples, cursor);
@@ -239,7 +239,7 @@ impl Panel for Samples {
         }
         let mut place = self.chosen.place(&grid, &state.samples, cursor);
         let clicked = self.shown.click(&mut place, at)?;
-        self.chosen.put(place, cursor);
+        self.chosen.put(&grid, place, cursor);
         Some(clicked)
     }
 
@@ -258,7 +258,7 @@ impl Panel for Samples {
     fn render(&self, scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         let (state, view) = (scene.state, scene.view);
         let len = state.samples_until(view.cursor);
-        let grid = Grid::new(&state.samples, len);
+        let grid = table(state, view.cursor);
         let parts = Parts::new(area, &grid, self.table);
         self.cramped.set(self.table && !parts.is_table);
         let asking = self
@@ -266,7 +266,7 @@ impl Panel for Samples {
             .is_open()
             .then(|| Parts::asking(area, self.other.height(state, &grid)));
         if len == 0 {
-            draw_none(view, asking.map_or(area, |parts| parts.page), buf);
+            draw_none(scene, asking.map_or(area, |parts| parts.page), buf);
         }
         let at = if let Some(asking) = asking {
             self.other.render(scene, &grid, asking.choice, buf);
@@ -306,6 +306,12 @@ impl Panel for Samples {
     }
 }
 
+/// The samples until the data cursor's step as a table.
+fn table(state: &State, cursor: Option<u64>) -> Grid<'_> {
+    let len = state.samples_until(cursor);
+    Grid::new(&state.samples, len, state.samples_forgotten)
+}
+
 fn draw_list(
     scene: &Scene<'_>,
     (place, shown): (Place, &Shown),
@@ -342,7 +348,8 @@ fn draw_list(
 }
 
 /// A frame that says how to get a sample.
-fn draw_none(view: &View, area: Rect, buf: &mut Buffer) {
+fn draw_none(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+    let view = scene.view;
     let mark = past_mark(view);
     let title = [
         (
@@ -352,12 +359,7 @@ fn draw_none(view: &View, area: Rect, buf: &mut Buffer) {
         (&*mark, view.theme.warn),
     ];
     let inner = paint::frame(buf, area, view, &title, &[]);
-    paint::centred(
-        buf,
-        inner,
-        &lang::NO_SAMPLES.with_key(view, "sample"),
-        view.theme.dim,
-    );
+    paint::centred(buf, inner, &lang::NO_SAMPLES.get(scene), view.theme.dim);
 }
 
 /// The newest sample, at the data cursor's step where there is one, in a frame, for other screens.
@@ -374,12 +376,7 @@ pub fn latest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         &[(Text::new("sample", "样本").get(view.lang), view.theme.title)],
         &[],
     );
-    paint::centred(
-        buf,
-        inner,
-        &lang::NO_SAMPLES.with_key(view, "sample"),
-        view.theme.dim,
-    );
+    paint::centred(buf, inner, &lang::NO_SAMPLES.get(scene), view.theme.dim);
 }
 
 /// The page of a sample alone.

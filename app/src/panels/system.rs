@@ -64,6 +64,10 @@ impl Panel for SystemPanel {
         self.place.handle(key, rows)
     }
 
+    fn asks(&self, key: &str) -> Option<&'static str> {
+        (key == "r").then_some("profile")
+    }
+
     fn click(&mut self, at: Position, _: &State, _: &View) -> Option<bool> {
         self.shown.click(&mut self.place, at)
     }
@@ -275,7 +279,7 @@ impl SystemPanel {
                 &[(Text::new("a step", "一步").get(view.lang), theme.title)],
                 &[],
             );
-            paint::centred(buf, inner, lang::NO_PROFILE.get(view.lang), theme.dim);
+            paint::centred(buf, inner, &lang::NO_PROFILE.get(scene), theme.dim);
             return;
         };
         let step = seconds(profile.step_seconds);

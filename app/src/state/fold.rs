@@ -45,6 +45,7 @@ impl State {
                 self.answered("sample");
                 if self.samples.len() == SAMPLES {
                     self.samples.pop_front();
+                    self.samples_forgotten += 1;
                 }
                 self.samples.push_back(Sample {
                     step: *step,
@@ -456,6 +457,7 @@ impl State {
             self.log.pop_front();
         }
         self.log.push_back(LogLine {
+            number: self.num_logged,
             clock,
             step,
             level,
@@ -463,6 +465,7 @@ impl State {
             text: message.map(text::escape),
             alert: None,
         });
+        self.num_logged += 1;
     }
 }
 

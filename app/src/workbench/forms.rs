@@ -134,3 +134,30 @@ fn an_edit_goes_into_the_file_once_the_engine_has_taken_it() {
         [("optimizer.weight_decay".to_owned(), "0.1".to_owned())]
     );
 }
+
+#[test]
+fn a_value_has_its_room_before_its_class_and_source() {
+    let mut bench = normal();
+    bench.press("6");
+    press(&mut bench, &["/"]);
+    type_text(&mut bench, "optimizer.lr");
+    press(&mut bench, &["enter"]);
+    let mut before = usize::MAX;
+    for width in (30..=160).rev() {
+        let seen = text(&bench, width, 12);
+        let row = seen
+            .lines()
+            .find(|line| line.contains("> optimizer") || line.contains(">optimizer"));
+        let row = row.unwrap_or_else(|| panic!("{width}\n{seen}"));
+        assert!(row.contains("0.001"), "{width}\n{seen}");
+        // The class goes first; nothing is cut.
+        let beside = ["file", "live"]
+            .iter()
+            .take_while(|word| row.contains(**word))
+            .count();
+        assert!(beside == 2 || !row.contains("liv"), "{width}\n{seen}");
+        assert!(beside <= before && !row.contains('~'), "{width}\n{seen}");
+        before = beside;
+    }
+    assert_eq!(before, 0);
+}

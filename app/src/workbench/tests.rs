@@ -141,8 +141,11 @@ fn a_checkpoint_is_gone_back_to_or_forked() {
     bench.errands.clear();
     bench.press("y");
     assert_eq!(std::mem::take(&mut bench.errands), [Errand::Fork(wish)]);
-    bench.deliver(&News::Done(Ok("run x trains in the background".to_owned())));
-    assert!(text(&bench, 100, 24).contains("run x trains"));
+    let done = "run x was started in the background (process 7)".to_owned();
+    bench.deliver(&News::Done(Ok(done)));
+    assert!(text(&bench, 100, 24).contains("run x was started in the background (process 7)"));
+    bench.view.lang = Lang::Zh;
+    assert!(text(&bench, 100, 24).contains("运行 x 已在后台启动 (进程 7)"));
 }
 
 #[test]

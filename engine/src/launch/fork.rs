@@ -83,9 +83,12 @@ impl ForkPlan {
 /// Says what the fork that `request` asks for would be; nothing is prepared or written.
 ///
 /// # Errors
-/// If there is no such run or checkpoint, a change is not a fork's to make, or its name is none or is taken.
+/// If there is no such run or checkpoint, the fork cannot have the name that is asked for, or a change is not a fork's to make.
 pub fn plan(request: &Request, fork: &Fork) -> Result<ForkPlan, LaunchError> {
     let parent_path = find(&request.runs, &fork.run)?;
+    if let Some(name) = &request.name {
+        check_free(&request.runs, name)?;
+    }
     let parent = summary(&parent_path).name;
     let checkpoint = choose(&parent_path, &parent, fork.step)?;
     let stored = checkpoint_config(&checkpoint.path)?;
@@ -116,9 +119,6 @@ pub fn plan(request: &Request, fork: &Fork) -> Result<ForkPlan, LaunchError> {
     let fresh_optimizer = changes
         .iter()
         .any(|(change, _)| change.key == "optimizer.kind");
-    if let Some(name) = &request.name {
-        check_free(&request.runs, name)?;
-    }
     Ok(ForkPlan {
         parent,
         step: checkpoint.trainer.step,

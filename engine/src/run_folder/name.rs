@@ -2,6 +2,7 @@
 
 use super::{EVENTS, LOCK, RECORD, RunError, shelf};
 use crate::checkpoint::TEMPORARY;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder of runs: the flag, else `ZEROLLM_RUNS`, else `runs` in the current directory.
@@ -76,19 +77,19 @@ pub(super) fn check_name(name: &str) -> Result<(), RunError> {
     })
 }
 
-/// Whether a new run may have this name: that it is one, and that nothing has it. The folder's making is what decides.
+/// Whether a new run in `runs` can have that name. It is taken only once its folder is made: meanwhile another may come.
 ///
 /// # Errors
-/// If it is none, or is taken.
+/// If it makes no folder's name, or is taken.
 pub fn check_free(runs: &Path, name: &str) -> Result<(), RunError> {
     check_name(name)?;
     let path = runs.join(name);
-    // An empty folder gives way to a run.
-    let taken = match std::fs::read_dir(&path) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(_) => path.symlink_metadata().is_ok(),
-    };
-    if taken {
+    // An empty folder makes room.
+    let is_taken = path.symlink_metadata().is_ok_and(|found| {
+        let entries = fs::read_dir(&path);
+        !found.is_dir() || entries.map_or(true, |mut entries| entries.next().is_some())
+    });
+    if is_taken {
         let name = name.to_owned();
         return Err(RunError::Exists { name, path });
     }

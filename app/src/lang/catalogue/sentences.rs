@@ -115,7 +115,6 @@ static ALERTS: &[Sentence] = &[
 static TROUBLES: &[Sentence] = &[
     ("a checkpoint took {} s, and after a signal the process ends within {} s: raise shutdown.grace_s", "保存检查点用了 {0} 秒, 而收到信号后进程会在 {1} 秒内结束: 请增大 shutdown.grace_s"),
     ("the engine ended without a word; see engine.log in the run's folder", "引擎意外终止; 见训练文件夹中的 engine.log"),
-    ("the run's folder is gone", "训练文件夹已不在"),
     ("the engine failed: {}", "引擎出错: {0}"),
     ("training waits for room on the disk", "训练等待磁盘腾出空间"),
     ("no checkpoint of step {}: {}", "没有写成第 {0} 步的检查点: {1}"),
@@ -278,6 +277,9 @@ static RUNS: &[Sentence] = &[
     ("had none", "无"),
     ("the optimizer is of another kind: its state starts empty", "优化器种类不同: 其状态从空开始"),
     ("it is at its end: train.max_steps = {}", "已到终点: train.max_steps = {0}"),
+    ("run {} was started in the background (process {})", "运行 {0} 已在后台启动 (进程 {1})"),
+    ("run {} is made; it is at its end and trains nothing", "运行 {0} 已建立; 它已到终点, 不再训练"),
+    ("run {} exists already: the fork needs another name", "运行 {0} 已存在: 请给分叉另取名称"),
     ("{} steps are left to train.max_steps = {}", "到 train.max_steps = {1} 还有 {0} 步"),
     ("a fork keeps the model and the tokenizer of {}, where {} is {}: {} needs a new run (model.init_from takes its weights)", "分叉沿用 {0} 的模型与分词器, 其 {1} 为 {2}: 改为 {3} 需新建训练 (model.init_from 可取其权重)"),
     ("it is in {}; zerollm train --run {} --resume begins it", "位于 {0}; zerollm train --run {1} --resume 开始训练"),

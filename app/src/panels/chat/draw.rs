@@ -74,7 +74,7 @@ impl Chat {
         let (view, theme) = (scene.view, &scene.view.theme);
         let mut facts = Vec::new();
         if let Some(note) = &self.note {
-            facts.push((text::escape(note.get(view.lang)), theme.warn));
+            facts.push((note.get(scene), theme.warn));
         }
         let need = need(scene.state);
         let fits = need.zip(self.free).is_none_or(|(need, free)| need <= free);
@@ -121,7 +121,7 @@ impl Chat {
             s.seed
         );
         let note = self.note.as_ref();
-        let note = note.map_or_else(String::new, |note| text::escape(note.get(view.lang)));
+        let note = note.map_or_else(String::new, |note| note.get(scene));
         let notes: [Group<'_>; 2] = [vec![(&note, theme.warn)], vec![(&drawing, theme.dim)]];
         let inner = paint::frame(
             buf,

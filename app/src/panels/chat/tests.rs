@@ -110,7 +110,7 @@ fn the_pages_look_as_they_should() {
     assert_eq!(english_but("One day a fox saw", &page), [""; 0]);
     for (row, typed) in [(0, "last"), (1, "-1"), (2, "x"), (3, "0"), (4, "0")] {
         chat.choosing = true;
-        chat.note = chat.settings.set(row, typed).err();
+        chat.note = chat.settings.set(row, typed).err().map(Note::from);
         let page = shown(&chat, &bench, 80, 20);
         assert_eq!(english_but("last", &page), [""; 0]);
     }
@@ -145,7 +145,7 @@ fn settings_are_edited_and_what_makes_no_sense_is_refused() {
         press(chat, bench, &["enter", "ctrl-u"]);
         chat.paste(typed);
         press(chat, bench, &["enter"]);
-        chat.note.clone()
+        chat.note.as_ref().map(|note| note.said.clone())
     };
     for (row, typed, value) in [
         (0, "now", "now"),
@@ -226,7 +226,8 @@ fn what_cannot_start_says_why() {
     let start = |chat: &mut Chat, bench: &mut Workbench| {
         chat.typing = None;
         let asked = press(chat, bench, &["G", "enter"]);
-        (chat.note.clone().unwrap_or_default().to_string(), asked)
+        let note = chat.note.as_ref().map(|note| note.get(&bench.scene()));
+        (note.unwrap_or_default(), asked)
     };
     let mut chat = Chat::default();
     assert!(start(&mut chat, &mut bench).0.contains("folder"));
@@ -259,7 +260,7 @@ fn what_cannot_start_says_why() {
     assert!(
         chat.note
             .as_ref()
-            .is_some_and(|n| n.to_string().contains("9 MiB"))
+            .is_some_and(|n| n.said.to_string().contains("9 MiB"))
     );
     assert!(
         bench

@@ -13,7 +13,13 @@ use crate::paint;
 use crate::panels::field::{Field, Typed};
 use crate::state::State;
 use crate::text;
-use crate::view::View;
+use crate::view::{Scene, View};
+
+/// Height from which the chosen one is described below the list.
+const ROOMY: usize = 8;
+
+/// A line in its colour.
+type Line = (String, Style);
 
 /// What stands below the list.
 pub(super) enum Asking {
@@ -27,9 +33,24 @@ pub(super) enum Asking {
 
 impl Checkpoints {
     /// Takes a key for what is asked.
-    pub(super) fn answer(&mut self, asking: Asking, key: &str, asked: &mut Vec<Command>) {
+    pub(super) fn answer(
+        &mut self,
+        asking: Asking,
+        key: &str,
+        state: &State,
+        asked: &mut Vec<Command>,
+    ) {
+        const GONE: Text = Text::new(
+            "the checkpoint of step {0} is deleted meanwhile: nothing was done",
+            "第 {0} 步的检查点其间已被删除: 未做任何操作",
+        );
+        let gone = |step: u64| {
+            let is_there = state.checkpoints.iter().any(|c| c.step == step);
+            (!is_there).then(|| Err(GONE.fill(&[&text::count(step)])))
+        };
         match asking {
             Asking::Rollback(step) => match key {
+                "y" if gone(step).is_some() => self.said = gone(step),
                 "y" => asked.push(Command::Rollback {
                     step: Some(step),
                     lr_scale: None,
@@ -47,6 +68,7 @@ impl Checkpoints {
                 }
             },
             Asking::Plan(wish, plan) => match (key, &plan) {
+                ("y", Some(Ok(_))) if gone(wish.step).is_some() => self.said = gone(wish.step),
                 ("y", Some(Ok(_))) => {
                     const STARTING: Text = Text::new("starting the fork...", "正在启动分叉...");
                     self.said = Some(Ok(STARTING.into()));
@@ -58,50 +80,81 @@ impl Checkpoints {
         }
     }
 
-    /// Lines below the list.
-    pub(super) fn foot(&self, state: &State, view: &View) -> Vec<(String, Style)> {
-        let theme = &view.theme;
-        match &self.asking {
+    /// Lines below the list where it has `area`: a question wrapped, the keys that answer it always in sight.
+    pub(super) fn foot(&self, unread: Option<Line>, scene: &Scene<'_>, area: Rect) -> Vec<Line> {
+        const MORE: Text = Text::new("... {0} more lines", "... 还有 {0} 行");
+        let (state, view) = (scene.state, scene.view);
+        let height = usize::from(area.height);
+        if self.asking.is_none() && self.said.is_none() {
+            let about = self.about(state, view);
+            // The rows are worth more than what is said of one.
+            let about = about.into_iter().filter(|_| height >= ROOMY);
+            let mut lines = wrapped(unread.into_iter().chain(about), area.width);
+            lines.truncate(height / 2);
+            return lines;
+        }
+        let (words, keys) = self.words(state, view);
+        let mut lines = wrapped(words, area.width);
+        let keys = wrapped(keys.map(|keys| (keys, view.theme.warn)), area.width);
+        // The question is worth more than the rows.
+        let room = height.saturating_sub(keys.len());
+        if lines.len() > room {
+            let rest = lines.split_off(room.saturating_sub(1));
+            let more = MORE.filled(view.lang, &[&rest.len().to_string()]);
+            lines.extend([(more, view.theme.dim)].into_iter().take(room));
+        }
+        lines.extend(keys);
+        lines
+    }
+
+    /// The words of what is asked, or of what came of it, and the keys that answer.
+    fn words(&self, state: &State, view: &View) -> (Vec<Line>, Option<String>) {
+        let (theme, lang) = (&view.theme, view.lang);
+        let escaped = |words: &str| text::escape(&lang.say(words));
+        let (lines, keys) = match &self.asking {
             Some(Asking::Rollback(step)) => {
+                const BACK: Text = Text::new(
+                    "go back in place to step {0}: {1} steps are trained again",
+                    "原地回退到步 {0}: {1} 步将重新训练",
+                );
                 let lost = text::count(state.step().saturating_sub(*step));
-                let back = Text::new("go back in place to step", "原地回退到步").get(view.lang);
-                let again = Text::new("steps are trained again", "步将重新训练").get(view.lang);
-                let keys = Text::new("y goes back, Esc stays", "y 回退, Esc 取消").get(view.lang);
-                let line = format!("{back} {}: {lost} {again}.  {keys}", text::count(*step));
-                vec![(line, theme.warn)]
+                let line = BACK.filled(lang, &[&text::count(*step), &lost]);
+                let keys = Text::new("y goes back, Esc stays", "y 回退, Esc 取消");
+                (vec![(line, theme.warn)], Some(keys))
             }
             Some(Asking::Fork(..)) => {
                 let hint = Text::new(
                     "a name for the fork and key=value changes, as in: slow optimizer.lr=1e-4",
                     "分叉的名称与 key=value 修改, 例如: slow optimizer.lr=1e-4",
                 );
-                vec![(hint.get(view.lang).to_owned(), theme.dim)]
+                (vec![(hint.get(lang).to_owned(), theme.dim)], None)
             }
-            Some(Asking::Plan(_, None)) => vec![("...".to_owned(), theme.dim)],
+            Some(Asking::Plan(_, None)) => (vec![("...".to_owned(), theme.dim)], None),
             Some(Asking::Plan(_, Some(Err(why)))) => {
-                vec![(text::escape(&view.lang.say(why)), theme.bad)]
+                let keys = Text::new("Esc goes back to the list", "Esc 返回列表");
+                (vec![(escaped(why), theme.bad)], Some(keys))
             }
             Some(Asking::Plan(_, Some(Ok(lines)))) => {
                 let keys = Text::new(
                     "y starts it in the background, Esc does not",
                     "y 在后台启动, Esc 取消",
                 );
-                let lines = lines.iter();
-                lines
-                    .map(|line| (text::escape(&view.lang.say(line)), theme.text))
-                    .chain([(keys.get(view.lang).to_owned(), theme.warn)])
-                    .collect()
+                let lines = lines.iter().map(|line| (escaped(line), theme.text));
+                (lines.collect(), Some(keys))
             }
-            None => match &self.said {
-                Some(Ok(said)) => vec![(text::escape(said.get(view.lang)), theme.good)],
-                Some(Err(why)) => vec![(text::escape(why.get(view.lang)), theme.bad)],
-                None => self.about(state, view),
-            },
-        }
+            None => {
+                let said = self.said.iter().map(|said| match said {
+                    Ok(said) => (text::escape(said.get(lang)), theme.good),
+                    Err(why) => (text::escape(why.get(lang)), theme.bad),
+                });
+                (said.collect(), None)
+            }
+        };
+        (lines, keys.map(|keys| keys.get(lang).to_owned()))
     }
 
     /// The chosen one's folder, why it was written, and what is wrong with it.
-    fn about(&self, state: &State, view: &View) -> Vec<(String, Style)> {
+    fn about(&self, state: &State, view: &View) -> Vec<Line> {
         let theme = &view.theme;
         let Some(chosen) = self.chosen(state) else {
             return Vec::new();
@@ -123,10 +176,7 @@ impl Checkpoints {
 }
 
 /// Lines of which none is wider than there is room for, the space before each counted.
-pub(super) fn wrapped(
-    lines: impl IntoIterator<Item = (String, Style)>,
-    width: u16,
-) -> Vec<(String, Style)> {
+pub(super) fn wrapped(lines: impl IntoIterator<Item = Line>, width: u16) -> Vec<Line> {
     let cells = usize::from(width.saturating_sub(1));
     let lines = lines.into_iter().flat_map(|(line, style)| {
         let parts = text::wrap(&line, cells).into_iter();
@@ -136,7 +186,7 @@ pub(super) fn wrapped(
 }
 
 /// Draws them from the top of `area` on.
-pub(super) fn foot_lines(lines: &[(String, Style)], area: Rect, buf: &mut Buffer) {
+pub(super) fn foot_lines(lines: &[Line], area: Rect, buf: &mut Buffer) {
     for (row, (line, style)) in lines.iter().enumerate() {
         paint::line(buf, area, row as u16, &[(" ", *style), (line, *style)]);
     }

@@ -1,7 +1,7 @@
 //! The list at several widths, what its keys ask for, and what is said where nothing can be asked.
 
 use engine::checkpoint::{Surveyed, folder_name};
-use engine::link::{Body, Command};
+use engine::link::{Body, Command, Event};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -171,6 +171,169 @@ fn keys_ask_the_engine() {
         press(&mut bench, &["esc"]);
     }
     assert_eq!(asked(&mut bench), []);
+}
+
+fn deleted(step: u64) -> Event {
+    let gone = Body::CheckpointDeleted {
+        step: 1250,
+        path: format!("checkpoints/{}", folder_name(step)),
+        bytes: 54_601_728,
+        reason: "keep_last".to_owned(),
+        leftover: None,
+    };
+    event(gone, 250)
+}
+
+/// The row with the mark of the chosen one.
+fn chosen_row(bench: &Workbench) -> String {
+    let seen = text(bench, 80, 24);
+    let row = seen.lines().find(|line| line.starts_with("\u{2502}>"));
+    row.unwrap_or_else(|| panic!("{seen}")).to_owned()
+}
+
+#[test]
+fn the_chosen_one_stays_whatever_comes_and_goes() {
+    let mut bench = shelf();
+    bench.hear(&checkpoint(1250, "interval"));
+    assert!(chosen_row(&bench).contains("1,250"), "the newest, unasked");
+    press(&mut bench, &["k", "k"]);
+    assert!(chosen_row(&bench).contains("1,200"));
+    hear_all(
+        &mut bench,
+        &[deleted(500), checkpoint(1260, "interval"), deleted(1000)],
+    );
+    assert!(chosen_row(&bench).contains("1,200"));
+    press(&mut bench, &["v", "U"]);
+    let wanted = [
+        Command::Verify { step: 1200 },
+        Command::Untag { step: 1200 },
+    ];
+    assert_eq!(asked(&mut bench), wanted);
+    // Once it is gone, the one after it.
+    bench.hear(&deleted(1200));
+    assert!(chosen_row(&bench).contains("1,240"));
+    bench.hear(&checkpoint(1270, "interval"));
+    assert!(chosen_row(&bench).contains("1,240"));
+    press(&mut bench, &["j", "j", "j"]);
+    bench.hear(&checkpoint(1280, "interval"));
+    assert!(chosen_row(&bench).contains("1,270"), "it was chosen");
+    press(&mut bench, &["G"]);
+    bench.hear(&checkpoint(1290, "interval"));
+    assert!(chosen_row(&bench).contains("1,290"), "the newest, as asked");
+}
+
+#[test]
+fn a_question_is_about_the_step_that_it_names() {
+    for lang in [Lang::En, Lang::Zh] {
+        let ask = || {
+            let mut bench = shelf();
+            press(&mut bench, &["r"]);
+            hear_all(
+                &mut bench,
+                &[deleted(500), deleted(1000), checkpoint(1250, "interval")],
+            );
+            assert!(text(&bench, 80, 24).contains("to step 1,240"));
+            assert!(chosen_row(&bench).contains("1,240"));
+            bench.view.lang = lang;
+            bench
+        };
+        let mut bench = ask();
+        press(&mut bench, &["y"]);
+        let back = Command::Rollback {
+            step: Some(1240),
+            lr_scale: None,
+        };
+        assert_eq!(asked(&mut bench), [back]);
+        let mut bench = ask();
+        bench.hear(&deleted(1240));
+        press(&mut bench, &["y"]);
+        assert_eq!(asked(&mut bench), []);
+        let seen = text(&bench, 80, 24);
+        let told = match lang {
+            Lang::En => "the checkpoint of step 1,240 is deleted meanwhile",
+            Lang::Zh => "第 1,240 步的检查点其间已被删除",
+        };
+        assert!(seen.contains(told), "{seen}");
+        // A fork of it as well.
+        let mut bench = ask();
+        press(&mut bench, &["esc", "F", "x", "enter"]);
+        bench.deliver(&News::Plan(Ok(vec!["a fork of t@1240".to_owned()])));
+        bench.hear(&deleted(1240));
+        press(&mut bench, &["y"]);
+        let forks = |errand: &Errand| matches!(errand, Errand::Fork(_));
+        assert!(!bench.errands.iter().any(forks));
+        assert!(text(&bench, 80, 24).contains(told));
+    }
+}
+
+#[test]
+fn questions_are_whole_with_their_keys_at_any_width() {
+    let solid = |words: &str| words.replace([' ', '\n', '\u{2502}'], "");
+    let plan = [
+        "a fork of t@1240",
+        "optimizer.lr = 0.0001 (the parent: 0.0005)",
+        "schedule.kind = \"cosine\" (the parent: \"wsd\")",
+        "760 steps are left to train.max_steps = 2000",
+    ];
+    let refused = "train.max_steps: expected a whole number from 1 on, found \"abc\"";
+    for (lang, back, starts, leaves) in [
+        (
+            Lang::En,
+            "go back in place to step 1,240: 0 steps are trained again y goes back, Esc stays",
+            "y starts it in the background, Esc does not",
+            "Esc goes back to the list",
+        ),
+        (
+            Lang::Zh,
+            "原地回退到步 1,240: 0 步将重新训练 y 回退, Esc 取消",
+            "y 在后台启动, Esc 取消",
+            "Esc 返回列表",
+        ),
+    ] {
+        for (width, height) in [(80, 24), (60, 20), (40, 24), (40, 12)] {
+            let mut bench = shelf();
+            bench.view.lang = lang;
+            let whole = |bench: &Workbench, words: &str| {
+                let seen = text(bench, width, height);
+                assert!(solid(&seen).contains(&solid(words)), "{words}\n{seen}");
+            };
+            press(&mut bench, &["r"]);
+            whole(&bench, back);
+            press(&mut bench, &["esc", "F"]);
+            let hint = match lang {
+                Lang::En => "key=value changes, as in: slow optimizer.lr=1e-4",
+                Lang::Zh => "key=value 修改, 例如: slow optimizer.lr=1e-4",
+            };
+            whole(&bench, hint);
+            press(&mut bench, &["x", "enter"]);
+            let lines = plan.map(str::to_owned).to_vec();
+            bench.deliver(&News::Plan(Ok(lines)));
+            whole(&bench, starts);
+            for line in plan.iter().filter(|_| height > 12) {
+                whole(&bench, &lang.say(line));
+            }
+            press(&mut bench, &["esc", "F", "x", "enter"]);
+            bench.deliver(&News::Plan(Err(refused.to_owned())));
+            whole(&bench, &lang.say(refused));
+            whole(&bench, leaves);
+        }
+    }
+}
+
+#[test]
+fn a_plan_without_room_says_how_much_is_not_seen() {
+    let mut bench = shelf();
+    press(&mut bench, &["F", "x", "enter"]);
+    let lines = (1..=40).map(|number| format!("line {number}")).collect();
+    bench.deliver(&News::Plan(Ok(lines)));
+    for (height, parts) in [
+        (24, ["line 16", "... 24 more lines", "y starts it"]),
+        (9, ["line 3", "... 37 more lines", "y starts it"]),
+        (7, ["line 1", "... 39 more lines", "y starts it"]),
+    ] {
+        let seen = text(&bench, 80, height);
+        assert!(parts.iter().all(|part| seen.contains(part)), "{seen}");
+    }
 }
 
 #[test]

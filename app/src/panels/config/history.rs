@@ -22,7 +22,9 @@ pub fn render((place, shown): (Place, &Shown), scene: &Scene<'_>, area: Rect, bu
     let title = Text::new("config history ", "配置历史 ").get(lang);
     let now = format!("v{}", state.config_version);
     let title = [(title, theme.title), (&*now, theme.strong)];
-    let inner = paint::frame(buf, area, view, &title, &[(NOTES.get(lang), theme.dim)]);
+    let notes = [(NOTES.get(lang), theme.dim)];
+    let notes = if scene.can_ask() { &notes[..] } else { &[] };
+    let inner = paint::frame(buf, area, view, &title, notes);
     if versions.is_empty() {
         paint::centred(buf, inner, NONE.get(lang), theme.dim);
         return;

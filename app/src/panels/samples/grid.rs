@@ -16,11 +16,13 @@ pub(super) struct Grid<'a> {
     cells: HashMap<(u64, &'a str), usize>,
     /// Number of samples.
     len: usize,
+    /// Samples before them that are kept no more.
+    forgotten: u64,
 }
 
 impl<'a> Grid<'a> {
-    /// The table of the first `len` samples.
-    pub(super) fn new(samples: &'a VecDeque<Sample>, len: usize) -> Self {
+    /// The table of the first `len` samples, before which `forgotten` are kept no more.
+    pub(super) fn new(samples: &'a VecDeque<Sample>, len: usize, forgotten: u64) -> Self {
         let shown = || samples.iter().take(len).enumerate();
         let mut steps: Vec<u64> = shown().map(|(_, sample)| sample.step).collect();
         steps.sort_unstable();
@@ -42,7 +44,13 @@ impl<'a> Grid<'a> {
             prompts,
             steps,
             len: samples.len().min(len),
+            forgotten,
         }
+    }
+
+    /// The row of a sample in the list, by its number.
+    fn row_of(&self, number: u64) -> usize {
+        number.saturating_sub(self.forgotten) as usize
     }
 
     /// The sample of a cell.
@@ -110,7 +118,8 @@ impl Chosen {
         let column_of = |step: u64| grid.steps.partition_point(|have| *have <= step);
         match self {
             Self::Row(place) => {
-                let place = place.at(cursor, grid.len.saturating_sub(1));
+                let here = grid.len.saturating_sub(1);
+                let place = place.at(cursor, here, |number| grid.row_of(number));
                 let Some(sample) = samples.get(place.row(grid.len)) else {
                     return Cell { row: 0, column: 0 };
                 };
@@ -142,7 +151,7 @@ impl Chosen {
     ) -> Place {
         let last = grid.len.saturating_sub(1);
         match self {
-            Self::Row(place) => place.at(cursor, last),
+            Self::Row(place) => place.at(cursor, last, |number| grid.row_of(number)),
             Self::Cell { .. } => {
                 let cell = self.cell(grid, samples, cursor);
                 let found = grid.sample(cell);
@@ -168,9 +177,9 @@ impl Chosen {
     }
 
     /// Chooses a row of the list.
-    pub(super) fn put(&mut self, place: Place, cursor: Option<u64>) {
+    pub(super) fn put(&mut self, grid: &Grid<'_>, place: Place, cursor: Option<u64>) {
         let mut dated = Dated::default();
-        dated.put(place, cursor);
+        dated.put(place, cursor, |row| grid.forgotten + row as u64);
         *self = Self::Row(dated);
     }
 
@@ -192,7 +201,7 @@ impl Chosen {
                 if let Some(row) = grid.sample(there) {
                     let mut place = Place::default();
                     place.choose(row, grid.len);
-                    self.put(place, cursor);
+                    self.put(grid, place, cursor);
                 }
             }
         }
@@ -230,7 +239,7 @@ mod tests {
             (3, "b"),
             (3, "new"),
         ]);
-        let grid = Grid::new(&all, all.len());
+        let grid = Grid::new(&all, all.len(), 0);
         assert_eq!(grid.prompts, ["a", "b", "new", "gone"]);
         assert_eq!(grid.steps, [1, 2, 3]);
         assert_eq!(grid.sample(at(1, 1)), Some(4), "the last of a step counts");
@@ -238,19 +247,19 @@ mod tests {
         assert_eq!(grid.sample(at(9, 9)), None);
         assert_eq!(grid.beside(at(2, 2), false), None);
         assert_eq!(grid.beside(at(3, 2), false), Some(at(3, 0)));
-        let past = Grid::new(&all, 5);
+        let past = Grid::new(&all, 5, 0);
         assert_eq!(
             (past.prompts, past.steps),
             (vec!["a", "b", "gone"], vec![1, 2])
         );
-        let none = Grid::new(&all, 0);
+        let none = Grid::new(&all, 0, 0);
         assert_eq!(Chosen::default().cell(&none, &all, None), at(0, 0));
     }
 
     #[test]
     fn both_views_choose_the_same_sample() {
         let mut all = samples(&[(1, "a"), (1, "b"), (2, "a"), (2, "b")]);
-        let grid = Grid::new(&all, all.len());
+        let grid = Grid::new(&all, all.len(), 0);
         let mut chosen = Chosen::default();
         assert_eq!(chosen.cell(&grid, &all, None), at(1, 1));
         chosen.go_along(&grid, &all, None, false);
@@ -263,12 +272,12 @@ mod tests {
         assert_eq!(chosen.cell(&grid, &all, None), at(0, 1));
         // The newest step is followed, the prompt stays.
         all.extend(samples(&[(3, "a"), (3, "b")]));
-        let grid = Grid::new(&all, all.len());
+        let grid = Grid::new(&all, all.len(), 0);
         assert_eq!(chosen.cell(&grid, &all, None), at(0, 2));
         assert_eq!(chosen.place(&grid, &all, None).row(6), 4);
         // A chosen step holds for the place of the data cursor at which it was chosen.
         chosen.choose(&grid, at(1, 0), None);
-        let past = Grid::new(&all, 4);
+        let past = Grid::new(&all, 4, 0);
         assert_eq!(chosen.cell(&past, &all, Some(2)), at(1, 1));
         assert_eq!(chosen.cell(&grid, &all, None), at(1, 0));
     }
@@ -276,7 +285,7 @@ mod tests {
     #[test]
     fn a_cell_without_a_sample_stands_for_the_one_before_it() {
         let all = samples(&[(1, "a"), (2, "b"), (3, "b")]);
-        let grid = Grid::new(&all, all.len());
+        let grid = Grid::new(&all, all.len(), 0);
         let mut chosen = Chosen::default();
         chosen.choose(&grid, at(1, 1), None);
         assert_eq!((grid.prompts[1], grid.sample(at(1, 1))), ("a", None));

@@ -135,6 +135,31 @@ fn a_prompt_that_was_not_continued_then_has_an_empty_cell() {
 }
 
 #[test]
+fn the_chosen_sample_stays_while_the_oldest_are_forgotten() {
+    let mut bench = bench();
+    press(&mut bench, &["3"]);
+    let write = |bench: &mut Workbench, number: u64| {
+        bench.hear(&written(&Sample {
+            step: number,
+            prompt: "once".to_owned(),
+            text: format!(" upon number {number};"),
+            readable: None,
+        }));
+    };
+    (1..=600).for_each(|number| write(&mut bench, number));
+    press(&mut bench, &["k", "k"]);
+    assert!(text(&bench, 100, 24).contains("number 598;"));
+    (601..=1000).for_each(|number| write(&mut bench, number));
+    assert!(text(&bench, 100, 24).contains("number 598;"));
+    (1001..=1200).for_each(|number| write(&mut bench, number));
+    let seen = text(&bench, 100, 24);
+    assert!(
+        seen.contains("number 701;"),
+        "the oldest that is left: {seen}"
+    );
+}
+
+#[test]
 fn where_the_table_has_no_room_the_list_stands_in() {
     let bench = table();
     let shown = text(&bench, 80, 14);
