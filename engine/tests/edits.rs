@@ -147,7 +147,7 @@ fn an_edit_needs_no_file_and_is_not_stopped_by_a_bad_one() {
         assert_eq!(changes.len(), 1, "only what was asked for: {changes:?}");
         assert_eq!(changes[0].to, value);
         let why = run.refuses(Command::Reload);
-        let part = ["cannot read", "c.toml:2:", "model.dim"][number];
+        let part = ["there is no such file", "c.toml:2:", "model.dim"][number];
         assert!(why.contains(part), "{why}");
     }
     // Mended, it counts again, but for the key that was edited.
