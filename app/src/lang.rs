@@ -137,6 +137,7 @@ pub fn term(word: &str) -> Phrase {
         "running" => "训练中",
         "failed" => "已失败",
         "interrupted" => "已中断",
+        "new" => "未开始",
         "created" => "已创建",
         _ => return Phrase::verbatim(word),
     };

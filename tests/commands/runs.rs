@@ -80,6 +80,9 @@ fn a_run_is_listed_shown_and_measured() {
         "{table}"
     );
     let shown = place.run(&["show", "tiny", "--json"]).json();
+    for (key, value) in run.as_object().expect("an object") {
+        assert!(key == "depth" || shown[key] == *value, "{key}: {shown}");
+    }
     assert_eq!(
         shown["evaluations"].as_array().expect("evaluations").len(),
         2

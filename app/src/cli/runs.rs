@@ -22,7 +22,7 @@ use std::path::PathBuf;
         zerollm runs tag play good\n  zerollm runs delete play --yes\n\n\
         JSON: runs, each with name, path, state (running, paused, finished, stopped, failed, interrupted, new), step, max_steps, \
         loss, validation_loss, checkpoints, best, parameters, tokens, attempt, created, started, what, process, parent, \
-        best_validation_loss, best_validation_step, bits_per_byte, seconds, tags, note, depth (in the tree).",
+        best_validation_loss, best_validation_step, bits_per_byte, seconds, tags, note, and depth (in the tree).",
     args_conflicts_with_subcommands = true
 )]
 pub struct Arguments {
@@ -121,7 +121,11 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.json {
         let runs: Vec<Value> = shown
             .iter()
-            .map(|(index, depth)| as_json(&entries[*index], *depth))
+            .map(|(index, depth)| {
+                let mut run = as_json(&entries[*index]);
+                run["depth"] = json!(depth);
+                run
+            })
             .collect();
         out::json(&json!({ "runs": runs }))?;
     } else if entries.is_empty() {
@@ -190,7 +194,8 @@ fn act(action: &Action) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn as_json(entry: &Entry, depth: usize) -> Value {
+/// The fields of a run, as `runs` and `show` print them.
+pub(super) fn as_json(entry: &Entry) -> Value {
     let mut object = json!(entry.summary);
     object["state"] = json!(entry.status());
     let figures = &entry.figures;
@@ -200,7 +205,6 @@ fn as_json(entry: &Entry, depth: usize) -> Value {
     object["seconds"] = number(figures.seconds);
     object["tags"] = json!(entry.meta.tags);
     object["note"] = json!(entry.meta.note);
-    object["depth"] = json!(depth);
     object
 }
 

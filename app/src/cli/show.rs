@@ -3,7 +3,8 @@
 mod alert;
 
 use super::compare::Record;
-use super::{Failure, RunsFlag, number};
+use super::{Failure, RunsFlag, number, runs};
+use crate::book::Known;
 use crate::out::{self, Table};
 use crate::text;
 use clap::Args;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
     long_about = "Show a run: how it stands, its tags and note, its losses, evaluations, checkpoints and last samples, what \
         went wrong, and its configuration. Of a step that was trained twice, what the last attempt measured.",
     after_help = "Example:\n  zerollm show demo\n  zerollm show demo --json\n  zerollm show demo --alert 1200\n\n\
-        JSON: the fields of `zerollm runs`, and steps (at most 20, evenly spaced: step, loss, lr, grad_norm, \
+        JSON: the fields of `zerollm runs` but depth, and steps (at most 20, evenly spaced: step, loss, lr, grad_norm, \
         tokens_per_second), evaluations (step, loss, perplexity, bits_per_byte), checkpoint_events, samples, messages, \
         config (key, value, source). With --alert: schema, step, rule, message, rows (row, data_row, loss, ids, text)."
 )]
@@ -209,8 +210,7 @@ fn configuration(record: &Record) -> Result<(), Failure> {
 }
 
 fn as_json(record: &Record) -> Value {
-    let mut object = json!(record.summary);
-    object["state"] = json!(record.status());
+    let mut object = runs::as_json(&Known::default().entry(record.summary.clone()));
     let steps = steps(&record.index).into_iter().map(|step| {
         let mut row = json!({ "step": step.step });
         for (name, figure) in SHOWN.iter().zip(step.figures) {
@@ -219,9 +219,6 @@ fn as_json(record: &Record) -> Value {
         row
     });
     object["steps"] = steps.collect();
-    let meta = Meta::read(&record.summary.path);
-    object["tags"] = json!(meta.tags);
-    object["note"] = json!(meta.note);
     let evaluations = record.evaluations.iter().map(|eval| {
         json!({
             "step": eval.step,
