@@ -83,7 +83,8 @@ impl Plan {
         } else {
             cpu.pool.threads()
         };
-        let a_resident = m < n;
+        // Of two alike, B is cut: its wide panels share out more evenly (512 lanes are 16 panels of 32, or 43 of 12).
+        let a_resident = m <= n;
         let mut plan = Self {
             isa: cpu.isa,
             word,
