@@ -39,16 +39,21 @@ impl TensorSource for Nothing {
 }
 
 fn save(folder: &RunFolder, step: u64) -> PathBuf {
+    let trainer = TrainerState {
+        step,
+        ..TrainerState::default()
+    };
+    save_as(folder, &trainer)
+}
+
+fn save_as(folder: &RunFolder, trainer: &TrainerState) -> PathBuf {
     let contents = Contents {
         model: &Nothing,
         optimizer: &Nothing,
         config: &json!({}),
         generation_config: &json!({}),
         tokenizer: None,
-        trainer: &TrainerState {
-            step,
-            ..TrainerState::default()
-        },
+        trainer,
     };
     checkpoint::write(&folder.checkpoints(), &contents, "interval")
         .unwrap()

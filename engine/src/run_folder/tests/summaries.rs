@@ -8,20 +8,13 @@ use std::os::unix::ffi::OsStrExt as _;
 
 /// A checkpoint that tells tokens and loss of its step.
 fn save_with(folder: &RunFolder, step: u64, loss: f64) {
-    let contents = Contents {
-        model: &Nothing,
-        optimizer: &Nothing,
-        config: &json!({}),
-        generation_config: &json!({}),
-        tokenizer: None,
-        trainer: &TrainerState {
-            step,
-            tokens: 10 * step,
-            counters: vec![(TrainerState::LOSS.to_owned(), loss)],
-            ..TrainerState::default()
-        },
+    let trainer = TrainerState {
+        step,
+        tokens: 10 * step,
+        counters: vec![(TrainerState::LOSS.to_owned(), loss)],
+        ..TrainerState::default()
     };
-    checkpoint::write(&folder.checkpoints(), &contents, "interval").unwrap();
+    save_as(folder, &trainer);
 }
 
 fn resumed(step: u64, attempt: u32) -> Event {

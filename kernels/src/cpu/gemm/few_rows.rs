@@ -2,7 +2,7 @@
 //! is packed, so that the memory's bandwidth is the limit. Weights may be `f32` or `bf16` in memory; in precision `bf16` the
 //! results are the same bits, as those in `f32` are rounded on the way.
 
-use super::{Operand, Output, take};
+use super::{Operand, Output, prefetch, take};
 use crate::cpu::simd::{self, Kernel, Simd};
 use crate::{Bf16, Cpu, Dtype, Elem, Precision};
 use std::ops::Range;
@@ -173,7 +173,7 @@ impl Dots<'_> {
                     for q in 0..J {
                         let p = self.b.at::<T>(j + q, at);
                         if (half * S::LANES * size_of::<T>()).is_multiple_of(LINE) {
-                            prefetch(p.cast::<u8>().wrapping_add(ahead));
+                            prefetch::near(p.cast::<u8>().wrapping_add(ahead));
                         }
                         w[q] = weights::<S, T, ROUND>(p);
                     }
@@ -225,17 +225,6 @@ const LINE: usize = 64;
 /// fill the first-level cache, within the row.
 const FAR: usize = 16 << 10;
 const NEAR: usize = 2 << 10;
-
-#[inline(always)]
-fn prefetch(p: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing and never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
 
 /// A vector of weights.
 #[inline(always)]

@@ -22,6 +22,7 @@ mod pack;
 mod pack_avx512;
 mod packed;
 mod plain;
+mod prefetch;
 mod tile;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! they are read in the order in which they are written. Inside the matrix loads are full: masked loads of `bf16` cost 8 %
 //! of a product with K = 512.
 
-use super::{Operand, Word};
+use super::{Operand, Word, prefetch};
 use crate::cpu::simd::{Avx512, Simd as _};
 use crate::{Bf16, Dtype, Elem};
 use std::arch::x86_64::*;
@@ -240,8 +240,8 @@ impl Area {
                             if i < valid {
                                 let lane = lane0 + part + i;
                                 let next = self.operand.at::<T>(lane + WIDTH, self.ks.start + k);
-                                prefetch(next.cast());
-                                prefetch(next.cast::<i8>().wrapping_add(64));
+                                prefetch::near(next);
+                                prefetch::near(next.cast::<i8>().wrapping_add(64));
                                 let p = self.operand.at::<T>(lane, self.ks.start + k);
                                 square[i] = W::along_k(p, self.ks.len() - k);
                             }
@@ -279,8 +279,8 @@ impl Area {
                         let valid = (self.lanes.end - lane0).saturating_sub(part).min(16);
                         let lane = lane0 + part;
                         let ahead = k + 16 * W::GROUP;
-                        prefetch(self.operand.at::<T>(lane, ahead).cast());
-                        prefetch(self.operand.at::<T>(lane, ahead + W::GROUP - 1).cast());
+                        prefetch::near(self.operand.at::<T>(lane, ahead));
+                        prefetch::near(self.operand.at::<T>(lane, ahead + W::GROUP - 1));
                         let first = self.operand.at::<T>(lane, k);
                         let second = two.then(|| self.operand.at::<T>(lane, k + 1));
                         // SAFETY: `valid` lanes exist; the panel has its words.
@@ -308,12 +308,6 @@ unsafe fn put(words: __m512i, to: *mut u32, width: usize) {
             _mm_storeu_epi32(to.add(8).cast(), _mm512_extracti32x4_epi32::<2>(words));
         }
     }
-}
-
-#[inline(always)]
-fn prefetch(p: *const i8) {
-    // SAFETY: a prefetch reads nothing and never faults.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(p) };
 }
 
 /// Transposes sixteen lines of sixteen words.

@@ -4,6 +4,7 @@
 //! the tile fill the registers: with 32 of them 12 rows of 2 vectors (AVX-512) or 8 rows of 3 (NEON), with 16 of them 6
 //! rows of 2 (AVX2), so that enough independent sums hide the latency of a multiply-add.
 
+use super::prefetch;
 use crate::cpu::simd::{self, Kernel, Simd};
 use crate::{Bf16, Isa};
 use std::marker::PhantomData;
@@ -186,14 +187,14 @@ impl Block {
             let late = self.groups.saturating_sub(LATE);
             let (mut next, step) = (ahead.next, ahead.step);
             for k in 0..late {
-                prefetch_far(next);
+                prefetch::far(next);
                 next = next.wrapping_add(step);
                 group::<D, MR, NV>(&mut tile, a.add(k * MR), b.add(k * nr));
             }
             for k in late..self.groups {
                 let row = (k - late).min(MR - 1);
                 for part in (0..nr).step_by(16) {
-                    prefetch(sums.wrapping_add(row * self.sums_stride + part));
+                    prefetch::near(sums.wrapping_add(row * self.sums_stride + part));
                 }
                 group::<D, MR, NV>(&mut tile, a.add(k * MR), b.add(k * nr));
             }
@@ -289,9 +290,9 @@ unsafe fn group<D: Dot, const MR: usize, const NV: usize>(
         }
     }
     // The panels come from the second-level cache; 1 to 2 %.
-    prefetch(a.wrapping_add(16 * MR));
+    prefetch::near(a.wrapping_add(16 * MR));
     for part in (0..nr).step_by(16) {
-        prefetch(b.wrapping_add(8 * nr + part));
+        prefetch::near(b.wrapping_add(8 * nr + part));
     }
 }
 
@@ -317,30 +318,6 @@ unsafe fn store<S: Simd<A = f32>, T: crate::Elem<Acc = f32>>(p: *mut T, v: S::V,
             S::store_part(p, v, n);
         }
     }
-}
-
-/// Asks for a cache line that is written soon; an address outside the matrix does no harm.
-#[inline(always)]
-fn prefetch(p: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing and never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
-
-/// Asks for a cache line in the second-level cache.
-#[inline(always)]
-fn prefetch_far(p: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing and never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
 }
 
 #[cfg(target_arch = "x86_64")]
